@@ -1,0 +1,1 @@
+"""bmsd: an industrial rack BMS daemon with a field-bus gateway."""

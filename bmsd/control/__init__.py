@@ -1,0 +1,1 @@
+"""The control process: composition root, state file, watchdog."""

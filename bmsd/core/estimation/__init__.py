@@ -1,0 +1,1 @@
+"""What the cells hold, and how well that is known."""

@@ -1,0 +1,1 @@
+"""The module side: boards and contactor units on the field bus."""

@@ -1,0 +1,1 @@
+"""The inverter side: one file per protocol profile, and the port that paces them."""

@@ -1,0 +1,1 @@
+"""The wall between control and everything with an IP address."""

@@ -1,0 +1,1 @@
+"""The nouns of a battery rack. NumPy and the standard library only."""

@@ -1,0 +1,154 @@
+"""Everything measured and requested at one instant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bmsd.model.request import Request
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+
+class Reading(IntEnum):
+    """Why a cell or temperature reading is what it is."""
+
+    OK = 0
+    OPEN = 1
+    SHORT = 2
+    INVALID = 3
+    MISSING = 4
+
+
+class Feedback(IntEnum):
+    """Auxiliary contact of a contactor."""
+
+    OPEN = 0
+    CLOSED = 1
+    NOT_FITTED = 2
+    UNKNOWN = 3
+
+
+class Input(IntEnum):
+    """Digital input of a contactor unit; active means that the fault is present."""
+
+    OK = 0
+    ACTIVE = 1
+    NOT_FITTED = 2
+    UNKNOWN = 3
+
+
+INPUTS = ("interlock", "fuse", "insulation", "smoke", "door", "emergency_stop")
+
+
+@dataclass(frozen=True, slots=True)
+class Modules:
+    """What the module boards measured. Arrays (strings, modules[, cells or sensors]).
+
+    Unknown is NaN with its reason in `*_reading` and its age beside it; ages count from the instant of the
+    SYNC, in s, inf when never measured. `*_sync` is the running number of the SYNC that latched the values,
+    -1 when never: a value is new when it differs from the last tick's.
+    """
+
+    cell_v: Floats
+    cell_reading: Ints
+    cell_age_s: Floats
+    cell_sync: Ints
+    temperature_degc: Floats
+    temperature_reading: Ints
+    temperature_age_s: Floats
+    temperature_sync: Ints
+    module_v: Floats
+    balancing: Bools
+    state_age_s: Floats
+    board_degc: Floats
+    self_test: Ints
+    """Failed self-tests as a bit word; -1 when not reported."""
+    trip_active: Bools
+    heartbeat_lost: Bools
+    identified: Bools
+    cell_count: Ints
+    """Cells that the board says it has; -1 when not reported."""
+    frames: Ints
+    """Frames received from the board since start, good or bad."""
+    crc_errors: Ints
+    """Frames with a wrong CRC since start."""
+    counter_errors: Ints
+    """Frames whose counter was not that of the open SYNC, since start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Units:
+    """What the contactor units measured. Arrays (strings,); inputs (strings, len(INPUTS)).
+
+    Current in A, positive charges. `charge_as` is the unit's charge counter in As, free of wraps since
+    bmsd's start. Voltages in V: `bus_v` on the inverter's side of the contactors, `string_v` on the cells'.
+    """
+
+    current_a: Floats
+    charge_as: Floats
+    current_age_s: Floats
+    current_sync: Ints
+    bus_v: Floats
+    string_v: Floats
+    coil_v: Floats
+    voltage_age_s: Floats
+    minus: Ints
+    plus: Ints
+    precharge: Ints
+    minus_output: Bools
+    plus_output: Bools
+    precharge_output: Bools
+    enable_output: Bools
+    inputs: Ints
+    heartbeat_lost: Bools
+    trip_code: Ints
+    open_reason: Ints
+    state_age_s: Floats
+    state_sync: Ints
+    identified: Bools
+    crc_errors: Ints
+
+
+@dataclass(frozen=True, slots=True)
+class Buses:
+    """State of the CAN buses, arrays (buses,) in the order of `names`."""
+
+    names: tuple[str, ...]
+    up: Bools
+    bus_off: Bools
+    send_stalled_s: Floats
+    """Time since which frames could not be sent; 0 when sending works."""
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """The process itself: time since the last tick in s, frames that the transmit gate blocked since start."""
+
+    period_s: float
+    blocked_frames: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One instant of the rack. `now_s` is monotonic; `utc_s` is wall time for records only, None if unknown."""
+
+    now_s: float
+    modules: Modules
+    units: Units
+    buses: Buses
+    host: Host
+    inverter_age_s: float
+    """Time since the inverter's last keep-alive, inf when never heard."""
+    requests: tuple[Request, ...] = ()
+    utc_s: float | None = None
+
+    @property
+    def missing(self) -> bool:
+        """Whether a board or unit has never been measured completely."""
+        return bool((self.modules.cell_sync < 0).any() or (self.units.current_sync < 0).any())
