@@ -1,1 +1,1 @@
-"""A rack that is not there. Never imports core: a simulator that shares the code cannot find its faults."""
+"""A rack that is not there. Shares no line with the core or the edges, so that it can find their faults."""

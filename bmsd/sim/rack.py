@@ -1,0 +1,144 @@
+"""What flows where: strings in parallel on one bus, their contactors, the inverter's capacitor.
+
+Theory: a string is a voltage behind a resistance, i_s = (V - E_s) / R_s, positive when charging. Plus closes it
+to the bus through the contactor, precharge through its resistor; without minus nothing flows. The bus is
+the inverter's capacitor: C dV/dt = I_inverter - I_load - sum i_s. With a closed string its time constant is
+below a millisecond: a step is solved exactly (exponential), with E_s and the sources held for the step, and
+the string currents are the exact means over the step. So the charges of a step always add up, for any step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import cos, exp, pi
+from typing import Protocol
+
+import numpy as np
+
+from bmsd.model.snapshot import Bools, Floats
+
+MINUS, PRECHARGE, PLUS = 0, 1, 2
+
+
+class Source(Protocol):
+    """Cells of all strings, computed or played back."""
+
+    cell_v: Floats
+    temperature_degc: Floats
+
+    @property
+    def soc(self) -> Floats: ...
+    @property
+    def string_emf_v(self) -> Floats: ...
+    @property
+    def string_ohm(self) -> Floats: ...
+    def step(self, dt_s: float, string_a: Floats, plus_closed: Bools, bleeding: Bools) -> Floats: ...
+
+
+@dataclass(frozen=True)
+class BusParameters:
+    """Circuit around the strings. Ripple: amplitude in A of the whole rack while the inverter runs."""
+
+    capacitance_f: float = 0.048
+    precharge_ohm: float = 50.0
+    cable_ohm: float = 0.8e-3
+    contactor_ohm: float = 0.2e-3
+    ripple_a: float = 0.0
+    ripple_hz: float = 100.0
+
+
+class Contactors:
+    """Minus, precharge and plus of every string; arrays (strings, 3). Coils need time to move their contacts."""
+
+    def __init__(self, strings: int, closing_s: float = 0.030, opening_s: float = 0.015) -> None:
+        self.coil = np.zeros((strings, 3), dtype=np.bool_)
+        self.closed = np.zeros((strings, 3), dtype=np.bool_)
+        self.welded = np.zeros((strings, 3), dtype=np.bool_)
+        """Will not open any more."""
+        self.jammed = np.zeros((strings, 3), dtype=np.bool_)
+        """Will not close any more."""
+        self._closing_s = closing_s
+        self._opening_s = opening_s
+        self._moving_s = np.zeros((strings, 3))
+
+    def step(self, dt_s: float) -> None:
+        """Move the contacts towards their coils."""
+        moving = self.coil != self.closed
+        if not moving.any():
+            self._moving_s[:] = 0.0
+            return
+        self._moving_s = np.where(moving, self._moving_s + dt_s, 0.0)
+        there = moving & (self._moving_s >= np.where(self.coil, self._closing_s, self._opening_s) - 1e-9)
+        held = (self.welded & self.closed) | (self.jammed & ~self.closed)
+        self.closed = np.where(there & ~held, self.coil, self.closed)
+
+
+class Rack:
+    """Strings, contactors and bus."""
+
+    def __init__(self, cells: Source, bus: BusParameters) -> None:
+        self.cells = cells
+        self.bus = bus
+        strings = cells.string_emf_v.shape[0]
+        self.contactors = Contactors(strings)
+        self.bus_v = 0.0
+        self.string_a = np.zeros(strings)
+        """Mean current of the last step, (strings,), positive charges."""
+        self.peak_a = np.zeros(strings)
+        """Highest current since start, magnitude, with the first instant of a closing: an inrush shows here."""
+        self._time_s = 0.0
+
+    @property
+    def plus_closed(self) -> Bools:
+        """Strings that are on the bus without the precharge resistor, (strings,)."""
+        closed = self.contactors.closed
+        return closed[:, MINUS] & closed[:, PLUS]
+
+    @property
+    def path_ohm(self) -> Floats:
+        """Resistance from the cells' inner voltage to the bus, (strings,); inf when open."""
+        closed = self.contactors.closed
+        through = np.where(
+            closed[:, PLUS], self.bus.contactor_ohm, np.where(closed[:, PRECHARGE], self.bus.precharge_ohm, np.inf)
+        )
+        return np.where(closed[:, MINUS], self.cells.string_ohm + self.bus.cable_ohm + through, np.inf)
+
+    @property
+    def string_v(self) -> Floats:
+        """Voltage of the cells at the battery side of the contactors, (strings,)."""
+        cells_v: Floats = self.cells.cell_v.sum(axis=(1, 2))
+        return cells_v + self.bus.cable_ohm * self.string_a
+
+    def step(self, dt_s: float, inverter_a: float, load_a: float, bleeding: Bools) -> None:
+        """Let time pass: `inverter_a` into the bus (positive charges), `load_a` out of it, both for `dt_s`."""
+        self.contactors.step(dt_s)
+        path_ohm = self.path_ohm
+        conductance = 1.0 / path_ohm
+        emf_v = self.cells.string_emf_v
+        first_a = conductance * (self.bus_v - emf_v)
+        mean_v = self._charge_bus(dt_s, inverter_a - load_a, conductance, emf_v)
+        mean_a = conductance * (mean_v - emf_v) + self._ripple(dt_s, inverter_a, conductance)
+        self.string_a = self.cells.step(dt_s, mean_a, self.plus_closed, bleeding)
+        self.peak_a = np.maximum(self.peak_a, np.maximum(np.abs(first_a), np.abs(self.string_a)))
+        self._time_s += dt_s
+
+    def _charge_bus(self, dt_s: float, source_a: float, conductance: Floats, emf_v: Floats) -> float:
+        """Move the bus voltage; return its mean over the step."""
+        total = float(conductance.sum())
+        before_v, farad = self.bus_v, self.bus.capacitance_f
+        if total <= 0.0:
+            self.bus_v = max(before_v + source_a * dt_s / farad, 0.0)
+            return 0.5 * (before_v + self.bus_v)
+        end_v = (float(conductance @ emf_v) + source_a) / total
+        exponent = dt_s * total / farad
+        stay = exp(-exponent)
+        self.bus_v = end_v + (before_v - end_v) * stay
+        return end_v + (before_v - end_v) * (1.0 - stay) / exponent
+
+    def _ripple(self, dt_s: float, inverter_a: float, conductance: Floats) -> Floats:
+        """Mean of the inverter's ripple over the step by string; strings share it by conductance."""
+        if self.bus.ripple_a == 0.0 or inverter_a == 0.0 or not self.plus_closed.any():
+            return np.zeros_like(conductance)
+        omega = 2.0 * pi * self.bus.ripple_hz
+        swing = cos(omega * self._time_s) - cos(omega * (self._time_s + dt_s))
+        return self.bus.ripple_a * swing / (omega * dt_s) * conductance / float(conductance.sum())
