@@ -10,13 +10,14 @@ from dataclasses import dataclass
 class Bound:
     """A proposal of one protection, curve, estimator or request.
 
-    `amps` is a magnitude of the whole rack, 0 or more. `reason` is for a person. `source` is the code of
-    the fault row or the name of the curve that proposed it.
+    `amps` is a magnitude, 0 or more: of the string with this index, or of the whole rack when `string` is
+    None. `reason` is for a person. `source` is the code of the fault row or the name of the curve.
     """
 
     amps: float
     reason: str
     source: str = ""
+    string: int | None = None
 
 
 NOTHING_KNOWN = Bound(0.0, "no bound known", "none")

@@ -1,0 +1,76 @@
+"""Voltages for the inverter: the charge voltage limit and the discharge voltage limit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bmsd.model.plant import Plant
+from bmsd.model.snapshot import Bools, Floats, Snapshot
+
+EXCESS_RECOVERY_V_PER_S = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class ChargeMemory:
+    """Charge voltage limit in V (None: none yet), excess of cells over the target in V, voltage held by a stop in V."""
+
+    cvl_v: float | None = None
+    excess_v: float = 0.0
+    held_v: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Voltages:
+    """Charge and discharge voltage limit of the rack in V; None while no string voltage is known."""
+
+    cvl_v: float | None
+    dvl_v: float | None
+
+
+def voltages(
+    plant: Plant, was: ChargeMemory, snapshot: Snapshot, pack_v: float | None, charge_stopped: bool, dt_s: float
+) -> tuple[ChargeMemory, Voltages]:
+    """Return the charge voltage limit: the absorption voltage, less what single cells are over it.
+
+    It never steps below the present pack voltage (an inverter would dump the battery into the grid): below it,
+    it goes down at `cvl_slew_v_per_s` per cell. While charging is stopped it is held at the pack voltage of
+    the moment of the stop.
+    """
+    cells = plant.layout.cells_in_series
+    if pack_v is None or not np.isfinite(pack_v):
+        return was, Voltages(None, None)
+    excess_v = _excess_v(plant, snapshot.modules.cell_v, was.excess_v, dt_s)
+    held_v = (pack_v if was.held_v is None else was.held_v) if charge_stopped else None
+    target_v = plant.charge.absorption_v * cells - excess_v
+    last_v = target_v if was.cvl_v is None else was.cvl_v
+    if held_v is not None:
+        target_v = min(target_v, held_v)
+    slew_v = plant.charge.cvl_slew_v_per_s * cells * dt_s
+    # down at once to the pack voltage, slowly below it
+    down_v = max(target_v, min(last_v, pack_v) - slew_v)
+    up_v = min(target_v, last_v + 10.0 * slew_v)
+    cvl_v = down_v if target_v < last_v else up_v
+    floor_v = plant.charge.discharge_end_v * cells
+    cvl_v = max(cvl_v, floor_v)
+    return ChargeMemory(cvl_v, excess_v, held_v), Voltages(cvl_v, floor_v)
+
+
+def _excess_v(plant: Plant, cell_v: Floats, was_v: float, dt_s: float) -> float:
+    """Sum of what cells are over the absorption voltage, worst string, V; recovers slowly."""
+    over = np.nan_to_num(np.maximum(cell_v - plant.charge.absorption_v, 0.0))
+    now_v = float(over.reshape(cell_v.shape[0], -1).sum(axis=1).max())
+    return max(now_v, was_v - EXCESS_RECOVERY_V_PER_S * plant.layout.cells_in_series * dt_s, 0.0)
+
+
+def pack_voltage(snapshot: Snapshot, connected: Bools) -> float | None:
+    """Voltage that the inverter is shown, V: the bus of a closed string, else the highest string; None: unknown."""
+    units = snapshot.units
+    for values in (units.bus_v[connected], units.string_v[connected], units.string_v):
+        known = values[np.isfinite(values)]
+        if known.size:
+            return float(known.max())
+    sums = snapshot.modules.cell_v.reshape(len(units.string_v), -1).sum(axis=1)
+    known = sums[np.isfinite(sums)]
+    return float(known.max()) if known.size else None

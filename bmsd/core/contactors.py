@@ -1,0 +1,295 @@
+"""Contactors of each string: close in order through precharge, open in order, never close by accident.
+
+Theory of operation. Each string is a small state machine; its transitions are the table below, and their
+order is their priority. Every tick the facts of a string are gathered into a set of events, the first row of
+its state whose event is present decides. What the unit is told follows from the state alone. A restarted
+process adopts what the unit reports: a closed string stays closed, a half closed one is opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import numpy as np
+
+from bmsd.model.plant import Plant
+from bmsd.model.request import Reset
+from bmsd.model.snapshot import INPUTS, Bools, Feedback, Input, Snapshot
+
+STILL_A = 2.0
+"""Below this current contacts part without an arc worth counting."""
+FEEDBACK_S = 0.5
+RETRY_PAUSE_S = 30.0
+MOST_TRIES = 3
+OPEN_LATEST_S = 5.0
+FUSE_WAIT_S = 3.0
+LONGEST_PRECHARGE_S = 15.0
+EQUAL_V_PER_CELL = 0.020
+
+
+class State(StrEnum):
+    """Where a string is."""
+
+    UNKNOWN = "unknown"
+    OPEN = "open"
+    WAITING = "waiting"
+    CLOSING_MINUS = "closing_minus"
+    PRECHARGE = "precharge"
+    CLOSING_PLUS = "closing_plus"
+    CLOSED = "closed"
+    OPENING = "opening"
+    LOCKED = "locked"
+
+
+class Event(StrEnum):
+    """What is true of a string now."""
+
+    REPORTS_CLOSED = "the unit reports closed contactors"
+    REPORTS_OPEN = "the unit reports open contactors"
+    REPORTS_PART = "the unit reports half closed contactors"
+    OPEN_NOW = "must open at once"
+    STOP = "is asked to open"
+    MAY_OPEN = "the current is gone, or the time for it"
+    MAY_CLOSE = "may close"
+    LIVE_AND_EQUAL = "the bus is live and the voltages are equal"
+    MINUS_CLOSED = "minus closed"
+    PRECHARGED = "bus within reach of the string"
+    PLUS_CLOSED = "plus closed"
+    FELL_OPEN = "the unit opened by itself"
+    TIME_OUT = "took too long"
+    TRIES_LEFT = "tries left"
+    PAUSE_OVER = "pause over"
+    ALWAYS = "always"
+
+
+S, E = State, Event
+TRANSITIONS: Mapping[State, tuple[tuple[Event, State], ...]] = {
+    S.UNKNOWN: ((E.REPORTS_CLOSED, S.CLOSED), (E.REPORTS_PART, S.OPENING), (E.REPORTS_OPEN, S.OPEN)),
+    S.OPEN: ((E.OPEN_NOW, S.OPEN), (E.STOP, S.OPEN), (E.MAY_CLOSE, S.CLOSING_MINUS)),
+    S.WAITING: ((E.PAUSE_OVER, S.OPEN),),
+    S.CLOSING_MINUS: (
+        (E.OPEN_NOW, S.OPEN),
+        (E.STOP, S.OPEN),
+        (E.TIME_OUT, S.WAITING),
+        (E.LIVE_AND_EQUAL, S.CLOSING_PLUS),
+        (E.MINUS_CLOSED, S.PRECHARGE),
+    ),
+    S.PRECHARGE: (
+        (E.OPEN_NOW, S.OPEN),
+        (E.STOP, S.OPEN),
+        (E.PRECHARGED, S.CLOSING_PLUS),
+        (E.TIME_OUT, S.WAITING),
+    ),
+    S.CLOSING_PLUS: (
+        (E.OPEN_NOW, S.OPEN),
+        (E.STOP, S.OPEN),
+        (E.PLUS_CLOSED, S.CLOSED),
+        (E.TIME_OUT, S.WAITING),
+    ),
+    S.CLOSED: ((E.OPEN_NOW, S.OPENING), (E.STOP, S.OPENING), (E.FELL_OPEN, S.WAITING)),
+    S.OPENING: ((E.MAY_OPEN, S.OPEN),),
+    S.LOCKED: (),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StringState:
+    """State of one string: time in it, s; failed tries in a row; why it is not closed."""
+
+    state: State = State.UNKNOWN
+    since_s: float = 0.0
+    tries: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What the units are told, arrays (strings,), and which strings carry current."""
+
+    close_minus: Bools
+    close_precharge: Bools
+    close_plus: Bools
+    connected: Bools
+    leaving: Bools
+    """A string is about to open: limits must be zero."""
+
+
+def start(plant: Plant) -> tuple[StringState, ...]:
+    """Nothing known of the contactors."""
+    return tuple(StringState() for _ in range(plant.layout.strings))
+
+
+def step(
+    plant: Plant,
+    was: tuple[StringState, ...],
+    snapshot: Snapshot,
+    opens: Bools,
+    opens_now: Bools,
+    wanted: bool,
+    dt_s: float,
+) -> tuple[StringState, ...]:
+    """Return the states of all strings. `opens`, `opens_now` (strings,) come from raised faults."""
+    states = list(was)
+    for string, state in enumerate(was):
+        others_live = any(s.state is State.CLOSED for i, s in enumerate(states) if i != string)
+        busy = any(
+            s.state in (State.CLOSING_MINUS, State.PRECHARGE, State.CLOSING_PLUS)
+            for i, s in enumerate(states)
+            if i != string
+        )
+        events, reason = _events(
+            plant,
+            state,
+            snapshot,
+            string,
+            bool(opens[string]),
+            bool(opens_now[string]),
+            wanted,
+            others_live,
+            busy,
+            dt_s,
+        )
+        states[string] = _move(state, events, reason, dt_s)
+    return tuple(states)
+
+
+def released(states: tuple[StringState, ...], resets: Sequence[Reset]) -> tuple[StringState, ...]:
+    """Locked strings may try again when somebody resets "all" or "contactors"."""
+    if not any(reset.code in ("all", "contactors") for reset in resets):
+        return states
+    return tuple(StringState(State.OPEN) if s.state is State.LOCKED else s for s in states)
+
+
+def outputs(states: tuple[StringState, ...]) -> Outputs:
+    """What follows from the states alone."""
+
+    def where(*which: State) -> Bools:
+        return np.array([s.state in which for s in states], dtype=bool)
+
+    return Outputs(
+        close_minus=where(S.CLOSING_MINUS, S.PRECHARGE, S.CLOSING_PLUS, S.CLOSED, S.OPENING),
+        close_precharge=where(S.PRECHARGE, S.CLOSING_PLUS),
+        close_plus=where(S.CLOSING_PLUS, S.CLOSED, S.OPENING),
+        connected=where(S.CLOSED),
+        leaving=where(S.OPENING),
+    )
+
+
+def _move(state: StringState, events: set[Event], reason: str, dt_s: float) -> StringState:
+    """Take the first row of the state's table whose event is present."""
+    for event, to in TRANSITIONS[state.state]:
+        if event in events and to is not state.state:
+            tries = state.tries
+            if event is Event.TIME_OUT:
+                tries += 1
+                reason = f"{state.state.value.replace('_', ' ')} {event.value}, try {tries} of {MOST_TRIES}"
+                to = to if tries < MOST_TRIES else State.LOCKED
+            elif to is State.CLOSED:
+                tries, reason = 0, ""
+            elif event is Event.FELL_OPEN:
+                reason = event.value
+            return StringState(to, 0.0, tries, reason)
+    kept = state.reason if state.state in (State.LOCKED, State.WAITING) else reason
+    return replace(state, since_s=state.since_s + dt_s, reason=kept)
+
+
+def _events(
+    plant: Plant,
+    state: StringState,
+    snapshot: Snapshot,
+    string: int,
+    stop: bool,
+    stop_now: bool,
+    wanted: bool,
+    others_live: bool,
+    busy: bool,
+    dt_s: float,
+) -> tuple[set[Event], str]:
+    """Gather what is true of this string, and why it may not close."""
+    units = snapshot.units
+    since_s = state.since_s + dt_s
+    events: set[Event] = set()
+    reported = bool(np.isfinite(units.state_age_s[string]) and units.state_age_s[string] <= plant.timing.hold_s)
+    if reported:
+        outs = (units.minus_output[string], units.plus_output[string], units.precharge_output[string])
+        events.add(E.REPORTS_CLOSED if outs[0] and outs[1] else E.REPORTS_PART if any(outs) else E.REPORTS_OPEN)
+        if not (units.minus_output[string] and units.plus_output[string]) and since_s > FEEDBACK_S:
+            events.add(E.FELL_OPEN)
+        if _is_closed(int(units.minus[string]), bool(units.minus_output[string])):
+            events.add(E.MINUS_CLOSED)
+        if _is_closed(int(units.plus[string]), bool(units.plus_output[string])):
+            events.add(E.PLUS_CLOSED)
+    difference_v = abs(float(units.string_v[string] - units.bus_v[string]))
+    if difference_v <= max(1.0, 0.02 * float(units.string_v[string])):
+        events.add(E.PRECHARGED)
+    equal = difference_v <= EQUAL_V_PER_CELL * plant.layout.cells_in_series
+    if others_live and equal and E.MINUS_CLOSED in events:
+        events.add(E.LIVE_AND_EQUAL)
+    if stop_now:
+        events.add(E.OPEN_NOW)
+    if stop or not wanted:
+        events.add(E.STOP)
+    if since_s >= _time_out_s(plant, state.state):
+        events.add(E.TIME_OUT)
+    if since_s >= RETRY_PAUSE_S:
+        events.add(E.PAUSE_OVER)
+    if _may_open(plant, float(units.current_a[string]), stop_now, since_s):
+        events.add(E.MAY_OPEN)
+    reason = _why_not(snapshot, string, stop, wanted, reported, others_live, equal, busy)
+    if not reason:
+        events.add(E.MAY_CLOSE)
+    return events, reason
+
+
+def _is_closed(feedback: int, output: bool) -> bool:
+    """Whether a contactor is closed; without an auxiliary contact its output must do."""
+    if feedback == Feedback.NOT_FITTED:
+        return output
+    return feedback == Feedback.CLOSED
+
+
+def _time_out_s(plant: Plant, state: State) -> float:
+    if state is State.PRECHARGE:
+        return min(5.0 * plant.ratings.precharge_ohm * plant.ratings.bus_capacitance_f, LONGEST_PRECHARGE_S)
+    return 2.0 * FEEDBACK_S
+
+
+def _may_open(plant: Plant, current_a: float, now: bool, since_s: float) -> bool:
+    """Whether the contacts may part: without current; else after the time for it, or for the fuse."""
+    if abs(current_a) < STILL_A:
+        return True
+    if abs(current_a) > plant.ratings.contactor_break_a:
+        return since_s >= FUSE_WAIT_S
+    return now or since_s >= OPEN_LATEST_S
+
+
+def _why_not(
+    snapshot: Snapshot,
+    string: int,
+    stop: bool,
+    wanted: bool,
+    reported: bool,
+    others_live: bool,
+    equal: bool,
+    busy: bool,
+) -> str:
+    """Return why this string may not close, empty when it may."""
+    units, modules = snapshot.units, snapshot.modules
+    active = [n for n, v in zip(INPUTS, units.inputs[string], strict=True) if v in (Input.ACTIVE, Input.UNKNOWN)]
+    checks = (
+        (not wanted, "opened on request"),
+        (stop, "a fault keeps it open"),
+        (not reported, "its contactor unit does not answer"),
+        (bool(np.isnan(modules.cell_v[string]).any()), "not all of its cells are known"),
+        (bool(np.isnan(modules.temperature_degc[string]).all(axis=1).any()), "a module's temperature is unknown"),
+        (not np.isfinite(units.current_a[string]), "its current is unknown"),
+        (not np.isfinite(units.string_v[string] + units.bus_v[string]), "a voltage of its unit is unknown"),
+        (bool(units.trip_code[string] != 0), "its contactor unit has a trip latched"),
+        (bool(modules.trip_active[string].any()), "a module board has a trip latched"),
+        (bool(active), "input active or unknown: " + ", ".join(active)),
+        (busy, "another string is closing"),
+        (others_live and not equal, "its voltage differs from the bus by more than 20 mV per cell"),
+    )
+    return next((text for present, text in checks if present), "")

@@ -1,0 +1,125 @@
+"""Everything that is carried from one tick to the next: one value. Its durable part survives a power cut."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from bmsd.core import charge, contactors, limits
+from bmsd.core.charge import ChargeMemory
+from bmsd.core.contactors import StringState
+from bmsd.core.estimation import soc
+from bmsd.core.estimation.soc import SocMemory
+from bmsd.core.limits import LimitMemory
+from bmsd.core.protection.protect import ProtectionMemory, Protections
+from bmsd.model.durable import Durable, LatchRecord
+from bmsd.model.plant import Plant
+from bmsd.model.snapshot import Floats, Ints
+
+LAG_SLOTS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class SentLimits:
+    """Highest limits commanded in each of the last seconds, A; the newest slot is `second`."""
+
+    second: int
+    charge_a: Floats
+    discharge_a: Floats
+
+    def with_limits(self, now_s: float, charge_a: float, discharge_a: float) -> SentLimits:
+        """Return the window with these limits in the slot of now; slots that were skipped are cleared."""
+        second = int(now_s)
+        charge, discharge = self.charge_a.copy(), self.discharge_a.copy()
+        for slot in range(self.second + 1, min(second, self.second + LAG_SLOTS) + 1):
+            charge[slot % LAG_SLOTS] = discharge[slot % LAG_SLOTS] = 0.0
+        index = second % LAG_SLOTS
+        charge[index] = max(charge[index], charge_a)
+        discharge[index] = max(discharge[index], discharge_a)
+        return SentLimits(max(second, self.second), charge, discharge)
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """State of every part of the core. `now_s` None: no tick yet; `started`: limits may leave."""
+
+    now_s: float | None
+    started: bool
+    waiting_s: float
+    protection: ProtectionMemory
+    soc: SocMemory
+    limits: LimitMemory
+    charge: ChargeMemory
+    contactors: tuple[StringState, ...]
+    sent: SentLimits
+    cell_sync: Ints
+    temperature_sync: Ints
+    current_sync: Ints
+    force_charge: bool = False
+    stopping: bool = False
+    connect: bool = True
+
+
+def start(plant: Plant, protections: Protections) -> Memory:
+    """A process that has seen nothing."""
+    shape, strings = plant.layout.module_shape, plant.layout.strings
+    return Memory(
+        now_s=None,
+        started=False,
+        waiting_s=0.0,
+        protection=protections.start(),
+        soc=soc.start(plant),
+        limits=limits.start(plant),
+        charge=charge.ChargeMemory(),
+        contactors=contactors.start(plant),
+        sent=SentLimits(0, np.zeros(LAG_SLOTS), np.zeros(LAG_SLOTS)),
+        cell_sync=np.full(shape, -1, dtype=np.int64),
+        temperature_sync=np.full(shape, -1, dtype=np.int64),
+        current_sync=np.full(strings, -1, dtype=np.int64),
+    )
+
+
+def durable(protections: Protections, memory: Memory, utc_s: float | None) -> Durable:
+    """The part that survives: latches, SoC with sigma, and the time of saving."""
+    latches = []
+    for scope, rows in protections.scopes.items():
+        state = memory.protection.faults[scope]
+        for row, subject in np.argwhere(state.latched):
+            acknowledged = bool(state.acknowledged[row, subject])
+            latches.append(LatchRecord(rows.table[int(row)].code, int(subject), acknowledged))
+    return Durable(utc_s, tuple(latches), memory.soc.soc, memory.soc.sigma)
+
+
+def restore(plant: Plant, protections: Protections, saved: Durable, utc_s: float | None) -> tuple[Memory, list[str]]:
+    """A memory with what was saved, and sentences on what could not be used.
+
+    A latch of a row or subject that no longer exists is named, not dropped in silence. The uncertainty of the
+    SoC grows by what self-discharge may have done since; with an unknown time, by thirty days of it.
+    """
+    memory, notes = start(plant, protections), []
+    faults = {scope: replace(state) for scope, state in memory.protection.faults.items()}
+    places = {row.code: (scope, i) for scope, rows in protections.scopes.items() for i, row in enumerate(rows.table)}
+    for latch in saved.latches:
+        scope, index = places.get(latch.code, (None, 0))
+        if scope is None or not 0 <= latch.subject < faults[scope].raised.shape[1]:
+            notes.append(f"saved latch {latch.code} of subject {latch.subject} has no place in this rack")
+            continue
+        state = faults[scope]
+        for values, value in (
+            (state.raised, True),
+            (state.latched, True),
+            (state.acknowledged, latch.acknowledged),
+            (state.raised_s, 0.0),
+        ):
+            values[index, latch.subject] = value
+    memory = replace(memory, protection=ProtectionMemory(faults, {}))
+    if saved.soc.shape != plant.layout.cell_shape:
+        notes.append(f"saved SoC is of a rack of {saved.soc.shape}, not {plant.layout.cell_shape}: not used")
+        return memory, notes
+    days = 30.0
+    if saved.utc_s is not None and utc_s is not None and utc_s >= saved.utc_s:
+        days = (utc_s - saved.utc_s) / 86400.0
+    sigma = np.minimum(saved.soc_sigma + plant.estimation.self_discharge_sigma_per_day * days, soc.LARGEST_SIGMA)
+    stored = replace(memory.soc, soc=saved.soc, sigma=sigma, stored=np.isfinite(saved.soc))
+    return replace(memory, soc=stored), notes

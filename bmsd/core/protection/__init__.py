@@ -1,0 +1,1 @@
+"""Protections: detectors measure, one engine decides when a row of the catalogue is raised."""

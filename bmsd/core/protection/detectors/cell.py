@@ -1,0 +1,36 @@
+"""Cells: voltage, and whether it is known at all."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bmsd.core.protection.evidence import Evidence, Reading, detector, per_cell
+from bmsd.model.snapshot import Reading as Kind
+
+LOW_HOLD_S = 600.0
+"""CEL-007: a cell may stay below the trip voltage without discharge for 10 minutes."""
+
+
+@detector
+def cell_voltage(evidence: Evidence) -> Reading:
+    """Voltage of each cell, V."""
+    return Reading(evidence.snapshot.modules.cell_v.reshape(-1), new=per_cell(evidence.new_cells, evidence.plant))
+
+
+@detector
+def cell_under_voltage_trip(evidence: Evidence) -> Reading:
+    """Voltage of each cell, V; without a discharge above 0.02C the delay is 10 minutes."""
+    limit_a = evidence.threshold("over_current_floor_c") * evidence.one_c_a
+    current_a = evidence.snapshot.units.current_a
+    discharging = ~(current_a >= -limit_a)  # an unknown current counts as a discharge
+    delay_s = per_cell(np.where(discharging, 0.5, LOW_HOLD_S), evidence.plant)
+    reading = cell_voltage(evidence)
+    return Reading(reading.value, new=reading.new, delay_s=delay_s)
+
+
+@detector
+def cell_invalid(evidence: Evidence) -> Reading:
+    """1 where the board answers but the cell's reading is not a voltage, 0 where it is; NaN without an answer."""
+    kind = evidence.snapshot.modules.cell_reading
+    value = np.where(kind == Kind.MISSING, np.nan, (kind != Kind.OK).astype(np.float64))
+    return Reading(value.reshape(-1), new=per_cell(evidence.new_cells, evidence.plant))

@@ -1,0 +1,75 @@
+"""Currents: against what was allowed, against the hard limits, and whether they are known."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bmsd.core.protection.evidence import Evidence, Reading, detector
+
+
+def _excess(evidence: Evidence, share_name: str, *, charge: bool) -> float:
+    """Rack current beyond what was allowed within the inverter's lag, plus max(share of it, 0.02C), A."""
+    sent_a = evidence.sent_charge_a if charge else evidence.sent_discharge_a
+    current_a = evidence.rack_current_a if charge else -evidence.rack_current_a
+    floor_a = evidence.threshold("over_current_floor_c") * evidence.one_c_a
+    margin_a = max(evidence.threshold(share_name) * sent_a, floor_a)
+    return current_a - sent_a - margin_a
+
+
+def _over_cell_limit(evidence: Evidence, *, charge: bool) -> float:
+    """Largest string current beyond the cells' data sheet plus 0.02C, A."""
+    cell = evidence.plant.cell
+    limit_a = cell.charge_max_a if charge else cell.discharge_max_a
+    current_a = evidence.snapshot.units.current_a if charge else -evidence.snapshot.units.current_a
+    return float(current_a.max() - limit_a - evidence.threshold("over_current_floor_c") * evidence.one_c_a)
+
+
+def _rack(value: float, evidence: Evidence) -> Reading:
+    return Reading(np.array([value]), new=np.array([bool(evidence.new_currents.any())]))
+
+
+@detector
+def charge_over_warning(evidence: Evidence) -> Reading:
+    """Charge current beyond the limits sent, A."""
+    return _rack(_excess(evidence, "over_current_warning_share", charge=True), evidence)
+
+
+@detector
+def charge_over_alarm(evidence: Evidence) -> Reading:
+    """Charge current beyond the limits sent or beyond the cells' limit, A."""
+    excess = _excess(evidence, "over_current_alarm_share", charge=True)
+    return _rack(float(np.maximum(excess, _over_cell_limit(evidence, charge=True))), evidence)
+
+
+@detector
+def discharge_over_warning(evidence: Evidence) -> Reading:
+    """Discharge current beyond the limits sent, A."""
+    return _rack(_excess(evidence, "over_current_warning_share", charge=False), evidence)
+
+
+@detector
+def discharge_over_alarm(evidence: Evidence) -> Reading:
+    """Discharge current beyond the limits sent or beyond the cells' limit, A."""
+    excess = _excess(evidence, "over_current_alarm_share", charge=False)
+    return _rack(float(np.maximum(excess, _over_cell_limit(evidence, charge=False))), evidence)
+
+
+@detector
+def charge_share(evidence: Evidence) -> Reading:
+    """Charge current of each string as a share of its hard limit."""
+    value = evidence.snapshot.units.current_a / evidence.plant.string_charge_max_a
+    return Reading(value, new=evidence.new_currents)
+
+
+@detector
+def discharge_share(evidence: Evidence) -> Reading:
+    """Discharge current of each string as a share of its hard limit."""
+    value = -evidence.snapshot.units.current_a / evidence.plant.string_discharge_max_a
+    return Reading(value, new=evidence.new_currents)
+
+
+@detector
+def current_age(evidence: Evidence) -> Reading:
+    """Age of the newest valid current of each string, s."""
+    units = evidence.snapshot.units
+    return Reading(np.where(np.isnan(units.current_a), np.inf, units.current_age_s))

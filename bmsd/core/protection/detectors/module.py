@@ -1,0 +1,68 @@
+"""Module boards: do they answer, with fresh and undamaged frames?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bmsd.core.protection.evidence import Evidence, Reading, detector, remembering
+from bmsd.model.snapshot import Floats, Ints
+
+WINDOW_S = 10
+MOST_ERRORS = 5.0
+MOST_SHARE = 0.01
+
+
+@detector
+def cell_age(evidence: Evidence) -> Reading:
+    """Age of the newest complete measurement of each module, s."""
+    return Reading(evidence.snapshot.modules.cell_age_s.reshape(-1))
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """Leaky count of polls with a wrong counter, per module, and the totals seen."""
+
+    count: Floats
+    errors: Ints
+
+
+@remembering
+def counter_errors(evidence: Evidence, was: Leak | None) -> tuple[Reading, Leak]:
+    """Leaky count per module: one up for a tick with frames of another SYNC, 0.6 down for a good poll."""
+    total = evidence.snapshot.modules.counter_errors
+    was = was or Leak(np.zeros(total.shape), total)
+    bad = total > was.errors
+    good = evidence.new_cells & ~bad
+    count = np.clip(was.count + bad - 0.6 * good, 0.0, 5.0)
+    return Reading(count.reshape(-1)), Leak(count, total)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Totals of bad and all frames per module at the start of each of the last seconds, newest last."""
+
+    second: int
+    errors: Ints
+    frames: Ints
+
+
+@remembering
+def crc_errors(evidence: Evidence, was: Window | None) -> tuple[Reading, Window]:
+    """Damaged frames of the last 10 s per module, 1 at 5 of them or at 1 % of all, whichever is more."""
+    modules, second = evidence.snapshot.modules, int(evidence.snapshot.now_s)
+    errors, frames = modules.crc_errors, modules.frames
+    if was is None:
+        was = Window(second, np.stack([errors] * WINDOW_S), np.stack([frames] * WINDOW_S))
+    steps = min(max(second - was.second, 0), WINDOW_S)
+    if steps:
+        was = Window(
+            second,
+            np.concatenate([was.errors[steps:], np.stack([errors] * steps)]),
+            np.concatenate([was.frames[steps:], np.stack([frames] * steps)]),
+        )
+    bad = (errors - was.errors[0]).astype(np.float64)
+    share = bad / np.maximum(frames - was.frames[0], 1)
+    value = np.where(bad >= 2.0, np.maximum(bad / MOST_ERRORS, share / MOST_SHARE), bad / MOST_ERRORS)
+    return Reading(value.reshape(-1)), was

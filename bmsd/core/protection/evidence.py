@@ -1,0 +1,94 @@
+"""What a detector is given, what it answers, and how detectors are found by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bmsd.model.plant import Plant
+from bmsd.model.snapshot import Bools, Floats, Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One tick's facts. `new_*` tell which readings come from a SYNC not seen by an earlier tick.
+
+    `sent_charge_a`, `sent_discharge_a`: highest limits sent within the inverter's lag (rack totals, A).
+    """
+
+    plant: Plant
+    snapshot: Snapshot
+    dt_s: float
+    new_cells: Bools
+    new_temperatures: Bools
+    new_currents: Bools
+    sent_charge_a: float
+    sent_discharge_a: float
+
+    @property
+    def rack_current_a(self) -> float:
+        """Sum of the string currents, A, positive charges; NaN when one is unknown."""
+        return float(self.snapshot.units.current_a.sum())
+
+    def threshold(self, name: str) -> float:
+        """A setting of `[protection]`."""
+        return self.plant.thresholds[name]
+
+    @property
+    def one_c_a(self) -> float:
+        """The current of 1C of one string, A."""
+        return self.plant.cell.capacity_ah
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A detector's answer, arrays over the subjects of its scope.
+
+    `value` NaN: unknown. `gate` False: the row cannot be raised (it still clears by value). `new` False: the
+    value is that of an earlier tick and does not count as a sample. `delay_s` replaces the row's delay.
+    """
+
+    value: Floats
+    gate: Bools | None = None
+    new: Bools | None = None
+    delay_s: Floats | None = None
+
+
+Detector = Callable[[Evidence, Any], tuple[Reading, Any]]
+
+DETECTORS: dict[str, Detector] = {}
+
+
+def detector(function: Callable[[Evidence], Reading]) -> Callable[[Evidence], Reading]:
+    """Register a detector without memory under its function's name."""
+    _register(function.__name__, lambda evidence, was: (function(evidence), was))
+    return function
+
+
+def remembering(
+    function: Callable[[Evidence, Any], tuple[Reading, Any]],
+) -> Callable[[Evidence, Any], tuple[Reading, Any]]:
+    """Register a detector that carries a value from tick to tick; it is given None at the first."""
+    _register(function.__name__, function)
+    return function
+
+
+def _register(name: str, function: Detector) -> None:
+    if name in DETECTORS:
+        raise ValueError(f"two detectors are named {name}")
+    DETECTORS[name] = function
+
+
+def per_cell(values: Bools | Floats, plant: Plant) -> Any:
+    """Spread a value per module (strings, modules) or string (strings,) over the cells, flat."""
+    shaped = values.reshape(values.shape + (1,) * (3 - values.ndim))
+    return np.broadcast_to(shaped, plant.layout.cell_shape).reshape(-1)
+
+
+def per_sensor(values: Bools | Floats, plant: Plant) -> Any:
+    """Spread a value per module (strings, modules) or string (strings,) over the sensors, flat."""
+    shaped = values.reshape(values.shape + (1,) * (3 - values.ndim))
+    return np.broadcast_to(shaped, plant.layout.sensor_shape).reshape(-1)

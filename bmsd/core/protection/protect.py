@@ -1,0 +1,196 @@
+"""All protections of the rack in one step, and what follows from those that are beyond or raised."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bmsd.core.protection import detectors  # noqa: F401  (registers the detectors)
+from bmsd.core.protection.evidence import DETECTORS, Evidence
+from bmsd.core.protection.step import FaultState, Rows, step
+from bmsd.model.bound import Bound
+from bmsd.model.catalogue import CATALOGUE, Alarm, Level, Row, Scope
+from bmsd.model.fault import Fault
+from bmsd.model.plant import Plant
+from bmsd.model.request import Reset
+from bmsd.model.snapshot import Bools, Ints
+
+
+@dataclass(frozen=True)
+class Protections:
+    """The catalogue compiled for one rack: columns per scope, and where each subject is."""
+
+    scopes: Mapping[Scope, Rows]
+    shapes: Mapping[Scope, tuple[int, ...]]
+    string_of: Mapping[Scope, Ints]
+    """String of each subject, -1: of the whole rack."""
+
+    @classmethod
+    def of(cls, plant: Plant, buses: int, table: Sequence[Row] = CATALOGUE) -> Protections:
+        """Compile these rows for this rack with this number of CAN buses."""
+        layout = plant.layout
+        shapes: dict[Scope, tuple[int, ...]] = {
+            Scope.CELL: layout.cell_shape,
+            Scope.SENSOR: layout.sensor_shape,
+            Scope.MODULE: layout.module_shape,
+            Scope.STRING: (layout.strings,),
+            Scope.BUS: (buses,),
+            Scope.RACK: (1,),
+        }
+        scopes, strings = {}, {}
+        for scope, shape in shapes.items():
+            rows = [row for row in table if row.scope is scope]
+            if rows:
+                scopes[scope] = Rows.of(rows, plant.thresholds)
+            count = int(np.prod(shape))
+            whole = scope in (Scope.BUS, Scope.RACK)
+            strings[scope] = np.full(count, -1) if whole else np.arange(count) // (count // layout.strings)
+        return cls(scopes, shapes, strings)
+
+    def start(self) -> ProtectionMemory:
+        """Nothing raised yet."""
+        faults = {s: FaultState.start(len(r.table), int(np.prod(self.shapes[s]))) for s, r in self.scopes.items()}
+        return ProtectionMemory(faults, {})
+
+
+@dataclass(frozen=True)
+class ProtectionMemory:
+    """State of all rows, and what stateful detectors carry."""
+
+    faults: Mapping[Scope, FaultState]
+    detectors: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the protections say of this tick."""
+
+    faults: tuple[Fault, ...]
+    charge: tuple[Bound, ...]
+    discharge: tuple[Bound, ...]
+    opens: Bools
+    """(strings,): a raised fault wants the string open."""
+    opens_now: Bools
+    """(strings,): open without waiting for the current any longer."""
+    force_charge: bool
+
+    alarms: frozenset[Alarm]
+    """What inverters are told at alarm level."""
+    warnings: frozenset[Alarm]
+    """What inverters are told at warning level."""
+
+
+def protect(
+    protections: Protections, was: ProtectionMemory, evidence: Evidence, resets: Sequence[Reset] = ()
+) -> tuple[ProtectionMemory, Verdict]:
+    """Run every row once; return the new memory and what follows."""
+    carried: dict[str, Any] = dict(was.detectors)
+    measured: dict[str, Any] = {}
+    states: dict[Scope, FaultState] = {}
+    for scope, rows in protections.scopes.items():
+        readings = []
+        for row in rows.table:
+            if row.detector not in measured:
+                measured[row.detector], memory = DETECTORS[row.detector](evidence, was.detectors.get(row.detector))
+                if memory is not None:
+                    carried[row.detector] = memory
+            readings.append(measured[row.detector])
+        states[scope] = step(rows, was.faults[scope], readings, evidence.dt_s, resets)
+    return ProtectionMemory(states, carried), _conclude(protections, states, evidence.plant.layout.strings)
+
+
+def _conclude(protections: Protections, states: Mapping[Scope, FaultState], strings: int) -> Verdict:
+    faults: list[Fault] = []
+    charge: list[Bound] = []
+    discharge: list[Bound] = []
+    opens = np.zeros(strings, dtype=bool)
+    opens_now = np.zeros(strings, dtype=bool)
+    force_charge = False
+    alarms: set[Alarm] = set()
+    warnings: set[Alarm] = set()
+    for scope, rows in protections.scopes.items():
+        state = states[scope]
+        concerned = (state.beyond | state.raised).any(axis=1)
+        for index in np.flatnonzero(concerned):
+            row = rows.table[index]
+            acts = state.raised[index] | (state.beyond[index] & row.bound_at_once)
+            string_of = protections.string_of[scope]
+            if row.stops_charge:
+                charge += _zeros(row, acts, string_of)
+            if row.stops_discharge:
+                discharge += _zeros(row, acts, string_of)
+            if not state.raised[index].any():
+                continue
+            faults.append(_fault(row, state, int(index), protections.shapes[scope]))
+            force_charge |= row.force_charge
+            (alarms if row.level >= Level.ALARM else warnings).update(row.alarms)
+            wanted, at_once = _openings(row, state, int(index))
+            opens |= _strings_with(wanted, string_of, strings)
+            opens_now |= _strings_with(at_once, string_of, strings)
+    faults.sort(key=lambda fault: (-fault.level, fault.code))
+    return Verdict(
+        faults=tuple(faults),
+        charge=tuple(charge),
+        discharge=tuple(discharge),
+        opens=opens,
+        opens_now=opens_now,
+        force_charge=force_charge,
+        alarms=frozenset(alarms),
+        warnings=frozenset(warnings),
+    )
+
+
+def _zeros(row: Row, acts: Bools, string_of: Ints) -> list[Bound]:
+    """Zero bounds of the strings (or of the rack) whose subjects are concerned."""
+    reason = f"{row.code} {row.name.replace('_', ' ')}"
+    where = np.unique(string_of[acts])
+    return [Bound(0.0, reason, row.code, None if string < 0 else int(string)) for string in where]
+
+
+def _openings(row: Row, state: FaultState, index: int) -> tuple[Bools, Bools]:
+    """Subjects that want their string open, and those whose notice is over."""
+    raised, raised_s = state.raised[index], state.raised_s[index]
+    if row.level is Level.TRIP:
+        wanted = raised & ~state.acknowledged[index]
+        return wanted, wanted & (raised_s >= row.notice_s)
+    if row.open_after_s is None:
+        nothing = np.zeros_like(raised)
+        return nothing, nothing
+    wanted = raised & (raised_s >= row.open_after_s)
+    return wanted, wanted
+
+
+def _strings_with(subjects: Bools, string_of: Ints, strings: int) -> Bools:
+    """(strings,): strings that have one of these subjects; a subject of the whole rack is in all of them."""
+    found = np.zeros(strings, dtype=bool)
+    where = string_of[subjects]
+    if (where < 0).any():
+        found[:] = True
+    found[where[where >= 0]] = True
+    return found
+
+
+def _fault(row: Row, state: FaultState, index: int, shape: tuple[int, ...]) -> Fault:
+    raised = np.flatnonzero(state.raised[index])
+    values = state.value[index][raised]
+    signed = np.where(np.isnan(values), -np.inf, -values if row.below else values)
+    worst = int(raised[int(np.argmax(signed))])
+    place = [int(i) + 1 for i in np.unravel_index(worst, shape)]
+    string = module = item = None
+    if row.scope in (Scope.CELL, Scope.SENSOR):
+        string, module, item = place
+    elif row.scope is Scope.MODULE:
+        string, module = place
+    elif row.scope is Scope.STRING:
+        (string,) = place
+    elif row.scope is Scope.BUS:
+        (item,) = place
+    value = float(state.value[index][worst])
+    return Fault(
+        row.code, row.name, row.level, string, module, item,
+        None if np.isnan(value) else value,
+        float(state.raised_s[index][raised].max()), len(raised), bool(state.latched[index].any()),
+    )  # fmt: skip

@@ -1,0 +1,209 @@
+"""One tick: everything measured and requested at one instant becomes one outcome."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bmsd.core import balancing, charge, contactors
+from bmsd.core import limits as limiting
+from bmsd.core.estimation import soc
+from bmsd.core.guard import guard
+from bmsd.core.limits import Limits
+from bmsd.core.memory import Memory
+from bmsd.core.plausibility import plausible
+from bmsd.core.protection.evidence import Evidence
+from bmsd.core.protection.protect import Protections, Verdict, protect
+from bmsd.model.command import Command
+from bmsd.model.estimate import Estimate
+from bmsd.model.fault import Fault
+from bmsd.model.plant import Plant
+from bmsd.model.request import Connect, Reset, Shutdown
+from bmsd.model.snapshot import Bools, Reading, Snapshot
+
+START_WAIT_S = 3.0
+"""Without a complete string after this time, the inverter is told measured voltages and zero limits."""
+MOST_PERIOD_S = 1.0
+"""A tick later than this withholds the heartbeat."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """All that one tick decided. `snapshot` is the plausible one that the decisions used."""
+
+    memory: Memory
+    snapshot: Snapshot
+    estimate: Estimate
+    faults: tuple[Fault, ...]
+    limits: Limits
+    command: Command
+    vetoes: tuple[str, ...]
+    contactors: tuple[contactors.StringState, ...]
+    started: bool
+
+
+def tick(plant: Plant, protections: Protections, was: Memory, snapshot: Snapshot) -> Outcome:
+    """Return the outcome of this snapshot. Valid for 10 ms to 60 s between ticks."""
+    dt_s = 0.0 if was.now_s is None else max(snapshot.now_s - was.now_s, 0.0)
+    snapshot = plausible(plant, snapshot)
+    soc_memory, estimate = soc.estimate(plant, was.soc, snapshot, dt_s)
+    evidence = _evidence(plant, was, snapshot, dt_s)
+    resets = tuple(request for request in snapshot.requests if isinstance(request, Reset))
+    protection, verdict = protect(protections, was.protection, evidence, resets)
+    stopping = was.stopping or any(isinstance(request, Shutdown) for request in snapshot.requests)
+    connect = next((r.closed for r in reversed(snapshot.requests) if isinstance(r, Connect)), was.connect)
+    started, waiting_s = _started(was, snapshot, dt_s)
+    strings = contactors.step(
+        plant,
+        contactors.released(was.contactors, resets),
+        snapshot,
+        verdict.opens,
+        verdict.opens_now,
+        wanted=started and connect and not stopping,
+        dt_s=dt_s,
+    )
+    outs = contactors.outputs(strings)
+    limit_memory, limits = limiting.limits(
+        plant, was.limits, snapshot, estimate, outs.connected, (verdict.charge, verdict.discharge), dt_s
+    )
+    pack_v = charge.pack_voltage(snapshot, outs.connected)
+    charge_memory, volts = charge.voltages(plant, was.charge, snapshot, pack_v, bool(verdict.charge), dt_s)
+    force = _force_charge(plant, was.force_charge or verdict.force_charge, verdict, estimate)
+    command = _command(
+        plant, snapshot, estimate, verdict, limits, outs, volts, pack_v, force=force, started=started, resets=resets
+    )
+    guarded = guard(plant, command, snapshot)
+    command = guarded.command
+    memory = Memory(
+        now_s=snapshot.now_s,
+        started=started,
+        waiting_s=waiting_s,
+        protection=protection,
+        soc=soc_memory,
+        limits=limiting.settled(limit_memory, command.ccl_a, command.dcl_a),
+        charge=charge_memory,
+        contactors=strings,
+        sent=was.sent.with_limits(snapshot.now_s, command.ccl_a, command.dcl_a),
+        cell_sync=snapshot.modules.cell_sync,
+        temperature_sync=snapshot.modules.temperature_sync,
+        current_sync=snapshot.units.current_sync,
+        force_charge=force,
+        stopping=stopping,
+        connect=connect,
+    )
+    return Outcome(memory, snapshot, estimate, verdict.faults, limits, command, guarded.vetoes, strings, started)
+
+
+def _evidence(plant: Plant, was: Memory, snapshot: Snapshot, dt_s: float) -> Evidence:
+    return Evidence(
+        plant=plant,
+        snapshot=snapshot,
+        dt_s=dt_s,
+        new_cells=snapshot.modules.cell_sync != was.cell_sync,
+        new_temperatures=snapshot.modules.temperature_sync != was.temperature_sync,
+        new_currents=snapshot.units.current_sync != was.current_sync,
+        sent_charge_a=float(was.sent.charge_a.max()),
+        sent_discharge_a=float(was.sent.discharge_a.max()),
+    )
+
+
+def complete(snapshot: Snapshot) -> Bools:
+    """(strings,): strings of which every cell, a temperature of every module, and the unit are known."""
+    modules, units = snapshot.modules, snapshot.units
+    strings = len(units.current_a)
+    answered = (modules.cell_reading != Reading.MISSING).reshape(strings, -1).all(axis=1)
+    warm = np.logical_or.reduce(np.isfinite(modules.temperature_degc), axis=2)
+    answered &= np.logical_and.reduce(warm, axis=1)
+    return np.asarray(answered & np.isfinite(units.current_a + units.string_v + units.bus_v), dtype=bool)
+
+
+def _started(was: Memory, snapshot: Snapshot, dt_s: float) -> tuple[bool, float]:
+    """Whether limits may leave: after the first complete string, or after the wait with any voltage known."""
+    waiting_s = was.waiting_s + dt_s
+    if was.started or complete(snapshot).any():
+        return True, waiting_s
+    measured = bool(np.isfinite(snapshot.modules.cell_v).any() or np.isfinite(snapshot.units.string_v).any())
+    return waiting_s >= START_WAIT_S and measured, waiting_s
+
+
+def _force_charge(plant: Plant, was: bool, verdict: Verdict, estimate: Estimate) -> bool:
+    """Force charge below its SoC or on a row that asks for it, until its release SoC."""
+    if verdict.force_charge:
+        return True
+    if estimate.soc is None:
+        return was
+    if was:
+        return estimate.soc < plant.charge.force_charge_release_soc
+    return estimate.soc < plant.charge.force_charge_soc
+
+
+def _command(
+    plant: Plant,
+    snapshot: Snapshot,
+    estimate: Estimate,
+    verdict: Verdict,
+    limits: Limits,
+    outs: contactors.Outputs,
+    volts: charge.Voltages,
+    pack_v: float | None,
+    *,
+    force: bool,
+    started: bool,
+    resets: tuple[Reset, ...],
+) -> Command:
+    fresh = (
+        started and bool(outs.connected.any() | complete(snapshot).any()) and _fresh(plant, snapshot, outs.connected)
+    )
+    flows = fresh and bool(outs.connected.any())
+    ccl_a = limits.charge_a if flows else 0.0
+    dcl_a = limits.discharge_a if flows else 0.0
+    degc = snapshot.modules.temperature_degc
+    known = degc[np.isfinite(degc)]
+    current_a = snapshot.units.current_a
+    return Command(
+        cvl_v=volts.cvl_v if started else None,
+        dvl_v=volts.dvl_v if started else None,
+        ccl_a=ccl_a,
+        dcl_a=dcl_a,
+        charge_enabled=ccl_a > 0.0,
+        discharge_enabled=dcl_a > 0.0,
+        close_minus=outs.close_minus,
+        close_precharge=outs.close_precharge,
+        close_plus=outs.close_plus,
+        inverter_enable=outs.connected & ~outs.leaving,
+        balance=balancing.balance(plant, snapshot, outs.connected & ~verdict.opens),
+        heartbeat=started and snapshot.host.period_s <= MOST_PERIOD_S and not _stalled(snapshot),
+        force_charge=force,
+        alarms=verdict.alarms,
+        warnings=verdict.warnings,
+        voltage_v=pack_v,
+        current_a=float(current_a.sum()) if np.isfinite(current_a).all() else None,
+        temperature_degc=float(known.mean()) if known.size else None,
+        soc=estimate.soc,
+        soh=estimate.soh,
+        modules_online=int((snapshot.modules.cell_age_s <= plant.timing.hold_s).sum()),
+        fresh=fresh,
+        trip_resets=_trip_resets(plant, snapshot, resets),
+    )
+
+
+def _fresh(plant: Plant, snapshot: Snapshot, connected: Bools) -> bool:
+    """Whether the closed strings (without one: any string) were measured within the hold time."""
+    ages_s = np.maximum(snapshot.modules.cell_age_s.max(axis=1), snapshot.units.current_age_s)
+    recent = ages_s <= plant.timing.hold_s
+    return bool(recent[connected].all()) if connected.any() else bool(recent.any())
+
+
+def _stalled(snapshot: Snapshot) -> bool:
+    """Limits could not be sent for 1 s: boards and units must not think that all is well."""
+    return bool((snapshot.buses.send_stalled_s > 1.0).any())
+
+
+def _trip_resets(plant: Plant, snapshot: Snapshot, resets: tuple[Reset, ...]) -> tuple[tuple[int, int], ...]:
+    """Nodes whose own trip somebody asks to release: a reset of "all" or "trip"."""
+    if not any(reset.code in ("all", "trip") for reset in resets):
+        return ()
+    units = zip(plant.layout.unit_addresses, snapshot.units.trip_code, strict=True)
+    nodes = [(address, int(code)) for address, code in units if code > 0]
+    return tuple(nodes)

@@ -1,0 +1,28 @@
+"""What survives a power cut."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bmsd.model.snapshot import Floats
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class LatchRecord:
+    """A latched fault: the row's code and the flat index of its subject."""
+
+    code: str
+    subject: int
+    acknowledged: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Durable:
+    """Latches, and SoC with sigma per cell (strings, modules, cells; NaN: unknown), saved at `utc_s`."""
+
+    utc_s: float | None
+    latches: tuple[LatchRecord, ...]
+    soc: Floats
+    soc_sigma: Floats
