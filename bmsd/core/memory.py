@@ -22,9 +22,12 @@ LAG_SLOTS = 16
 
 @dataclass(frozen=True, slots=True)
 class SentLimits:
-    """Highest limits commanded in each of the last seconds, A; the newest slot is `second`."""
+    """Highest limits commanded in each of the last seconds, A; the newest slot is `second` (None: none yet).
 
-    second: int
+    At the start every slot holds the rated currents: what an earlier process allowed may still flow.
+    """
+
+    second: int | None
     charge_a: Floats
     discharge_a: Floats
 
@@ -32,12 +35,13 @@ class SentLimits:
         """Return the window with these limits in the slot of now; slots that were skipped are cleared."""
         second = int(now_s)
         charge, discharge = self.charge_a.copy(), self.discharge_a.copy()
-        for slot in range(self.second + 1, min(second, self.second + LAG_SLOTS) + 1):
+        last = second if self.second is None else self.second
+        for slot in range(last + 1, min(second, last + LAG_SLOTS) + 1):
             charge[slot % LAG_SLOTS] = discharge[slot % LAG_SLOTS] = 0.0
         index = second % LAG_SLOTS
         charge[index] = max(charge[index], charge_a)
         discharge[index] = max(discharge[index], discharge_a)
-        return SentLimits(max(second, self.second), charge, discharge)
+        return SentLimits(max(second, last), charge, discharge)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,11 @@ def start(plant: Plant, protections: Protections) -> Memory:
         limits=limits.start(plant),
         charge=charge.ChargeMemory(),
         contactors=contactors.start(plant),
-        sent=SentLimits(0, np.zeros(LAG_SLOTS), np.zeros(LAG_SLOTS)),
+        sent=SentLimits(
+            None,
+            np.full(LAG_SLOTS, plant.string_charge_max_a * strings),
+            np.full(LAG_SLOTS, plant.string_discharge_max_a * strings),
+        ),
         cell_sync=np.full(shape, -1, dtype=np.int64),
         temperature_sync=np.full(shape, -1, dtype=np.int64),
         current_sync=np.full(strings, -1, dtype=np.int64),

@@ -1,0 +1,151 @@
+"""Builders of a rack for tests: a plant, and snapshots that are healthy until told otherwise."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from bmsd.model.cell import CellSpec
+from bmsd.model.layout import Layout
+from bmsd.model.plant import (
+    BalanceSettings,
+    ChargeSettings,
+    Curve,
+    EstimationSettings,
+    InverterSettings,
+    LimitSettings,
+    Plant,
+    StringRatings,
+    Timing,
+)
+from bmsd.model.request import Request
+from bmsd.model.snapshot import INPUTS, Buses, Feedback, Host, Modules, Reading, Snapshot, Units
+
+OCV_SOC = np.array([0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0])
+OCV_V = np.array([2.6, 3.05, 3.183, 3.245, 3.280, 3.302, 3.308, 3.317, 3.330, 3.345, 3.352, 3.367, 3.55])
+
+THRESHOLDS = {
+    "cell_over_voltage_warning_v": 3.55, "cell_over_voltage_warning_clear_v": 3.50,
+    "cell_over_voltage_alarm_v": 3.60, "cell_over_voltage_alarm_clear_v": 3.45,
+    "cell_over_voltage_trip_v": 3.65, "cell_over_voltage_trip_clear_v": 3.40,
+    "cell_over_voltage_critical_v": 3.75, "cell_over_voltage_critical_clear_v": 3.40,
+    "cell_under_voltage_warning_v": 3.00, "cell_under_voltage_warning_clear_v": 3.10,
+    "cell_under_voltage_alarm_v": 2.90, "cell_under_voltage_alarm_clear_v": 3.10,
+    "cell_under_voltage_trip_v": 2.80, "cell_under_voltage_trip_clear_v": 3.00,
+    "cell_deep_discharge_v": 2.50, "cell_deep_discharge_clear_v": 2.80,
+    "charge_temperature_high_warning_degc": 45.0, "charge_temperature_high_warning_clear_degc": 42.0,
+    "charge_temperature_high_alarm_degc": 50.0, "charge_temperature_high_alarm_clear_degc": 45.0,
+    "charge_temperature_high_trip_degc": 55.0, "charge_temperature_high_trip_clear_degc": 40.0,
+    "temperature_high_warning_degc": 50.0, "temperature_high_warning_clear_degc": 47.0,
+    "temperature_high_alarm_degc": 55.0, "temperature_high_alarm_clear_degc": 50.0,
+    "temperature_high_trip_degc": 60.0, "temperature_high_trip_clear_degc": 40.0,
+    "charge_temperature_low_warning_degc": 5.0, "charge_temperature_low_warning_clear_degc": 7.0,
+    "charge_temperature_low_alarm_degc": 1.0, "charge_temperature_low_alarm_clear_degc": 2.0,
+    "charge_temperature_low_trip_degc": 0.0, "charge_temperature_low_trip_clear_degc": 2.0,
+    "temperature_low_warning_degc": -10.0, "temperature_low_warning_clear_degc": -8.0,
+    "temperature_low_alarm_degc": -20.0, "temperature_low_alarm_clear_degc": -18.0,
+    "over_current_warning_share": 0.05, "over_current_alarm_share": 0.10, "over_current_trip_factor": 1.25,
+    "over_current_floor_c": 0.02, "loop_late_periods": 3.0, "send_stalled_s": 0.3,
+    "cell_plausible_min_v": 0.5, "cell_plausible_max_v": 4.5, "hold_s": 0.6,
+}  # fmt: skip
+
+
+def plant(strings: int = 1, modules: int = 1, cells: int = 16, sensors: int = 4, **changes: Any) -> Plant:
+    """A LFP rack of 280 Ah cells with the usual defaults; `changes` replace fields of the Plant."""
+    built = Plant(
+        name="test rack",
+        layout=Layout(strings, modules, cells, sensors),
+        cell=CellSpec(
+            chemistry="lfp", capacity_ah=280.0, max_v=3.65, min_v=2.50, charge_max_a=140.0, discharge_max_a=200.0,
+            charge_min_degc=0.0, charge_max_degc=55.0, discharge_min_degc=-20.0, discharge_max_degc=60.0,
+            resistance_ohm=0.0003, ocv_soc=OCV_SOC, ocv_v=OCV_V, ocv_half_gap_v=0.017,
+        ),
+        ratings=StringRatings(250.0, 250.0, 300.0, 50.0, 0.048),
+        timing=Timing(tick_s=0.1, poll_s=0.2, current_phases=4),
+        limits=LimitSettings(
+            charge_by_cell_v=Curve((3.40, 3.45, 3.50, 3.55), (1.0, 0.25, 0.05, 0.0)),
+            discharge_by_cell_v=Curve((2.90, 3.00, 3.10, 3.20), (0.0, 0.1, 0.5, 1.0)),
+            charge_by_temperature=Curve((1.0, 5.0, 10.0, 40.0, 50.0), (0.0, 0.3, 1.0, 1.0, 0.0)),
+            discharge_by_temperature=Curve((-20.0, -10.0, 0.0, 45.0, 55.0), (0.0, 0.3, 1.0, 1.0, 0.0)),
+            rise_a_per_s_per_100a=2.0, hold_after_zero_s=2.0, leave_zero_share=0.015,
+            max_charge_soc=1.0, min_discharge_soc=0.0,
+        ),
+        charge=ChargeSettings(3.45, 3.375, 2.80, 0.001, 0.10, 0.15),
+        balance=BalanceSettings(True, 3.40, 0.010, 1.0, 5.0),
+        estimation=EstimationSettings(0.005, 0.999, 0.005, 0.0005),
+        inverter=InverterSettings("pylontech_lv", {}, 1.0, 10.0, False, 60.0),
+        thresholds=THRESHOLDS,
+    )  # fmt: skip
+    return replace(built, **changes)
+
+
+def snapshot(rack: Plant, now_s: float, *, requests: tuple[Request, ...] = (), **values: Any) -> Snapshot:
+    """A healthy snapshot at this time, measured 0.1 s ago, contactors open, 3.30 V, 25 degC, no current.
+
+    `values` replace fields of Modules, Units, Buses or Host by name; scalars are spread over the rack.
+    """
+    layout = rack.layout
+    sync = int(now_s / rack.timing.poll_s + 1e-9)
+    state = {
+        Modules: _modules(layout, sync),
+        Units: _units(layout, sync),
+        Buses: Buses(("field", "inverter"), np.ones(2, bool), np.zeros(2, bool), np.zeros(2)),
+        Host: Host(rack.timing.tick_s, 0),
+    }
+    inverter_age_s = values.pop("inverter_age_s", 0.5)
+    for name, value in values.items():
+        for kind, part in state.items():
+            if hasattr(part, name):
+                was = getattr(part, name)
+                new = value if np.isscalar(was) or not np.isscalar(value) else np.full_like(was, value)
+                state[kind] = replace(part, **{name: new})  # type: ignore[type-var]
+                break
+        else:
+            raise TypeError(f"no field {name} in a snapshot")
+    return Snapshot(
+        now_s, state[Modules], state[Units], state[Buses], state[Host], inverter_age_s, requests  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def _modules(layout: Layout, sync: int) -> Modules:
+    shape, cells, sensors = layout.module_shape, layout.cell_shape, layout.sensor_shape
+    zero = np.zeros(shape, dtype=np.int64)
+    return Modules(
+        cell_v=np.full(cells, 3.30), cell_reading=np.zeros(cells, dtype=np.int64),
+        cell_age_s=np.full(shape, 0.1), cell_sync=np.full(shape, sync),
+        temperature_degc=np.full(sensors, 25.0), temperature_reading=np.zeros(sensors, dtype=np.int64),
+        temperature_age_s=np.full(shape, 0.1), temperature_sync=np.full(shape, sync),
+        module_v=np.full(shape, 3.30 * layout.cells), balancing=np.zeros(cells, dtype=bool),
+        state_age_s=np.full(shape, 0.1), board_degc=np.full(shape, 30.0), self_test=zero,
+        trip_active=np.zeros(shape, dtype=bool), heartbeat_lost=np.zeros(shape, dtype=bool),
+        identified=np.ones(shape, dtype=bool), cell_count=np.full(shape, layout.cells),
+        frames=zero + 100, crc_errors=zero, counter_errors=zero,
+    )  # fmt: skip
+
+
+def _units(layout: Layout, sync: int) -> Units:
+    count = layout.strings
+    off, zero = np.zeros(count, dtype=bool), np.zeros(count, dtype=np.int64)
+    volts = np.full(count, 3.30 * layout.cells_in_series)
+    return Units(
+        current_a=np.zeros(count), charge_as=np.zeros(count), current_age_s=np.full(count, 0.05),
+        current_sync=np.full(count, sync), bus_v=np.zeros(count), string_v=volts, coil_v=np.full(count, 24.0),
+        voltage_age_s=np.full(count, 0.1), minus=zero, plus=zero, precharge=zero, minus_output=off, plus_output=off,
+        precharge_output=off, enable_output=off, inputs=np.zeros((count, len(INPUTS)), dtype=np.int64),
+        heartbeat_lost=off, trip_code=zero, open_reason=zero, state_age_s=np.full(count, 0.1),
+        state_sync=np.full(count, sync), identified=np.ones(count, dtype=bool), crc_errors=zero,
+    )  # fmt: skip
+
+
+def closed(rack: Plant) -> dict[str, Any]:
+    """Values of a snapshot whose strings are closed and at their bus."""
+    volts = np.full(rack.layout.strings, 3.30 * rack.layout.cells_in_series)
+    return {
+        "minus": int(Feedback.CLOSED), "plus": int(Feedback.CLOSED), "minus_output": True, "plus_output": True,
+        "enable_output": True, "bus_v": volts,
+    }  # fmt: skip
+
+
+MISSING = int(Reading.MISSING)
