@@ -1,0 +1,66 @@
+"""A reader's end of the link: the newest record of control, and requests with their answers."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+from bmsd.errors import BusError, FrameError
+from bmsd.link import wire
+from bmsd.model.published import PROTOCOL, Hello, Published
+
+
+class LinkClient:
+    """A connection to control. BusError when nobody is there; FrameError when it speaks another protocol."""
+
+    def __init__(self, path: Path, timeout_s: float = 2.0) -> None:
+        self._path = path
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._socket.settimeout(timeout_s)
+        try:
+            self._socket.connect(str(path))
+        except OSError as error:
+            self._socket.close()
+            raise BusError(f"{path}: bmsd does not answer here: {error.strerror}") from error
+        hello = self._receive()
+        if not isinstance(hello, Hello) or hello.protocol != PROTOCOL:
+            raise FrameError(f"{path}: the other end does not speak link protocol {PROTOCOL}")
+        self.hello = hello
+
+    def newest(self, timeout_s: float) -> Published:
+        """Wait for a record, then drain to the newest one. BusError when none comes in time."""
+        self._socket.settimeout(timeout_s)
+        newest = self._receive()
+        self._socket.setblocking(False)
+        try:
+            while True:
+                newest = self._receive()
+        except BlockingIOError:
+            pass
+        if not isinstance(newest, Published):
+            raise FrameError(f"{self._path}: a {type(newest).__name__} came instead of a record")
+        return newest
+
+    def ask(self, asked: wire.Asked, timeout_s: float = 2.0) -> wire.Answer:
+        """Send a request and wait for its answer, passing over records."""
+        self._socket.settimeout(timeout_s)
+        self._socket.send(wire.pack(asked))
+        while True:
+            message = self._receive()
+            if isinstance(message, wire.Answer):
+                return message
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _receive(self) -> Hello | Published | wire.Answer:
+        try:
+            data = self._socket.recv(wire.MOST_MESSAGE_BYTES)
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            raise BusError(f"{self._path}: no record from bmsd: {error}") from error
+        if not data:
+            raise BusError(f"{self._path}: bmsd has closed the link")
+        message: Hello | Published | wire.Answer = wire.unpack(data)
+        return message

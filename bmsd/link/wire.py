@@ -1,0 +1,66 @@
+"""Messages on the link: one byte that says what it is, then a record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+from bmsd.codec import record
+from bmsd.errors import FrameError
+from bmsd.model.published import Hello, Published
+from bmsd.model.request import Connect, Request, Reset, Role
+
+MOST_REQUEST_BYTES = 4096
+MOST_MESSAGE_BYTES = 1 << 20
+
+
+class Kind(IntEnum):
+    """What a message is."""
+
+    HELLO = 1
+    PUBLISHED = 2
+    REQUEST = 3
+    ANSWER = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request as it is written: `what` is reset, connect or disconnect; `code` and `reason` go with reset."""
+
+    what: str
+    code: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer to each request: whether it was taken, and why not."""
+
+    taken: bool
+    text: str
+
+
+def pack(message: Hello | Published | Asked | Answer) -> bytes:
+    """Return the bytes of a message."""
+    kind = {Hello: Kind.HELLO, Published: Kind.PUBLISHED, Asked: Kind.REQUEST, Answer: Kind.ANSWER}[type(message)]
+    return bytes([kind]) + record.encode(message)
+
+
+def unpack(data: bytes) -> Any:
+    """Return the message in these bytes. FrameError says what is wrong with them."""
+    kinds: dict[int, type[Any]] = {1: Hello, 2: Published, 3: Asked, 4: Answer}
+    if not data or data[0] not in kinds:
+        raise FrameError(f"message kind {data[0] if data else 'none'} is not known, expected one of {sorted(kinds)}")
+    return record.decode(data[1:], kinds[data[0]])
+
+
+def request_of(asked: Asked, role: Role) -> Request:
+    """Return what is asked as the core reads it. FrameError for a request that is not known."""
+    if asked.what == "reset":
+        if not asked.code:
+            raise FrameError("reset needs a fault code, or 'all'")
+        return Reset(asked.code, role, asked.reason)
+    if asked.what in ("connect", "disconnect"):
+        return Connect(asked.what == "connect")
+    raise FrameError(f"request {asked.what!r} is not known, expected reset, connect or disconnect")
