@@ -1,0 +1,184 @@
+"""How tests marked `vcan` get their interfaces: in place when they are there, else all together in one guest.
+
+Outside, the first such test starts `run` with a second pytest on exactly the selected tests. Its reports are
+written to a file and told here as they arrive, as if each test had run in place: one run, one summary.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+INSIDE = os.environ.get("IN_VCAN") == "1"
+REPORTS = "BMSD_VCAN_REPORTS"
+GUEST_SECONDS = 1200
+
+
+# --- inside ---------------------------------------------------------------------------------------------------------
+
+
+class ReportWriter:
+    """Writes every test report as one line of JSON, for the pytest outside."""
+
+    def __init__(self, config: pytest.Config, path: str) -> None:
+        self._config = config
+        self._file = Path(path).open("a", encoding="utf-8")  # noqa: SIM115 - open as long as the run
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        data = self._config.hook.pytest_report_to_serializable(config=self._config, report=report)
+        self._file.write(json.dumps(data, default=str) + "\n")
+        self._file.flush()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if INSIDE and REPORTS in os.environ:
+        config.pluginmanager.register(ReportWriter(config, os.environ[REPORTS]))
+
+
+@pytest.fixture(autouse=True)
+def interfaces(request: pytest.FixtureRequest) -> None:
+    """Both interfaces are up before each test, whatever the one before did."""
+    if "vcan" in request.keywords:
+        for name in ("vcan0", "vcan1"):
+            subprocess.run(["ip", "link", "set", name, "up"], check=True)
+
+
+# --- outside --------------------------------------------------------------------------------------------------------
+
+
+class Guest:
+    """The pytest inside, and what it has reported so far."""
+
+    def __init__(self, config: pytest.Config, node_ids: list[str]) -> None:
+        self._config = config
+        self._reports: dict[str, list[pytest.TestReport]] = {}
+        self._folder = Path(tempfile.mkdtemp(prefix="bmsd-vcan-"))
+        (self._folder / "reports").touch()
+        self._news = (self._folder / "reports").open(encoding="utf-8")
+        options = config.option
+        inner = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"--rootdir={config.rootpath}"]
+        inner += [f"--maxfail={options.maxfail or 0}", f"--tb={options.tbstyle}", f"--verbosity={options.verbose}"]
+        inner += node_ids
+        runner = [str(HERE / "run"), "-C", str(config.rootpath), "-w", str(self._folder), "-t", str(GUEST_SECONDS)]
+        with (self._folder / "output").open("w") as output:
+            self._process = subprocess.Popen(
+                [*runner, *inner],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, REPORTS: str(self._folder / "reports")},
+            )
+
+    def reports_of(self, node_id: str) -> Iterator[pytest.TestReport]:
+        """Give the reports of one test as they arrive; RuntimeError when the guest ends without the last of them."""
+        given = 0
+        while True:
+            ended = self._process.poll() is not None
+            self._read()
+            known = self._reports.get(node_id, [])
+            yield from known[given:]
+            given = len(known)
+            if known and known[-1].when == "teardown":
+                return
+            if ended:
+                raise RuntimeError(
+                    f"the guest ended with {self._process.returncode} before this test did{self._last_words()}"
+                )
+            time.sleep(0.02)
+
+    def _last_words(self) -> str:
+        """Return what the guest wrote, the first time it is asked: one test's report is enough for it."""
+        output = self._folder / "output"
+        words = output.read_text(errors="replace")
+        output.write_text("")
+        return f":\n{words}" if words else ""
+
+    def _read(self) -> None:
+        while True:
+            start = self._news.tell()
+            line = self._news.readline()
+            if not line.endswith("\n"):  # the end, or a line half written
+                self._news.seek(start)
+                return
+            report = self._config.hook.pytest_report_from_serializable(config=self._config, data=json.loads(line))
+            self._reports.setdefault(report.nodeid, []).append(report)
+
+    def end(self) -> None:
+        try:
+            self._process.wait(5.0)  # after the last report it only has its own summary to write
+        except subprocess.TimeoutExpired:
+            self._process.terminate()
+            self._process.wait()
+        self._news.close()
+        shutil.rmtree(self._folder)
+
+
+guest_key = pytest.StashKey[Guest]()
+obstacle_key = pytest.StashKey[str]()
+
+
+def obstacle(config: pytest.Config) -> str:
+    """Return what keeps the interfaces from this machine; empty when nothing does. Asked once per run."""
+    if obstacle_key not in config.stash:
+        probe = subprocess.run([HERE / "run", "-p"], capture_output=True, text=True, check=False)
+        config.stash[obstacle_key] = "" if probe.returncode == 0 else probe.stderr.strip() or "tests/vcan/run failed"
+    return config.stash[obstacle_key]
+
+
+def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
+    """Take over the tests that need the interfaces when they are not here."""
+    if INSIDE or "vcan" not in item.keywords:
+        return None
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    try:
+        if why := obstacle(item.config):
+            item.ihook.pytest_runtest_logreport(report=_not_run(item, why))
+        else:
+            for report in _guest(item).reports_of(item.nodeid):
+                item.ihook.pytest_runtest_logreport(report=report)
+    except RuntimeError as error:
+        item.ihook.pytest_runtest_logreport(report=_failed(item, str(error)))
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
+
+
+def _guest(item: pytest.Item) -> Guest:
+    stash = item.config.stash
+    if guest_key not in stash:
+        node_ids = [other.nodeid for other in item.session.items if "vcan" in other.keywords]
+        stash[guest_key] = Guest(item.config, node_ids)
+        item.config.add_cleanup(stash[guest_key].end)
+    return stash[guest_key]
+
+
+def _not_run(item: pytest.Item, why: str) -> pytest.TestReport:
+    """A missing tool skips a test on a developer's machine; where CI=true it must not hide one."""
+    if os.environ.get("CI") == "true":
+        return _failed(item, why)
+    path, line, _ = item.location
+    return _report(item, "skipped", (path, (line or 0) + 1, f"Skipped: {why}"))
+
+
+def _failed(item: pytest.Item, why: str) -> pytest.TestReport:
+    return _report(item, "failed", why)
+
+
+def _report(item: pytest.Item, outcome: str, explanation: object) -> pytest.TestReport:
+    return pytest.TestReport(
+        nodeid=item.nodeid,
+        location=item.location,
+        keywords=dict.fromkeys(item.keywords, 1),
+        outcome=outcome,  # type: ignore[arg-type]
+        longrepr=explanation,  # type: ignore[arg-type]
+        when="setup",
+    )
