@@ -36,10 +36,10 @@ class Option:
         if self.text_max:
             if isinstance(value, str) and 1 <= len(value) <= self.text_max and value.isascii() and value.isprintable():
                 return None
-            return f"{self.name}: {value!r}: must be 1 to {self.text_max} printable ASCII characters"
+            return f"must be 1 to {self.text_max} printable ASCII characters"
         if isinstance(value, bool) is isinstance(self.default, bool) and value in self.choices:
             return None
-        return f"{self.name}: {value!r}: must be one of {', '.join(str(choice) for choice in self.choices)}"
+        return f"must be one of {', '.join(str(choice) for choice in self.choices)}"
 
 
 class Limits(NamedTuple):
@@ -139,7 +139,7 @@ def checked_options(name: str, known: Sequence[Option], given: Mapping[str, Opti
     for key, value in given.items():
         complaint = by_name[key].complaint(value) if key in by_name else None
         if complaint:
-            complaints.append(f"inverter option {complaint}")
+            complaints.append(f"inverter option {key}: {value!r}: {complaint}")
     if complaints:
         raise ConfigError(complaints)
     return {option.name: given.get(option.name, option.default) for option in known}

@@ -135,8 +135,9 @@ class PylontechLv(Profile):
         """Return the names of raised alarms and warnings (359), and the force charge of both bits (35C)."""
         if can_id == ALARMS:
             return {
-                "alarms": [name for name in BITS if signals.get(f"alarm_{name}")],
-                "warnings": [name for name in BITS if signals.get(f"warning_{name}")],
+                kind + "s": [name for name in BITS if signals[f"{kind}_{name}"]]
+                for kind in ("alarm", "warning")
+                if all(f"{kind}_{name}" in signals for name in BITS)
             }
         if can_id == REQUESTS and "force_charge_1" in signals:
             return {"force_charge": bool(signals["force_charge_1"] or signals["force_charge_2"])}
