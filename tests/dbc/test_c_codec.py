@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from c_codec import build, frames, payload, vectors_of
 from cantools.database.can import Message, Signal
+from contract import PAGE, examples
 from slave_database import crc8_autosar, load, with_crc
 
 from bmsd.model.frame import EXTENDED_FLAG, RAW_FRAME, RawFrames
@@ -162,3 +163,17 @@ def test_the_crc_of_a_frame_finds_every_error_of_up_to_three_bits() -> None:
     assert len(set(single)) == bits
     double = {a ^ b for k, a in enumerate(single) for b in single[:k]}
     assert not double & {0, *single}
+
+
+def test_c_accepts_every_example_of_the_contract(sender: Path) -> None:
+    found = examples(PAGE.read_text())
+    packed = np.zeros(len(found), dtype=RAW_FRAME)
+    expected = []
+    for k, example in enumerate(found):
+        data = int.from_bytes(example.data, "little")
+        packed[k] = (example.can_id | EXTENDED_FLAG, len(example.data), 0, data)
+        message = DATABASE.get_message_by_name(example.message)
+        raw = message.decode(example.data, scaling=False, decode_choices=False)
+        values = [str(int(raw[signal.name])) for signal in payload(message)]
+        expected.append(" ".join([example.message, str(example.address), *values]))
+    assert vectors_of(sender, packed) == expected

@@ -39,6 +39,8 @@ def raw_limits(signal: Signal) -> tuple[int, int]:
 def raw_range(signal: Signal) -> tuple[int, int]:
     """Return the signal's range as raw values."""
     ends = [round((end - signal.offset) / signal.scale) for end in (signal.minimum, signal.maximum)]
+    if signal.length > 53:  # a float cannot tell 2^64 - 1 from 2^64
+        ends = [min(end, raw_limits(signal)[1]) for end in ends]
     return min(ends), max(ends)
 
 
