@@ -1,0 +1,166 @@
+"""Where the signals of a DBC lie in a frame, as arrays: many frames are decoded without a loop per signal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any, cast
+
+import cantools
+import numpy as np
+from cantools.database.can import Database, Message, Signal
+from numpy.typing import NDArray
+
+from bmsd.codec.integrity import frame_crc
+from bmsd.model.frame import Frame
+
+CRC_SIGNAL = "Crc"
+_TABLE_BITS = 16
+
+
+@cache
+def load(name: str, address_bits: int = 0) -> Database:
+    """Return the DBC `name` of the package; the lowest `address_bits` of its identifiers are an address.
+
+    Raises FileNotFoundError for an unknown name.
+    """
+    text = files("bmsd").joinpath("dbc", f"{name}.dbc").read_text(encoding="utf-8")
+    mask = 0x1FFFFFFF & ~((1 << address_bits) - 1)
+    database = cantools.database.load_string(text, database_format="dbc", frame_id_mask=mask)
+    return cast(Database, database)
+
+
+@dataclass(frozen=True)
+class Signals:
+    """Some signals of some messages, arrays (signals,); `words` are the messages' data as 64-bit integers.
+
+    `word` says which of the words holds the signal, `low` and `high` are the raw values of its range: what lies
+    outside (the codes for open, short, invalid) is not a number.
+    """
+
+    names: tuple[str, ...]
+    word: NDArray[np.intp]
+    start: NDArray[np.uint64]
+    mask: NDArray[np.uint64]
+    sign: NDArray[np.int64]
+    scale: NDArray[np.float64]
+    offset: NDArray[np.float64]
+    low: NDArray[np.int64]
+    high: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, database: Database, messages: Sequence[str], names: Sequence[tuple[str, str]] | None = None) -> Signals:
+        """Lay out the signals `names` (message, signal), all of the messages by default; word k is `messages[k]`."""
+        if names is None:
+            names = [(name, signal.name) for name in messages for signal in database.get_message_by_name(name).signals]
+        found = [database.get_message_by_name(message).get_signal_by_name(signal) for message, signal in names]
+        for signal in found:
+            _check(signal)
+        raw_ranges = [_raw_range(signal) for signal in found]
+        return cls(
+            names=tuple(signal.name for signal in found),
+            word=np.array([messages.index(message) for message, _ in names], dtype=np.intp),
+            start=np.array([signal.start for signal in found], dtype=np.uint64),
+            mask=np.array([(1 << signal.length) - 1 for signal in found], dtype=np.uint64),
+            sign=np.array([1 << (signal.length - 1) if signal.is_signed else 0 for signal in found], dtype=np.int64),
+            scale=np.array([signal.scale for signal in found], dtype=np.float64),
+            offset=np.array([signal.offset for signal in found], dtype=np.float64),
+            low=np.array([low for low, _ in raw_ranges], dtype=np.int64),
+            high=np.array([high for _, high in raw_ranges], dtype=np.int64),
+        )
+
+    def index(self, name: str) -> int:
+        """Return the column of a signal."""
+        return self.names.index(name)
+
+    def raw(self, words: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """Return raw values (..., signals) of data words (..., messages)."""
+        bits = words.take(self.word, axis=-1)
+        bits >>= self.start
+        bits &= self.mask
+        raw = bits.view(np.int64)
+        raw ^= self.sign
+        raw -= self.sign
+        return raw
+
+    def physical(self, raw: NDArray[np.int64], columns: slice = slice(None)) -> NDArray[np.float64]:
+        """Return physical values of the raw values of `columns`; NaN outside the signal's range."""
+        value: NDArray[np.float64] = raw * self.scale[columns]
+        value += self.offset[columns]
+        outside = raw < self.low[columns]
+        outside |= raw > self.high[columns]
+        if np.count_nonzero(outside):
+            value[outside] = np.nan
+        return value
+
+    def value_table(self, name: str) -> NDArray[np.float64]:
+        """Return the physical value of every raw value of an unsigned signal of at most 16 bits; NaN outside."""
+        column = self.index(name)
+        raw = np.arange(self._table_size(column), dtype=np.int64)
+        return self.physical(raw, slice(column, column + 1))
+
+    def code_table(self, name: str, codes: Mapping[int, int], outside: int) -> NDArray[np.int64]:
+        """Return 0 for every raw value within range, what `codes` says for its keys, `outside` for the rest."""
+        column = self.index(name)
+        raw = np.arange(self._table_size(column), dtype=np.int64)
+        table = np.where((raw < self.low[column]) | (raw > self.high[column]), outside, 0)
+        for code, meaning in codes.items():
+            table[code] = meaning
+        return table
+
+    def _table_size(self, column: int) -> int:
+        size = int(self.mask[column]) + 1
+        if self.sign[column] or size > 1 << _TABLE_BITS:
+            raise ValueError(f"{self.names[column]}: signed or too long for a table")
+        return size
+
+
+def choices(database: Database, message: str, signal: str) -> dict[str, int]:
+    """Return the raw value of each named value of a signal; empty without names."""
+    found: Mapping[int, Any] = database.get_message_by_name(message).get_signal_by_name(signal).choices or {}
+    return {str(name): int(raw) for raw, name in found.items()}
+
+
+def encode(message: Message, values: Mapping[str, Any], address: int = 0) -> Frame:
+    """Return the frame of a message: physical values or named ones, `address` in its identifier, its CRC at the end.
+
+    Signals that are not given are 0. Raises ValueError for a signal that the message does not have, or a value
+    outside its signal's range.
+    """
+    known = {signal.name: signal for signal in message.signals}
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise ValueError(f"{message.name} has no signal {', '.join(unknown)}")
+    raw = {name: _raw_value(signal, values.get(name, 0)) for name, signal in known.items()}
+    data = bytes(message.encode(raw, scaling=False, padding=False, strict=False))
+    can_id = message.frame_id | address
+    if CRC_SIGNAL in known:
+        data = data[:-1] + bytes([frame_crc(can_id, data[:-1])])
+    return Frame(can_id, data, message.is_extended_frame)
+
+
+def _check(signal: Signal) -> None:
+    if signal.byte_order != "little_endian" or signal.is_float or signal.is_multiplexer or signal.multiplexer_ids:
+        raise ValueError(f"{signal.name}: only plain little-endian integers are decoded in bulk")
+
+
+def _raw_range(signal: Signal) -> tuple[int, int]:
+    """Return least and greatest raw value of the signal's range, its whole length when it has none."""
+    least = -(1 << (signal.length - 1)) if signal.is_signed else 0
+    most = least + (1 << signal.length) - 1
+    if signal.minimum is None or signal.maximum is None:
+        return least, most
+    ends = sorted(round((end - signal.offset) / signal.scale) for end in (signal.minimum, signal.maximum))
+    return max(least, int(ends[0])), min(most, int(ends[1]))
+
+
+def _raw_value(signal: Signal, value: Any) -> int:
+    if isinstance(value, str):
+        return int(signal.choice_to_number(value))
+    raw = round((value - signal.offset) / signal.scale)
+    low, high = _raw_range(signal)
+    if signal.name != CRC_SIGNAL and not low <= raw <= high:
+        raise ValueError(f"{signal.name}: {value} is outside {signal.minimum} to {signal.maximum}")
+    return int(raw)
