@@ -167,6 +167,10 @@ class Cells:
             self._warm()
         return string_a
 
+    def warm(self, k_per_s: Floats) -> None:
+        """Let cells heat themselves from inside, K/s each, until told otherwise."""
+        self.heat_w = k_per_s * self.parameters.heat_capacity_j_per_k
+
     def _relax(self, dt_s: float, current_a: Floats) -> None:
         if self._decay[0] != dt_s:
             p = self.parameters

@@ -11,6 +11,7 @@ enable contact is fitted). Until then a returning heartbeat undoes it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from math import exp, inf
@@ -244,8 +245,7 @@ class ContactorUnit(Node):
         self._trip_repeat = (self._trip_repeat + 1) % 16
         return [pack("Trip", self.address, signals)]
 
-    def _answer(self, sync: dict[str, int] | object, now_s: float) -> None:
-        assert isinstance(sync, dict)
+    def _answer(self, sync: Mapping[str, int], now_s: float) -> None:
         number, phase = sync["Number"], sync["Phase"]
         self._send(now_s + CURRENT_SLOT_S * (self.address - FIRST_ADDRESS), self._current_frame(number, phase, now_s))
         if phase != 0:

@@ -83,6 +83,10 @@ class Node:
         elif self.address != UNADDRESSED:
             self._take(received, now_s)
 
+    def step(self, now_s: float) -> list[Frame]:
+        """Act and return the frames that are due."""
+        raise NotImplementedError
+
     def _take(self, received: Received, now_s: float) -> None:
         """Obey a valid frame of bmsd or of another node."""
         raise NotImplementedError

@@ -88,9 +88,7 @@ def unpack(frame: Frame) -> Received | None:
     return Received(message.name, frame.can_id & ADDRESS_MASK, signals)
 
 
-def quantise(
-    value: NDArray[np.float64], scale: float, offset: float, highest: int, invalid: int
-) -> NDArray[np.int64]:
+def quantise(value: NDArray[np.float64], scale: float, offset: float, highest: int, invalid: int) -> NDArray[np.int64]:
     """Return raw integers, rounded to nearest and held inside 0..highest; NaN becomes `invalid`."""
     known = np.isfinite(value)
     raw = np.rint((np.where(known, value, offset) - offset) / scale)
