@@ -67,12 +67,8 @@ def test_two_interfaces_are_up_and_can_utils_see_each_other() -> None:
 
 def test_a_command_that_takes_too_long_is_124() -> None:
     started_s = time.monotonic()
-    assert run("-t", "5", "sleep", "60").returncode == 124
+    assert run("-t", "3", "sleep", "60").returncode == 124
     assert time.monotonic() - started_s < 30.0
-
-
-def test_one_that_ignores_the_request_to_end_is_124_too() -> None:
-    assert run("-t", "4", "bash", "-c", 'trap "" TERM; sleep 60; sleep 60').returncode == 124
 
 
 def test_a_second_writable_folder_is_written_and_the_checkout_is_not(folder: Path) -> None:
