@@ -1,0 +1,60 @@
+"""The configuration of the demo: a small rack on the socket hub, as a file that the real programs read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+
+def demo_toml(strings: int, modules: int, field_channel: str, inverter_channel: str, state_dir: Path | str) -> str:
+    """Return the configuration of a simulated rack of `modules` modules of 16 cells in each of `strings` strings.
+
+    The channels are paths of the hub's sockets; state file and link sockets are in `state_dir` (absolute).
+    The counts are not checked here: `parse` does that.
+    """
+    folder = Path(state_dir)
+    return f"""\
+# A simulated rack: this file is read by the daemon and by the simulator.
+[rack]
+name = "demo"
+
+[layout]
+strings = {strings}
+modules_per_string = {modules}
+cells_per_module = 16
+sensors_per_module = 4
+
+[cell]
+chemistry = "lfp"
+capacity_ah = 280.0
+max_v = 3.65
+min_v = 2.5
+charge_max_a = 140.0
+discharge_max_a = 140.0
+charge_min_degc = 0.0
+charge_max_degc = 55.0
+discharge_min_degc = -20.0
+discharge_max_degc = 60.0
+resistance_ohm = 0.00025
+
+[string]
+fuse_a = 200.0
+contactor_a = 250.0
+contactor_break_a = 1000.0
+
+[fieldbus]
+interface = "unix"
+channel = {json.dumps(field_channel)}
+
+[inverter]
+interface = "unix"
+channel = {json.dumps(inverter_channel)}
+profile = "pylontech_lv"
+
+[state]
+directory = {json.dumps(str(folder))}
+
+[link]
+socket = {json.dumps(str(folder / "link.sock"))}
+service_socket = {json.dumps(str(folder / "service.sock"))}
+"""

@@ -1,0 +1,236 @@
+"""From a file to the checked settings and the core's plant; everything that is wrong is told at once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from pydantic import ValidationError
+
+from bmsd.config import checks
+from bmsd.config.complaints import complaint, dotted, nearest, plain, shown
+from bmsd.config.known import Known
+from bmsd.config.schema import Cell, Limits, OptionValue, Settings, TemperatureCurve, VoltageCurve
+from bmsd.errors import ConfigError
+from bmsd.model.cell import CellSpec
+from bmsd.model.layout import Layout
+from bmsd.model.plant import (
+    BalanceSettings,
+    ChargeSettings,
+    Curve,
+    EstimationSettings,
+    InverterSettings,
+    LimitSettings,
+    Plant,
+    StringRatings,
+    Timing,
+)
+
+LARGEST_FILE = 1 << 20
+DECIMAL_COMMA = re.compile(r"=\s*[-+]?\d+,\d+\s*(#.*)?$")
+
+LFP_OCV_SOC = (0.0, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 1.0)
+LFP_OCV_V = (2.5, 2.725, 2.854, 2.933, 3.037, 3.183, 3.245, 3.280, 3.302, 3.308, 3.317, 3.330, 3.345, 3.352, 3.367,
+             3.389, 3.418, 3.5)  # fmt: skip
+"""Mean of slow charge and discharge (C/30, 25 degC) of an A123 LFP cell, batterysim/esctoolbox-python (MIT);
+the first and the last entry are extrapolated: there the test itself ends in polarisation."""
+
+
+class Option(Protocol):
+    """An option of an inverter profile."""
+
+    @property
+    def name(self) -> str: ...
+
+    def complaint(self, value: object) -> str | None:
+        """What is wrong with this value, None when it may be used."""
+
+
+Profiles = Mapping[str, Sequence[Option]]
+"""Options of every known inverter profile by its name."""
+
+
+def load(path: Path | str, profiles: Profiles | None = None) -> Settings:
+    """Return the settings of this file; with `profiles` the inverter's profile and its options are checked, too.
+
+    Raises ConfigError with one line for everything that is wrong.
+    """
+    path = Path(path)
+    return parse(_read(path), profiles, path.name)
+
+
+def parse(text: str, profiles: Profiles | None = None, name: str = "configuration") -> Settings:
+    """Return the settings of this TOML text, otherwise as `load`; `name` is for messages about the TOML itself."""
+    try:
+        data = tomllib.loads(text)
+    except RecursionError:
+        raise ConfigError([f"{name}: nested too deeply to be a configuration"]) from None
+    except ValueError as error:  # tomllib also lets int()'s pass
+        raise ConfigError([_syntax(name, text, error)]) from None
+    return checked(data, profiles)
+
+
+def checked(data: Mapping[str, Any], profiles: Profiles | None = None) -> Settings:
+    """Return the settings of these tables; raises ConfigError with everything that is wrong."""
+    settings, lines, wrong = None, [], []
+    try:
+        settings = Settings.model_validate(data)
+    except ValidationError as invalid:
+        for error in invalid.errors(include_url=False):
+            line = complaint(error, data)
+            if line not in lines:
+                lines.append(line)
+            wrong.append(dotted(plain(error["loc"]), items=False))
+    get = Known(data, wrong)
+    lines += [line for line in checks.complaints(get) if line not in lines]
+    if profiles is not None:
+        lines += _profile_of(data, profiles)
+    if settings is None or lines:
+        raise ConfigError(lines)
+    return settings
+
+
+def check_inverter(profile: str, options: Mapping[str, OptionValue], profiles: Profiles) -> list[str]:
+    """Return what is wrong with the choice of an inverter profile and its options, one line each."""
+    if profile not in profiles:
+        close = nearest(profile, profiles)
+        known = "" if close.startswith("; known") else f" Known: {', '.join(sorted(profiles))}"
+        return [f"inverter.profile: {shown(profile)} is not known{close}{known}"]
+    known_options = {option.name: option for option in profiles[profile]}
+    lines = []
+    for name, value in options.items():
+        path = dotted(("inverter", "options", name))
+        if name not in known_options:
+            lines.append(f"{path}: unknown option of {profile}{nearest(name, known_options)}")
+            continue
+        wrong = known_options[name].complaint(value)
+        if wrong is not None:
+            lines.append(f"{path}: {wrong.removeprefix(name).removeprefix(': ')}")
+    return lines
+
+
+def plant(settings: Settings) -> Plant:
+    """Return what the core needs to know of these settings."""
+    timing = Timing(settings.timing.tick_s, settings.timing.poll_s, settings.timing.current_phases)
+    thresholds = {name: float(value) for name, value in settings.protection.model_dump().items()}
+    return Plant(
+        name=settings.rack.name,
+        layout=_layout(settings),
+        cell=_cell(settings.cell),
+        ratings=StringRatings(**settings.string.model_dump()),
+        timing=timing,
+        limits=_limits(settings.limits),
+        charge=ChargeSettings(**settings.charge.model_dump()),
+        balance=BalanceSettings(**settings.balance.model_dump()),
+        estimation=EstimationSettings(**settings.estimation.model_dump()),
+        inverter=_inverter(settings),
+        thresholds=thresholds | {"hold_s": timing.hold_s},
+    )
+
+
+def fingerprint(settings: Settings) -> str:
+    """Return a hash of all settings, defaults included: the same for files that mean the same."""
+    text = json.dumps(settings.model_dump(), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _read(path: Path) -> str:
+    try:
+        if path.is_dir():
+            raise ConfigError([f"{path}: is a folder; expected a configuration file"])
+        if path.exists() and not path.is_file():
+            raise ConfigError([f"{path}: is not a file; expected a configuration file"])
+        with path.open("rb") as file:
+            data = file.read(LARGEST_FILE + 1)
+    except FileNotFoundError:
+        raise ConfigError([f"{path}: no such file"]) from None
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
+        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise ConfigError([f"{path}: cannot be read: {why}"]) from None
+    if len(data) > LARGEST_FILE:
+        raise ConfigError([f"{path}: more than {LARGEST_FILE} bytes: not a configuration"])
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        kind = "UTF-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "another encoding"
+        raise ConfigError([f"{path}, line {line}: not UTF-8, perhaps {kind}; save it as UTF-8"]) from None
+
+
+def _syntax(name: str, text: str, error: ValueError) -> str:
+    """One line about a mistake in the TOML, with the line it is in."""
+    message = " ".join(str(error).split())
+    place = re.search(r" \(at line (\d+), column \d+\)$", message)
+    if place is None:
+        return f"{name}: not TOML: {message}"
+    number = int(place.group(1))
+    lines = text.replace("\r\n", "\n").split("\n")
+    content = lines[number - 1].strip() if number <= len(lines) else ""
+    hint = "; write numbers with a decimal point" if DECIMAL_COMMA.search(content) else ""
+    if "Cannot overwrite" in message or "Cannot declare" in message:
+        hint = "; is it there twice?"
+    return f"{name}, line {number}: {message[: place.start()]}{hint} in {shown(content)}"
+
+
+def _profile_of(data: Mapping[str, Any], profiles: Profiles) -> list[str]:
+    inverter = data.get("inverter")
+    if not isinstance(inverter, dict):
+        return []
+    profile, options = inverter.get("profile"), inverter.get("options", {})
+    if not isinstance(profile, str) or not profile or not isinstance(options, dict):
+        return []
+    simple = {name: value for name, value in options.items() if isinstance(value, str | int | float)}
+    return check_inverter(profile, simple, profiles)
+
+
+def _layout(settings: Settings) -> Layout:
+    layout = settings.layout
+    return Layout(
+        layout.strings,
+        layout.modules_per_string,
+        layout.cells_per_module,
+        layout.sensors_per_module,
+        tuple(tuple(row) for row in layout.module_addresses),
+        tuple(layout.unit_addresses),
+    )
+
+
+def _cell(cell: Cell) -> CellSpec:
+    sheet = cell.model_dump()
+    sheet["ocv_soc"] = np.array(cell.ocv_soc or LFP_OCV_SOC, dtype=np.float64)
+    sheet["ocv_v"] = np.array(cell.ocv_v or LFP_OCV_V, dtype=np.float64)
+    return CellSpec(**sheet)
+
+
+def _limits(limits: Limits) -> LimitSettings:
+    plain_numbers = limits.model_dump(
+        exclude={
+            "charge_by_cell_v",
+            "discharge_by_cell_v",
+            "charge_by_temperature",
+            "discharge_by_temperature",
+            "temperature_error_k",
+        }
+    )
+    return LimitSettings(
+        charge_by_cell_v=_curve(limits.charge_by_cell_v),
+        discharge_by_cell_v=_curve(limits.discharge_by_cell_v),
+        charge_by_temperature=_curve(limits.charge_by_temperature),
+        discharge_by_temperature=_curve(limits.discharge_by_temperature),
+        **plain_numbers,
+    )
+
+
+def _curve(curve: VoltageCurve | TemperatureCurve) -> Curve:
+    x = curve.cell_v if isinstance(curve, VoltageCurve) else curve.degc
+    return Curve(tuple(map(float, x)), tuple(map(float, curve.share)))
+
+
+def _inverter(settings: Settings) -> InverterSettings:
+    return InverterSettings(**settings.inverter.model_dump(exclude={"interface", "channel"}))
