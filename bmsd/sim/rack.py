@@ -72,6 +72,7 @@ class Contactors:
         there = moving & (self._moving_s >= np.where(self.coil, self._closing_s, self._opening_s) - 1e-9)
         held = (self.welded & self.closed) | (self.jammed & ~self.closed)
         self.closed = np.where(there & ~held, self.coil, self.closed)
+        self._moving_s[there] = 0.0
 
 
 class Rack:
