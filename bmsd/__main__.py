@@ -1,0 +1,5 @@
+"""`python -m bmsd`."""
+
+from bmsd.cli import main
+
+main()

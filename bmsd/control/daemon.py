@@ -1,0 +1,191 @@
+"""The control process: the loop that sleeps, drains, ticks and sends, and the way in and out of it.
+
+Theory of operation. One thread, absolute times. Each turn of the loop drains both buses, lets the poller send
+its SYNC, runs the tick when it is due, and lets the inverter's port send what is due. Heartbeat, contactor
+commands and limits exist only as the product of a finished tick: a hung tick says nothing.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+from types import FrameType
+
+import structlog
+
+from bmsd.control.composition import Checked, checked
+from bmsd.control.rack_io import RackIO
+from bmsd.control.records import Records
+from bmsd.control.state_file import Saver, load
+from bmsd.core import memory as memories
+from bmsd.core.protection.protect import Protections
+from bmsd.core.tick import Outcome, tick
+from bmsd.log import configure
+from bmsd.model.request import Request, Shutdown
+
+log = structlog.get_logger()
+
+STOP_WITHIN_S = 10.0
+LONGEST_SLEEP_S = 0.010
+STARTUP_ERROR, DEFECT = 1, 70
+
+
+class Control:
+    """One rack under control: memory, the edges, and what is due when."""
+
+    def __init__(self, rack: Checked) -> None:
+        self._rack = rack
+        self._plant = rack.plant
+        self.io = RackIO(rack)
+        self._protections = Protections.of(self._plant, self.io.bus_count)
+        self._memory = memories.start(self._plant, self._protections)
+        self._restore()
+        self._records = Records(rack, self.io)
+        self._saver = Saver(rack.state_directory)
+        self._saved_latches: frozenset[object] = frozenset(
+            memories.durable(self._protections, self._memory, None).latches
+        )
+        self._save_due_s = 0.0
+        self._next_tick_s = 0.0
+        self._last_tick_s: float | None = None
+        self._stopping_since_s: float | None = None
+        self.outcome: Outcome | None = None
+
+    def open(self, now_s: float) -> None:
+        """Open buses and the link. BusError when the link cannot listen; a bus that is not there is tried again."""
+        self._records.open()
+        self.io.open(now_s)
+        self._next_tick_s = now_s + self._plant.timing.tick_s
+        self._save_due_s = now_s + self._rack.save_period_s
+
+    def stop(self, now_s: float) -> None:
+        """Begin to leave: limits to zero, strings opened in order."""
+        if self._stopping_since_s is None:
+            self._stopping_since_s = now_s
+            log.info("control.stopping")
+
+    def left(self, now_s: float) -> bool:
+        """Whether the process may end: it was told to stop, and the strings are open or the time is over."""
+        if self._stopping_since_s is None:
+            return False
+        if now_s - self._stopping_since_s > STOP_WITHIN_S:
+            return True
+        told = self.outcome is not None and self.outcome.memory.stopping
+        return (
+            told
+            and self.outcome is not None
+            and all(s.state.value != "opening" for s in self.outcome.contactors)
+            and (self.io.contactors_open(self.outcome.snapshot) or not self.outcome.started)
+        )
+
+    def due_s(self) -> float:
+        """When the next turn is due at the latest."""
+        return min(self._next_tick_s, self.io.due_s)
+
+    def turn(self, now_s: float) -> None:
+        """One turn of the loop at this monotonic time."""
+        self.io.receive(now_s)
+        self.io.poll(now_s)
+        if now_s >= self._next_tick_s:
+            self._tick(now_s)
+        self.io.pace(now_s)
+
+    def close(self) -> None:
+        """Save what lasts, say goodbye, close."""
+        self._saver.save(memories.durable(self._protections, self._memory, time.time()))
+        if not self._saver.close(timeout_s=3.0):
+            log.error("state.not_saved", error="the disk did not finish in time")
+        elif self._saver.error:
+            log.error("state.not_saved", error=self._saver.error)
+        self._records.close()
+        self.io.close()
+
+    def _tick(self, now_s: float) -> None:
+        period_s = self._plant.timing.tick_s if self._last_tick_s is None else now_s - self._last_tick_s
+        lateness_s = now_s - self._next_tick_s
+        requests: list[Request] = self._records.requests()
+        if self._stopping_since_s is not None:
+            requests.append(Shutdown())
+        snapshot = self.io.snapshot(now_s, period_s, tuple(requests), time.time())
+        outcome = tick(self._plant, self._protections, self._memory, snapshot)
+        self._memory = outcome.memory
+        self.io.send(now_s, outcome.command, started=outcome.started)
+        self._last_tick_s = now_s
+        # absolute times: lateness does not add up; after a stall the missed ticks are not made up for
+        self._next_tick_s += self._plant.timing.tick_s
+        if self._next_tick_s <= now_s:
+            self._next_tick_s = now_s + self._plant.timing.tick_s
+        self._records.tell(outcome, self.outcome, lateness_s)
+        self.outcome = outcome
+        self._save(now_s)
+
+    def _save(self, now_s: float) -> None:
+        """Save at once when a latch changed, else every period."""
+        durable = memories.durable(self._protections, self._memory, time.time())
+        latches: frozenset[object] = frozenset(durable.latches)
+        if latches == self._saved_latches and now_s < self._save_due_s:
+            return
+        self._saved_latches = latches
+        self._save_due_s = now_s + self._rack.save_period_s
+        self._saver.save(durable)
+
+    def _restore(self) -> None:
+        found = load(self._rack.state_directory)
+        for note in found.notes:
+            log.error("state.unreadable", note=note)
+        if found.durable is None:
+            log.info("state.new", directory=str(self._rack.state_directory))
+            return
+        self._memory, notes = memories.restore(self._plant, self._protections, found.durable, time.time())
+        for note in notes:
+            log.warning("state.partly_used", note=note)
+        log.info("state.restored", latches=[latch.code for latch in found.durable.latches])
+
+
+def run_file(path: Path) -> int:
+    """Run the control process of this configuration until SIGTERM or SIGINT; return its exit code.
+
+    ConfigError when the configuration is wrong, BusError when the link cannot listen.
+    """
+    rack = checked(path)
+    writer = configure(rack.settings.log.level, rack.settings.log.format)
+    try:
+        return _run(Control(rack))
+    finally:
+        writer.close()
+
+
+def _run(control: Control) -> int:
+    asked = _Signals()
+    now_s = time.monotonic()
+    control.open(now_s)
+    log.info("control.running")
+    try:
+        while not control.left(now_s):
+            time.sleep(min(max(control.due_s() - time.monotonic(), 0.0), LONGEST_SLEEP_S))
+            now_s = time.monotonic()
+            if asked.stop:
+                control.stop(now_s)
+            control.turn(now_s)
+    except Exception:
+        # ours: the safe command, then exit loudly; the heartbeat stops with us
+        log.critical("control.defect", exc_info=True)
+        control.io.send_stop(time.monotonic())
+        control.close()
+        return DEFECT
+    control.close()
+    log.info("control.left")
+    return 0
+
+
+class _Signals:
+    """SIGTERM and SIGINT ask to leave in order."""
+
+    def __init__(self) -> None:
+        self.stop = False
+        signal.signal(signal.SIGTERM, self._on)
+        signal.signal(signal.SIGINT, self._on)
+
+    def _on(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        self.stop = True

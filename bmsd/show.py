@@ -1,0 +1,57 @@
+"""`bmsd status` and `bmsd reset`: what a person at the rack sees of the control process, and acknowledges."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.live import Live
+
+from bmsd.config.load import load
+from bmsd.errors import BusError, ConfigError
+from bmsd.link.client import LinkClient
+from bmsd.link.wire import Asked
+from bmsd.model.catalogue import CATALOGUE
+from bmsd.status import as_object, table
+
+DEFAULT_LINK = Path("/run/bmsd/link.sock")
+GROUPS = ("all", "trip", "contactors")
+
+
+def show_status(config: Path | None, link: Path | None, *, as_json: bool, watch: bool) -> None:
+    """Print one record as a table or as JSON, or go on showing. BusError when control does not answer."""
+    path = link or (Path(load(config).link.socket) if config else DEFAULT_LINK)
+    client = LinkClient(path)
+    try:
+        newest = client.newest(timeout_s=3.0)
+        if as_json:
+            typer.echo(json.dumps(as_object(newest), allow_nan=False))
+            return
+        if not watch:
+            Console().print(table(client.hello.name, newest))
+            return
+        with Live(auto_refresh=False) as live:
+            while True:
+                live.update(table(client.hello.name, client.newest(timeout_s=3.0)), refresh=True)
+    except KeyboardInterrupt:
+        return
+    finally:
+        client.close()
+
+
+def ask_reset(config: Path, code: str, reason: str) -> None:
+    """Ask control to acknowledge a fault. ConfigError for a code that is not known, BusError when it is refused."""
+    known = [row.code for row in CATALOGUE]
+    wanted = code.lower() if code.lower() in GROUPS else code.upper()
+    if wanted not in (*known, *GROUPS):
+        raise ConfigError([f"fault {code}: unknown; expected {', '.join(GROUPS)} or a code of `bmsd faults`"])
+    client = LinkClient(Path(load(config).link.service_socket))
+    try:
+        answer = client.ask(Asked("reset", wanted, reason))
+    finally:
+        client.close()
+    if not answer.taken:
+        raise BusError(f"reset {wanted}: refused: {answer.text}")
+    typer.echo(f"reset {wanted}: taken; it clears when its cause is gone (bmsd status)")

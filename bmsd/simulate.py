@@ -1,0 +1,45 @@
+"""`bmsd sim`: the simulated rack of a configuration on the buses that it names."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+
+from bmsd.config.load import load, plant
+from bmsd.errors import BusError
+from bmsd.fieldbus.unix_bus import Hub
+from bmsd.sim.run import run
+from bmsd.sim.scenario import load_settings
+
+
+def run_file(path: Path, seconds: float | None) -> None:
+    """Simulate until SIGTERM or Ctrl-C, or for `seconds`.
+
+    A hub of the `unix` interface is started where none listens. ConfigError lists every complaint, also about
+    the `[sim]` table.
+    """
+    settings = load(path)
+    rack = plant(settings)
+    simulated = load_settings(settings.sim, rack.layout, rack.cell.capacity_ah)
+    buses = (settings.fieldbus, settings.inverter)
+    with ExitStack() as stack:
+        for bus in buses:
+            if bus.interface == "unix":
+                _hub_where_none(Path(bus.channel), stack)
+        field, inverter = ((bus.interface, bus.channel) for bus in buses)
+        stop = threading.Event()
+        if seconds is not None:
+            timer = threading.Timer(seconds, stop.set)
+            timer.daemon = True
+            timer.start()
+        run(simulated, field, inverter, stop)
+
+
+def _hub_where_none(path: Path, stack: ExitStack) -> None:
+    hub = Hub(path)
+    try:
+        hub.start()
+    except BusError:
+        return  # somebody's hub listens there: that is the bus
+    stack.callback(hub.stop)

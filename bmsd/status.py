@@ -1,0 +1,185 @@
+"""A published record as a person or a script reads it: a table for the terminal, an object for JSON."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from bmsd.model.bound import Bound
+from bmsd.model.catalogue import Level
+from bmsd.model.fault import Fault
+from bmsd.model.points import values
+from bmsd.model.published import Published
+
+MOST_BOUNDS = 3
+MOST_MISSING = 8
+_COLOUR = {Level.INFO: "cyan", Level.WARNING: "yellow", Level.ALARM: "red", Level.TRIP: "bold red"}
+
+
+def as_object(published: Published) -> dict[str, Any]:
+    """Return the record as an object for JSON: unknown numbers are null, arrays are (strings, modules, items)."""
+    modules, units = published.snapshot.modules, published.snapshot.units
+    return {
+        "sequence": published.sequence,
+        "lifecycle": published.lifecycle,
+        "missing": list(published.missing),
+        "points": {name: plain(value) for name, value in values(published).items()},
+        "cells": {
+            "voltage_v": plain(modules.cell_v),
+            "soc": plain(published.estimate.cell_soc),
+            "soc_sigma": plain(published.estimate.cell_soc_sigma),
+            "balancing": plain(published.command.balance),
+        },
+        "temperature_degc": plain(modules.temperature_degc),
+        "module_age_s": plain(modules.cell_age_s),
+        "strings": [
+            {
+                **asdict(status),
+                "current_a": plain(units.current_a[index]),
+                "string_v": plain(units.string_v[index]),
+                "bus_v": plain(units.bus_v[index]),
+                "soc": plain(published.estimate.string_soc[index]),
+            }
+            for index, status in enumerate(published.strings)
+        ],
+        "charge_bounds": [plain(asdict(bound)) for bound in published.charge_bounds],
+        "discharge_bounds": [plain(asdict(bound)) for bound in published.discharge_bounds],
+        "charge_enabled": published.command.charge_enabled,
+        "discharge_enabled": published.command.discharge_enabled,
+        "faults": [{**plain(asdict(fault)), "level": fault.level.name.lower()} for fault in published.faults],
+        "vetoes": list(published.vetoes),
+        "buses": [asdict(bus) for bus in published.buses],
+        "inverter_age_s": plain(published.snapshot.inverter_age_s),
+        "lateness_s": plain(published.lateness_s),
+    }
+
+
+def plain(value: Any) -> Any:
+    """Return the value in JSON's own types, with null for what is not a finite number."""
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
+
+
+def table(name: str, published: Published) -> Group:
+    """Return the live view: rack, limits with their reasons, strings, faults, what is missing, buses."""
+    parts: list[Any] = [_rack(name, published), _limits(published), _strings(published)]
+    if published.faults:
+        parts.append(_faults(published.faults))
+    parts += [Text(f"missing: {sentence}", "yellow") for sentence in published.missing[:MOST_MISSING]]
+    hidden = len(published.missing) - MOST_MISSING
+    if hidden > 0:
+        parts.append(Text(f"missing: and {hidden} more", "yellow"))
+    parts += [Text(f"guard: {veto}", "bold red") for veto in published.vetoes]
+    parts.append(_buses(published))
+    return Group(*parts)
+
+
+def _rack(name: str, published: Published) -> Table:
+    point = values(published)
+    grid = Table(title=f"{name}: {published.lifecycle}", title_justify="left", show_header=False)
+    for _ in range(4):
+        grid.add_column()
+    cells = f"{number(point['cell_min_v'], 3)} .. {number(point['cell_max_v'], 3)} V"
+    degrees = f"{number(point['temperature_min_degc'], 1)} .. {number(point['temperature_max_degc'], 1)} degC"
+    grid.add_row("voltage", f"{number(point['voltage_v'], 2)} V", "cells", cells)
+    grid.add_row("current", f"{number(point['current_a'], 1)} A", "temperatures", degrees)
+    soc = f"{number(point['soc'], 1, 100.0)} % (sigma {number(point['soc_sigma'], 1, 100.0)} %)"
+    unknown = f"{point['cells_unknown']} unknown, oldest {number(point['oldest_measurement_s'], 2)} s"
+    grid.add_row("state of charge", soc, "measurements", unknown)
+    return grid
+
+
+def _limits(published: Published) -> Table:
+    command = published.command
+    grid = Table("limit", "sent", "because of", "then")
+    for title, amps, bounds in (
+        ("charge", command.ccl_a, published.charge_bounds),
+        ("discharge", command.dcl_a, published.discharge_bounds),
+    ):
+        others = "; ".join(_bound(bound) for bound in bounds[1:MOST_BOUNDS])
+        grid.add_row(title, f"{amps:.1f} A", bounds[0].reason if bounds else "", others)
+    volts = f"{number(command.dvl_v, 1)} .. {number(command.cvl_v, 1)} V"
+    grid.add_row("voltage", volts, "", "")
+    return grid
+
+
+def _bound(bound: Bound) -> str:
+    return f"{bound.amps:.1f} A {bound.reason}"
+
+
+def _strings(published: Published) -> Table:
+    units = published.snapshot.units
+    grid = Table("string", "contactors", "current", "string", "bus", "SoC", "remark")
+    for index, status in enumerate(published.strings):
+        grid.add_row(
+            str(index + 1),
+            status.state.replace("_", " "),
+            f"{number(float(units.current_a[index]), 1)} A",
+            f"{number(float(units.string_v[index]), 2)} V",
+            f"{number(float(units.bus_v[index]), 2)} V",
+            f"{number(float(published.estimate.string_soc[index]), 1, 100.0)} %",
+            status.reason,
+        )
+    return grid
+
+
+def _faults(faults: tuple[Fault, ...]) -> Table:
+    grid = Table("fault", "level", "where", "value", "since", "")
+    for fault in faults:
+        level = Text(fault.level.name.lower(), _COLOUR[fault.level])
+        latched = "wait for acknowledgement" if fault.latched else ""
+        grid.add_row(
+            f"{fault.code} {fault.name.replace('_', ' ')}",
+            level,
+            place(fault),
+            number(fault.value, 3),
+            f"{fault.since_s:.0f} s",
+            latched,
+        )
+    return grid
+
+
+def place(fault: Fault) -> str:
+    """Return where the worst subject of a fault is, in words."""
+    words = []
+    if fault.string is not None:
+        words.append(f"string {fault.string}")
+    if fault.module is not None:
+        words.append(f"module {fault.module}")
+    if fault.item is not None:
+        words.append(f"number {fault.item}")
+    if fault.count > 1:
+        words.append(f"and {fault.count - 1} more")
+    return " ".join(words)
+
+
+def _buses(published: Published) -> Text:
+    lines = []
+    for bus in published.buses:
+        drops = ", ".join(f"{kind} {count}" for kind, count in sorted(bus.dropped.items()) if count)
+        lines.append(f"{bus.name} bus {bus.channel}: received {bus.received}, sent {bus.sent}, dropped {drops or 0}")
+    age = published.snapshot.inverter_age_s
+    lines.append(f"inverter heard {number(age, 1)} s ago" if math.isfinite(age) else "inverter not heard")
+    return Text("\n".join(lines), "dim")
+
+
+def number(value: Any, digits: int, scale: float = 1.0) -> str:
+    """Return the number with these digits, or a dash when it is not known."""
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        return "-"
+    return f"{value * scale:.{digits}f}"

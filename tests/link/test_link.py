@@ -1,0 +1,153 @@
+"""Control's link over real sockets: records, requests and their answers, slow and hostile readers."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bmsd.core import memory
+from bmsd.core.protection.protect import Protections
+from bmsd.core.tick import tick
+from bmsd.errors import BusError, FrameError
+from bmsd.link import wire
+from bmsd.link.client import LinkClient
+from bmsd.link.server import LinkServer
+from bmsd.model.points import POINTS, values
+from bmsd.model.published import PROTOCOL, BusStatus, Hello, Published, StringStatus
+from bmsd.model.request import Connect, Reset, Role
+from tests import rack as racks
+
+
+def published(sequence: int, strings: int = 2, modules: int = 16) -> Published:
+    plant = racks.plant(strings, modules)
+    protections = Protections.of(plant, 2)
+    outcome = tick(plant, protections, memory.start(plant, protections), racks.snapshot(plant, 10.0))
+    return Published(
+        sequence, "idle", outcome.snapshot, outcome.estimate, outcome.faults, outcome.limits.charge,
+        outcome.limits.discharge, outcome.command, outcome.vetoes,
+        tuple(StringStatus(s.state.value, s.since_s, s.reason) for s in outcome.contactors),
+        (BusStatus("field", "vcan0", 1, 2, {"crc": 3}),), ("module 1 of string 1",), 0.001,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> tuple[Path, Path]:
+    return tmp_path / "link.sock", tmp_path / "service.sock"
+
+
+@pytest.fixture
+def server(paths: tuple[Path, Path]) -> Iterator[LinkServer]:
+    server = LinkServer(*paths, Hello(PROTOCOL, "boot", "rack", 2, 16, 16, 4))
+    yield server
+    server.close()
+
+
+def connected(server: LinkServer, path: Path) -> LinkClient:
+    """A client connects while the server steps: hello is sent on accept."""
+    raw = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    raw.close()
+    import threading
+
+    box: list[LinkClient] = []
+    thread = threading.Thread(target=lambda: box.append(LinkClient(path)))
+    thread.start()
+    while thread.is_alive():
+        server.step()
+        thread.join(0.005)
+    return box[0]
+
+
+def test_a_reader_gets_hello_and_the_newest_record(server: LinkServer, paths: tuple[Path, Path]) -> None:
+    client = connected(server, paths[0])
+    for sequence in (1, 2, 3):
+        server.publish(published(sequence))
+    newest = client.newest(1.0)
+    assert client.hello.name == "rack"
+    assert newest.sequence == 3
+    assert values(newest) == values(published(3))
+    assert newest.snapshot.modules.cell_v.dtype == np.float64
+    client.close()
+
+
+def test_a_reader_that_sleeps_never_holds_control(server: LinkServer, paths: tuple[Path, Path]) -> None:
+    client = connected(server, paths[0])
+    record = published(1)
+    for _ in range(500):
+        server.publish(record)
+    assert server.skipped > 0
+    assert client.newest(1.0).sequence == 1
+    client.close()
+
+
+def test_service_asks_and_is_answered(server: LinkServer, paths: tuple[Path, Path]) -> None:
+    client = connected(server, paths[1])
+    client._socket.send(wire.pack(wire.Asked("reset", "CEL-003", "cell exchanged")))
+    assert server.step() == [Reset("CEL-003", Role.SERVICE, "cell exchanged")]
+    client._socket.send(wire.pack(wire.Asked("disconnect")))
+    assert server.step() == [Connect(False)]
+    client.close()
+
+
+def test_a_reader_may_not_reset(server: LinkServer, paths: tuple[Path, Path]) -> None:
+    client = connected(server, paths[0])
+    client._socket.send(wire.pack(wire.Asked("reset", "all", "x")))
+    assert server.step() == []
+    answer = wire.unpack(client._socket.recv(4096))
+    assert not answer.taken
+    client.close()
+
+
+@pytest.mark.parametrize(
+    "data", [b"\x00", b"\x03", b"\x03\xc1", b"\xff" * 5000, wire.pack(wire.Asked("open the door")), b"\x02\x80"]
+)
+def test_a_hostile_request_is_answered_and_nothing_happens(
+    server: LinkServer, paths: tuple[Path, Path], data: bytes
+) -> None:
+    client = connected(server, paths[1])
+    client._socket.send(data)
+    assert server.step() == []
+    assert not wire.unpack(client._socket.recv(8192)).taken
+    client.close()
+
+
+def test_at_most_ten_requests_a_tick_are_taken(server: LinkServer, paths: tuple[Path, Path]) -> None:
+    clients = [connected(server, paths[1]) for _ in range(12)]
+    for client in clients:
+        client._socket.send(wire.pack(wire.Asked("connect")))
+    assert len(server.step()) == 10
+    assert len(server.step()) == 2
+    for client in clients:
+        client.close()
+
+
+@pytest.mark.usefixtures("server")
+def test_the_link_does_not_take_over_a_living_one(paths: tuple[Path, Path]) -> None:
+    with pytest.raises(BusError, match="another bmsd listens"):
+        LinkServer(*paths, Hello(PROTOCOL, "", "", 1, 1, 1, 1))
+
+
+def test_nobody_there_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(BusError, match="does not answer"):
+        LinkClient(tmp_path / "none.sock")
+
+
+def test_a_record_with_a_wrong_type_names_its_field() -> None:
+    from bmsd.codec import record
+
+    with pytest.raises(FrameError, match=r"Hello\.strings"):
+        record.decode(
+            record.encode(
+                {"protocol": 1, "boot_id": "", "name": "", "strings": "two", "modules": 1, "cells": 1, "sensors": 1}
+            ),
+            Hello,
+        )
+
+
+def test_points_have_unique_names_and_addresses_that_do_not_overlap() -> None:
+    assert len({point.name for point in POINTS}) == len(POINTS)
+    taken = [address for point in POINTS for address in range(point.address, point.address + point.registers)]
+    assert len(taken) == len(set(taken))
