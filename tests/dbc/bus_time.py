@@ -1,7 +1,7 @@
 """How much of the field bus's time the slave protocol takes, computed from dbc/slave.dbc alone.
 
 Frame length: R. Davis, A. Burns, R. Bril, J. Lukkien, "Controller Area Network (CAN) schedulability analysis:
-refuted, revisited and revised", Real-Time Systems 35 (2007), section 2.1. A data frame of n bytes with a 29-bit
+refuted, revisited and revised", Real-Time Systems 35 (2007). A data frame of n bytes with a 29-bit
 identifier has g + 8 n bits that are subject to stuffing, g = 54 (start of frame 1, identifier 29, SRR 1, IDE 1,
 RTR 1, reserved 2, length 4, CRC 15) and 13 that are not (CRC delimiter 1, acknowledge 2, end of frame 7,
 interframe space 3). At worst one bit is stuffed after the first five and then after every four:
