@@ -170,7 +170,7 @@ class ModuleBoard(Node):
         self._derated = not self.bleeder_degc < release_degc
 
     def _trip_frames(self, now_s: float) -> list[Frame]:
-        if now_s < self._trip_due_s:
+        if now_s < self._trip_due_s - 1e-9:
             return []
         self._trip_due_s = max(self._trip_due_s + self.settings.trip_period_s, now_s)
         signals = {"TripCode": self.trip_code, "CellNumber": self.trip_cell, "Repeat": self._trip_repeat}

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from math import exp, inf
+from math import exp, inf, isinf
 
 import numpy as np
 
@@ -152,7 +152,7 @@ class ContactorUnit(Node):
         self._interlock_since_s = min(self._interlock_since_s, now_s) if broken else inf
         if wires.emergency_stop == Input.ACTIVE:
             self._trip(EMERGENCY_STOP, self.address, OpenReason.EMERGENCY_STOP)
-            self._trip_due_s = min(self._trip_due_s, now_s)
+            self._trip_due_s = now_s if isinf(self._trip_due_s) else self._trip_due_s
         if now_s - self._interlock_since_s >= own.interlock_s - 1e-9:
             self._trip(INTERLOCK, self.address, OpenReason.INTERLOCK)
         if now_s - self._over_since_s >= own.over_current_s - 1e-9:
@@ -238,7 +238,7 @@ class ContactorUnit(Node):
 
     def _trip_frames(self, now_s: float) -> list[Frame]:
         """An emergency stop at one unit opens all: it is said like a board's trip."""
-        if now_s < self._trip_due_s:
+        if now_s < self._trip_due_s - 1e-9:
             return []
         self._trip_due_s = max(self._trip_due_s + self.settings.trip_period_s, now_s)
         signals = {"TripCode": EMERGENCY_STOP, "CellNumber": 0, "Repeat": self._trip_repeat}
