@@ -114,12 +114,13 @@ def test_the_changelog_has_an_entry_for_this_version() -> None:
     assert first[1] == version
 
 
-def test_decisions_are_numbered_without_gaps_and_have_their_headings() -> None:
+def test_decisions_are_numbered_without_gaps_and_say_when_and_whether_in_force() -> None:
     pages = sorted((ROOT / "docs" / "decisions").glob("*.md"))
     assert [int(page.name[:4]) for page in pages] == list(range(1, len(pages) + 1))
     for page in pages:
-        headings = re.findall(r"^## (.+)$", page.read_text(), re.MULTILINE)
-        assert headings[:4] == ["What was to decide", "Decision", "What else was weighed", "What follows"], page.name
+        text = page.read_text()
+        assert text.startswith(f"# {int(page.name[:4])}. "), page.name
+        assert re.search(r"^Date: \d{4}-\d\d-\d\d\. State: \S", text, re.MULTILINE), page.name
 
 
 def test_links_between_pages_lead_somewhere() -> None:
