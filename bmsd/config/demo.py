@@ -57,4 +57,13 @@ directory = {json.dumps(str(folder))}
 [link]
 socket = {json.dumps(str(folder / "link.sock"))}
 service_socket = {json.dumps(str(folder / "service.sock"))}
+
+[sim]
+soc0 = 0.5
+
+[sim.inverter]
+profile = "square"
+charge_a = {60.0 * strings}
+discharge_a = {60.0 * strings}
+period_s = 120.0
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -103,7 +103,9 @@ def _walk(model: type[BaseModel], prefix: str) -> Iterator[Setting]:
             continue
         if prefix:
             yield _describe(prefix + name, info)
-        yield from _walk(inner, f"{prefix}{name}.")
+        outer = _describe(prefix + name, info)
+        for found in _walk(inner, f"{prefix}{name}."):
+            yield replace(found, reloadable=found.reloadable or outer.reloadable)
 
 
 def _describe(path: str, info: FieldInfo) -> Setting:

@@ -51,7 +51,7 @@ def reference_markdown() -> str:
             f"\n## [{name}]\n{model.__doc__}\n\n| setting | type | range | default | meaning |\n|---|---|---|---|---|"
         )
         parts += [_row(found, name) for path, found in settings().items() if path.startswith(f"{name}.")]
-    parts.append(f"\n## [sim]\n{Settings.model_fields['sim'].description} See docs/simulator.md.\n")
+    parts.append(f"\n## [sim]\n{Settings.model_fields['sim'].description}\n")
     return "\n".join(parts)
 
 
@@ -60,14 +60,15 @@ def _row(found: Setting, section: str) -> str:
     meaning = found.meaning + "".join(f" *{mark}*" for mark in marks)
     allowed = ", ".join(f"`{choice}`" for choice in found.choices) or found.range or found.form
     name = found.path.removeprefix(f"{section}.")
-    cells = (f"`{name}`", found.kind, allowed, "**required**" if found.required else _toml(found.default), meaning)
+    default = "in each curve" if "." in name else "**required**" if found.required else _toml(found.default)
+    cells = (f"`{name}`", found.kind, allowed, default, meaning)
     return "| " + " | ".join(cells) + " |"
 
 
 def _toml(value: Any) -> str:
     """A default as it is written in the file."""
     if isinstance(value, BaseModel):
-        return "as below" if not value.model_dump() else _toml(value.model_dump())
+        return _toml(value.model_dump())
     if isinstance(value, dict):
         inner = ", ".join(f"{key} = {json.dumps(entry)}" for key, entry in value.items())
         return f"`{{ {inner} }}`" if inner else "`{}`"

@@ -7,6 +7,7 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -99,9 +100,10 @@ def checked(data: Mapping[str, Any], profiles: Profiles | None = None) -> Settin
 def check_inverter(profile: str, options: Mapping[str, OptionValue], profiles: Profiles) -> list[str]:
     """Return what is wrong with the choice of an inverter profile and its options, one line each."""
     if profile not in profiles:
-        close = nearest(profile, profiles)
-        known = "" if close.startswith("; known") else f" Known: {', '.join(sorted(profiles))}"
-        return [f"inverter.profile: {shown(profile)} is not known{close}{known}"]
+        known = ", ".join(sorted(profiles))
+        close = get_close_matches(profile.lower(), list(profiles), n=1, cutoff=0.6)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        return [f"inverter.profile: {shown(profile)}; expected one of {known}{hint}"]
     known_options = {option.name: option for option in profiles[profile]}
     lines = []
     for name, value in options.items():
