@@ -19,18 +19,9 @@ from bmsd.model.command import Command
 from bmsd.model.frame import Frame
 
 ALARM_NAMES = tuple(alarm.value for alarm in Alarm)
-NUMBERS: Mapping[str, str] = {
-    "cvl_v": "V",
-    "ccl_a": "A",
-    "dcl_a": "A",
-    "dvl_v": "V",
-    "soc": "",
-    "soh": "",
-    "voltage_v": "V",
-    "current_a": "A",
-    "temperature_degc": "degC",
-    "modules_online": "",
-}
+NUMBERS = (
+    "cvl_v", "ccl_a", "dcl_a", "dvl_v", "soc", "soh", "voltage_v", "current_a", "temperature_degc", "modules_online",
+)  # fmt: skip
 FLAGS = ("charge_enabled", "discharge_enabled", "force_charge", "full_charge_requested")
 LISTS = ("alarms", "warnings")
 KEYS = (*NUMBERS, "manufacturer", *FLAGS, *LISTS)
@@ -110,12 +101,14 @@ def _number_complaint(key: str, value: object, profile: Profile) -> str | None:
         return "must be a finite number; leave the key out when the value is not known"
     if key == "modules_online" and value != int(value):
         return "must be a whole number"
-    can_id = next(can_id for can_id, names in profile.needs.items() if key in names)
+    can_id = next((can_id for can_id, names in profile.needs.items() if key in names), None)
+    if can_id is None:
+        return None
     signal = profile.table.messages[can_id, False].get_signal_by_name(key)
     assert signal.minimum is not None
     assert signal.maximum is not None
     if not signal.minimum <= value <= signal.maximum:
-        return f"must be {signal.minimum:g} to {signal.maximum:.10g} {NUMBERS[key]}".rstrip()
+        return f"must be {signal.minimum:g} to {signal.maximum:.10g} {signal.unit or ''}".rstrip()
     return None
 
 

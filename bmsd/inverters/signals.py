@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from importlib.resources import files
@@ -16,6 +17,11 @@ from cantools.database.conversion import BaseConversion
 from cantools.database.namedsignalvalue import NamedSignalValue
 
 from bmsd.errors import ConfigError, FrameError
+
+_WHOLE_STATEMENT = re.compile(
+    r'^$|;$|^(BU_|BS_|NS_)|^BO_ \d+ \w+ *: *\d+ \w+$|^SG_ .*: *\d+\|\d+@[01][+-] *\(.+\) *\[.*\] *"[^"]*" *\w.*$'
+)
+"""Last line of a DBC that was not cut off: the parser of cantools drops an unfinished last statement silently."""
 
 Value = float | int | bool | str | list[str] | None
 
@@ -146,13 +152,17 @@ class SignalTable:
 
 def _load(path: Path) -> CanDatabase:
     try:
-        database = cantools.database.load_file(str(path), database_format="dbc", cache_dir=None)
+        text = path.read_text(encoding="cp1252", errors="replace")
+        database = cantools.database.load_string(text, database_format="dbc")
     except OSError as error:
         raise ConfigError([f"{path}: cannot be read: {error.strerror or error}"]) from None
     except (cantools.Error, ValueError, KeyError, TypeError, IndexError, AttributeError, ArithmeticError) as error:
-        # cantools raises its own errors, textparser's (a ValueError or an Exception of its own) and, for a file
-        # that parses but contradicts itself, whatever its reader stumbles over.
+        # cantools raises its own errors and textparser's and, for a file that parses but contradicts itself,
+        # whatever its reader stumbles over.
         raise ConfigError([f"{path}: not a valid DBC: {_one_line(error)}"]) from None
+    last = text.rstrip().rsplit("\n", 1)[-1].strip()
+    if not _WHOLE_STATEMENT.search(last):
+        raise ConfigError([f"{path}: not a valid DBC: it ends within a statement: {last[-60:]!r}"])
     if not isinstance(database, CanDatabase) or not database.messages:
         raise ConfigError([f"{path}: not a valid DBC: it defines no frame"])
     return database
