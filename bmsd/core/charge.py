@@ -30,21 +30,32 @@ class Voltages:
 
 
 def voltages(
-    plant: Plant, was: ChargeMemory, snapshot: Snapshot, pack_v: float | None, charge_stopped: bool, dt_s: float
+    plant: Plant,
+    was: ChargeMemory,
+    snapshot: Snapshot,
+    pack_v: float | None,
+    connected: Bools,
+    charge_stopped: bool,
+    dt_s: float,
 ) -> tuple[ChargeMemory, Voltages]:
     """Return the charge voltage limit: the absorption voltage, less what single cells are over it.
 
     It never steps below the present pack voltage (an inverter would dump the battery into the grid): below it,
     it goes down at `cvl_slew_v_per_s` per cell. While charging is stopped it is held at the pack voltage of
-    the moment of the stop.
+    the moment of the stop, and follows a pack upwards that recovers by itself. It never exceeds the cells'
+    data sheet. While the pack voltage is unknown it stays what it was.
     """
     cells = plant.layout.cells_in_series
+    floor_v, ceiling_v = plant.charge.discharge_end_v * cells, plant.cell.max_v * cells
     if pack_v is None or not np.isfinite(pack_v):
-        return was, Voltages(None, None)
-    excess_v = _excess_v(plant, snapshot.modules.cell_v, was.excess_v, dt_s)
-    held_v = (pack_v if was.held_v is None else was.held_v) if charge_stopped else None
+        return was, Voltages(was.cvl_v, None if was.cvl_v is None else floor_v)
+    counts = connected if connected.any() else np.ones_like(connected)
+    excess_v = _excess_v(plant, snapshot.modules.cell_v[counts], was.excess_v, dt_s)
+    resting_a = plant.thresholds["over_current_floor_c"] * plant.cell.capacity_ah
+    charging = not bool((snapshot.units.current_a[counts] <= resting_a).all())
+    held_v = _held_v(was.held_v, pack_v, charging) if charge_stopped else None
     target_v = plant.charge.absorption_v * cells - excess_v
-    last_v = target_v if was.cvl_v is None else was.cvl_v
+    last_v = max(target_v, pack_v) if was.cvl_v is None else was.cvl_v
     if held_v is not None:
         target_v = min(target_v, held_v)
     slew_v = plant.charge.cvl_slew_v_per_s * cells * dt_s
@@ -52,9 +63,15 @@ def voltages(
     down_v = max(target_v, min(last_v, pack_v) - slew_v)
     up_v = min(target_v, last_v + 10.0 * slew_v)
     cvl_v = down_v if target_v < last_v else up_v
-    floor_v = plant.charge.discharge_end_v * cells
-    cvl_v = max(cvl_v, floor_v)
+    cvl_v = min(max(cvl_v, floor_v), ceiling_v)
     return ChargeMemory(cvl_v, excess_v, held_v), Voltages(cvl_v, floor_v)
+
+
+def _held_v(was_v: float | None, pack_v: float, charging: bool) -> float:
+    """Voltage that a stop holds, V. Without a charge a rising pack recovers from a load: it must not be dumped."""
+    if was_v is None:
+        return pack_v
+    return was_v if charging else max(was_v, pack_v)
 
 
 def _excess_v(plant: Plant, cell_v: Floats, was_v: float, dt_s: float) -> float:

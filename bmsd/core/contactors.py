@@ -3,7 +3,8 @@
 Theory of operation. Each string is a small state machine; its transitions are the table below, and their
 order is their priority. Every tick the facts of a string are gathered into a set of events, the first row of
 its state whose event is present decides. What the unit is told follows from the state alone. A restarted
-process adopts what the unit reports: a closed string stays closed, a half closed one is opened.
+process adopts what the unit reports: a closed string stays closed, a half closed one is opened. Until a unit
+has reported, its string is UNKNOWN: it must not be sent a command, which could only be one to open.
 """
 
 from __future__ import annotations
@@ -27,6 +28,12 @@ OPEN_LATEST_S = 5.0
 FUSE_WAIT_S = 3.0
 LONGEST_PRECHARGE_S = 15.0
 EQUAL_V_PER_CELL = 0.020
+SUM_SHARE = 0.05
+"""A string that differs by more from the sum of its cells is not measured well enough to be closed."""
+
+
+LOCK_CODE = "contactors"
+"""What to reset so that a locked string may try again; also how a lock is saved."""
 
 
 class State(StrEnum):
@@ -54,10 +61,11 @@ class Event(StrEnum):
     MAY_OPEN = "the current is gone, or the time for it"
     MAY_CLOSE = "may close"
     LIVE_AND_EQUAL = "the bus is live and the voltages are equal"
-    MINUS_CLOSED = "minus closed"
+    MINUS_ON_DEAD_BUS = "minus closed and no other string feeds the bus"
     PRECHARGED = "bus within reach of the string"
-    PLUS_CLOSED = "plus closed"
+    PLUS_CLOSED = "minus and plus closed"
     FELL_OPEN = "the unit opened by itself"
+    CONTACT_OPEN = "a contact is open although its coil is driven"
     TIME_OUT = "took too long"
     TRIES_LEFT = "tries left"
     PAUSE_OVER = "pause over"
@@ -66,7 +74,7 @@ class Event(StrEnum):
 
 S, E = State, Event
 TRANSITIONS: Mapping[State, tuple[tuple[Event, State], ...]] = {
-    S.UNKNOWN: ((E.REPORTS_CLOSED, S.CLOSED), (E.REPORTS_PART, S.OPENING), (E.REPORTS_OPEN, S.OPEN)),
+    S.UNKNOWN: ((E.REPORTS_CLOSED, S.CLOSED), (E.REPORTS_PART, S.OPEN), (E.REPORTS_OPEN, S.OPEN)),
     S.OPEN: ((E.OPEN_NOW, S.OPEN), (E.STOP, S.OPEN), (E.MAY_CLOSE, S.CLOSING_MINUS)),
     S.WAITING: ((E.PAUSE_OVER, S.OPEN),),
     S.CLOSING_MINUS: (
@@ -74,7 +82,7 @@ TRANSITIONS: Mapping[State, tuple[tuple[Event, State], ...]] = {
         (E.STOP, S.OPEN),
         (E.TIME_OUT, S.WAITING),
         (E.LIVE_AND_EQUAL, S.CLOSING_PLUS),
-        (E.MINUS_CLOSED, S.PRECHARGE),
+        (E.MINUS_ON_DEAD_BUS, S.PRECHARGE),
     ),
     S.PRECHARGE: (
         (E.OPEN_NOW, S.OPEN),
@@ -88,8 +96,13 @@ TRANSITIONS: Mapping[State, tuple[tuple[Event, State], ...]] = {
         (E.PLUS_CLOSED, S.CLOSED),
         (E.TIME_OUT, S.WAITING),
     ),
-    S.CLOSED: ((E.OPEN_NOW, S.OPENING), (E.STOP, S.OPENING), (E.FELL_OPEN, S.WAITING)),
-    S.OPENING: ((E.MAY_OPEN, S.OPEN),),
+    S.CLOSED: (
+        (E.FELL_OPEN, S.WAITING),
+        (E.OPEN_NOW, S.OPENING),
+        (E.STOP, S.OPENING),
+        (E.CONTACT_OPEN, S.OPENING),
+    ),
+    S.OPENING: ((E.FELL_OPEN, S.OPEN), (E.MAY_OPEN, S.OPEN)),
     S.LOCKED: (),
 }
 
@@ -115,6 +128,11 @@ class Outputs:
     leaving: Bools
     """A string is about to open: limits must be zero."""
 
+    @property
+    def in_circuit(self) -> Bools:
+        """(strings,): strings whose current is part of the rack's."""
+        return np.asarray(self.connected | self.leaving, dtype=bool)
+
 
 def start(plant: Plant) -> tuple[StringState, ...]:
     """Nothing known of the contactors."""
@@ -129,35 +147,47 @@ def step(
     opens_now: Bools,
     wanted: bool,
     dt_s: float,
+    *,
+    started: bool = True,
 ) -> tuple[StringState, ...]:
-    """Return the states of all strings. `opens`, `opens_now` (strings,) come from raised faults."""
+    """Return the states of all strings. `opens`, `opens_now` (strings,) come from raised faults.
+
+    Not `wanted`: all are opened in order. Not `started`: none closes, but what is closed stays so.
+    """
     states = list(was)
     for string, state in enumerate(was):
-        others_live = any(s.state is State.CLOSED for i, s in enumerate(states) if i != string)
-        busy = any(
-            s.state in (State.CLOSING_MINUS, State.PRECHARGE, State.CLOSING_PLUS)
-            for i, s in enumerate(states)
-            if i != string
+        others = [s.state for i, s in enumerate(states) if i != string]
+        asked = _Asked(
+            stop=bool(opens[string]),
+            stop_now=bool(opens_now[string]),
+            wanted=wanted,
+            started=started,
+            others_live=S.CLOSED in others or S.OPENING in others,
+            others_move=any(other in _MOVING for other in others),
         )
-        events, reason = _events(
-            plant,
-            state,
-            snapshot,
-            string,
-            bool(opens[string]),
-            bool(opens_now[string]),
-            wanted,
-            others_live,
-            busy,
-            dt_s,
-        )
+        events, reason = _events(plant, state, snapshot, string, asked, dt_s)
         states[string] = _move(state, events, reason, dt_s)
     return tuple(states)
 
 
+_MOVING = (S.CLOSING_MINUS, S.PRECHARGE, S.CLOSING_PLUS, S.OPENING)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is asked of one string, and what the others are at: feeding the bus, or closing or opening."""
+
+    stop: bool
+    stop_now: bool
+    wanted: bool
+    started: bool
+    others_live: bool
+    others_move: bool
+
+
 def released(states: tuple[StringState, ...], resets: Sequence[Reset]) -> tuple[StringState, ...]:
     """Locked strings may try again when somebody resets "all" or "contactors"."""
-    if not any(reset.code in ("all", "contactors") for reset in resets):
+    if not any(reset.code in ("all", LOCK_CODE) for reset in resets):
         return states
     return tuple(StringState(State.OPEN) if s.state is State.LOCKED else s for s in states)
 
@@ -179,20 +209,20 @@ def outputs(states: tuple[StringState, ...]) -> Outputs:
 
 def _move(state: StringState, events: set[Event], reason: str, dt_s: float) -> StringState:
     """Take the first row of the state's table whose event is present."""
-    for event, to in TRANSITIONS[state.state]:
-        if event in events and to is not state.state:
-            tries = state.tries
-            if event is Event.TIME_OUT:
-                tries += 1
-                reason = f"{state.state.value.replace('_', ' ')} {event.value}, try {tries} of {MOST_TRIES}"
-                to = to if tries < MOST_TRIES else State.LOCKED
-            elif to is State.CLOSED:
-                tries, reason = 0, ""
-            elif event is Event.FELL_OPEN:
-                reason = event.value
-            return StringState(to, 0.0, tries, reason)
-    kept = state.reason if state.state in (State.LOCKED, State.WAITING) else reason
-    return replace(state, since_s=state.since_s + dt_s, reason=kept)
+    event, to = next((row for row in TRANSITIONS[state.state] if row[0] in events), (E.ALWAYS, state.state))
+    if to is state.state:
+        kept = state.reason if state.state in (State.LOCKED, State.WAITING) else reason
+        return replace(state, since_s=state.since_s + dt_s, reason=kept)
+    tries = state.tries
+    if event is Event.TIME_OUT:
+        tries += 1
+        reason = f"{state.state.value.replace('_', ' ')} {event.value}, try {tries} of {MOST_TRIES}"
+        to = to if tries < MOST_TRIES else State.LOCKED
+    elif to is State.CLOSED:
+        tries, reason = 0, ""
+    elif event in (Event.FELL_OPEN, Event.CONTACT_OPEN):
+        reason = event.value
+    return StringState(to, 0.0, tries, reason)
 
 
 def _events(
@@ -200,44 +230,43 @@ def _events(
     state: StringState,
     snapshot: Snapshot,
     string: int,
-    stop: bool,
-    stop_now: bool,
-    wanted: bool,
-    others_live: bool,
-    busy: bool,
+    asked: _Asked,
     dt_s: float,
 ) -> tuple[set[Event], str]:
     """Gather what is true of this string, and why it may not close."""
     units = snapshot.units
     since_s = state.since_s + dt_s
+    difference_v = abs(float(units.string_v[string] - units.bus_v[string]))
+    equal = difference_v <= EQUAL_V_PER_CELL * plant.layout.cells_in_series
     events: set[Event] = set()
     reported = bool(np.isfinite(units.state_age_s[string]) and units.state_age_s[string] <= plant.timing.hold_s)
     if reported:
-        outs = (units.minus_output[string], units.plus_output[string], units.precharge_output[string])
+        outs = [bool(o[string]) for o in (units.minus_output, units.plus_output, units.precharge_output)]
         events.add(E.REPORTS_CLOSED if outs[0] and outs[1] else E.REPORTS_PART if any(outs) else E.REPORTS_OPEN)
-        if not (units.minus_output[string] and units.plus_output[string]) and since_s > FEEDBACK_S:
+        if not (outs[0] and outs[1]):
             events.add(E.FELL_OPEN)
-        if _is_closed(int(units.minus[string]), bool(units.minus_output[string])):
-            events.add(E.MINUS_CLOSED)
-        if _is_closed(int(units.plus[string]), bool(units.plus_output[string])):
+        if Feedback.OPEN in (units.minus[string], units.plus[string]) and since_s > FEEDBACK_S:
+            events.add(E.CONTACT_OPEN)
+        minus_closed = _is_closed(int(units.minus[string]), outs[0])
+        if minus_closed and not asked.others_live:
+            events.add(E.MINUS_ON_DEAD_BUS)
+        if minus_closed and asked.others_live and equal:
+            events.add(E.LIVE_AND_EQUAL)
+        if outs[0] and outs[1] and minus_closed and _is_closed(int(units.plus[string]), outs[1]):
             events.add(E.PLUS_CLOSED)
-    difference_v = abs(float(units.string_v[string] - units.bus_v[string]))
     if difference_v <= max(1.0, 0.02 * float(units.string_v[string])):
         events.add(E.PRECHARGED)
-    equal = difference_v <= EQUAL_V_PER_CELL * plant.layout.cells_in_series
-    if others_live and equal and E.MINUS_CLOSED in events:
-        events.add(E.LIVE_AND_EQUAL)
-    if stop_now:
+    if asked.stop_now:
         events.add(E.OPEN_NOW)
-    if stop or not wanted:
+    if asked.stop or not asked.wanted:
         events.add(E.STOP)
     if since_s >= _time_out_s(plant, state.state):
         events.add(E.TIME_OUT)
     if since_s >= RETRY_PAUSE_S:
         events.add(E.PAUSE_OVER)
-    if _may_open(plant, float(units.current_a[string]), stop_now, since_s):
+    if _may_open(plant, float(units.current_a[string]), asked.stop_now, since_s):
         events.add(E.MAY_OPEN)
-    reason = _why_not(snapshot, string, stop, wanted, reported, others_live, equal, busy)
+    reason = _why_not(snapshot, string, asked, reported, equal)
     if not reason:
         events.add(E.MAY_CLOSE)
     return events, reason
@@ -252,7 +281,9 @@ def _is_closed(feedback: int, output: bool) -> bool:
 
 def _time_out_s(plant: Plant, state: State) -> float:
     if state is State.PRECHARGE:
-        return min(5.0 * plant.ratings.precharge_ohm * plant.ratings.bus_capacitance_f, LONGEST_PRECHARGE_S)
+        # five time constants, and the time in which the relay acts and the voltage is reported
+        constant_s = plant.ratings.precharge_ohm * plant.ratings.bus_capacitance_f
+        return min(5.0 * constant_s + 2.0 * FEEDBACK_S, LONGEST_PRECHARGE_S)
     return 2.0 * FEEDBACK_S
 
 
@@ -265,31 +296,25 @@ def _may_open(plant: Plant, current_a: float, now: bool, since_s: float) -> bool
     return now or since_s >= OPEN_LATEST_S
 
 
-def _why_not(
-    snapshot: Snapshot,
-    string: int,
-    stop: bool,
-    wanted: bool,
-    reported: bool,
-    others_live: bool,
-    equal: bool,
-    busy: bool,
-) -> str:
+def _why_not(snapshot: Snapshot, string: int, asked: _Asked, reported: bool, equal: bool) -> str:
     """Return why this string may not close, empty when it may."""
     units, modules = snapshot.units, snapshot.modules
     active = [n for n, v in zip(INPUTS, units.inputs[string], strict=True) if v in (Input.ACTIVE, Input.UNKNOWN)]
+    sum_v, string_v = float(modules.cell_v[string].sum()), float(units.string_v[string])
     checks = (
-        (not wanted, "opened on request"),
-        (stop, "a fault keeps it open"),
+        (not asked.wanted, "opened on request"),
+        (asked.stop, "a fault keeps it open"),
+        (not asked.started, "the rack has not been measured completely yet"),
         (not reported, "its contactor unit does not answer"),
         (bool(np.isnan(modules.cell_v[string]).any()), "not all of its cells are known"),
         (bool(np.isnan(modules.temperature_degc[string]).all(axis=1).any()), "a module's temperature is unknown"),
         (not np.isfinite(units.current_a[string]), "its current is unknown"),
         (not np.isfinite(units.string_v[string] + units.bus_v[string]), "a voltage of its unit is unknown"),
+        (not abs(string_v - sum_v) <= SUM_SHARE * sum_v, "its voltage is not the sum of its cells"),
         (bool(units.trip_code[string] != 0), "its contactor unit has a trip latched"),
         (bool(modules.trip_active[string].any()), "a module board has a trip latched"),
         (bool(active), "input active or unknown: " + ", ".join(active)),
-        (busy, "another string is closing"),
-        (others_live and not equal, "its voltage differs from the bus by more than 20 mV per cell"),
+        (asked.others_move, "another string is closing or opening"),
+        (asked.others_live and not equal, "its voltage differs from the bus by more than 20 mV per cell"),
     )
     return next((text for present, text in checks if present), "")

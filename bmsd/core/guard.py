@@ -31,6 +31,8 @@ def guard(plant: Plant, command: Command, snapshot: Snapshot) -> Guarded:
     most_charge_a = plant.string_charge_max_a * int(connected.sum())
     most_discharge_a = plant.string_discharge_max_a * int(connected.sum())
     no_charge, no_discharge = _forbidden(plant, snapshot, connected)
+    no_charge = no_charge or _not_said(command.cvl_v, command.charge_enabled)
+    no_discharge = no_discharge or _not_said(command.dvl_v, command.discharge_enabled)
     vetoes = []
     ccl_a, dcl_a = command.ccl_a, command.dcl_a
     if no_charge and ccl_a != 0.0:
@@ -67,6 +69,11 @@ def guard(plant: Plant, command: Command, snapshot: Snapshot) -> Guarded:
         force_charge=command.force_charge and ccl_a > 0.0,
     )
     return Guarded(safe, tuple(vetoes))
+
+
+def _not_said(limit_v: float | None, enabled: bool) -> str:
+    """A current limit needs its voltage limit and its flag; empty when it has both."""
+    return "its voltage limit is unknown" if limit_v is None else "" if enabled else "its flag is off"
 
 
 def _forbidden(plant: Plant, snapshot: Snapshot, connected: np.ndarray) -> tuple[str, str]:

@@ -67,10 +67,15 @@ def limits(
     snapshot: Snapshot,
     estimate: Estimate,
     connected: Bools,
+    leaving: bool,
     faults: tuple[tuple[Bound, ...], tuple[Bound, ...]],
     dt_s: float,
 ) -> tuple[LimitMemory, Limits]:
-    """Return both limits of the rack. `connected` (strings,) are the closed ones; `faults`: charge, discharge."""
+    """Return both limits of the rack. `connected` (strings,) are the closed ones; `faults`: charge, discharge.
+
+    While a string is `leaving`, nothing may flow: its contacts part without current, and what it carried must
+    not move to the others.
+    """
     cell_v = snapshot.modules.cell_v.reshape(plant.layout.strings, -1)
     settings = plant.limits
     charge_ratchet = _ratchet(settings.charge_by_cell_v, cell_v.max(axis=1), was.charge.ratchet, rising=True)
@@ -82,8 +87,8 @@ def limits(
         _string_bounds(plant.string_discharge_max_a, discharge_ratchet, warm[1], snapshot, "lowest", "discharging"),
     )
     window = (
-        _soc_window(soc >= settings.max_charge_soc, settings.max_charge_soc < 1.0, "SoC at its upper setting"),
-        _soc_window(soc <= settings.min_discharge_soc, settings.min_discharge_soc > 0.0, "SoC at its lower setting"),
+        _soc_window(~(soc < settings.max_charge_soc), settings.max_charge_soc < 1.0, "SoC at its upper setting"),
+        _soc_window(~(soc > settings.min_discharge_soc), settings.min_discharge_soc > 0.0, "SoC at its lower setting"),
     )
     directions, bounds = [], []
     for side, memory, rated_a in (
@@ -91,6 +96,8 @@ def limits(
         (1, was.discharge, plant.string_discharge_max_a),
     ):
         whole = _rack(proposals[side] + window[side] + list(faults[side]), connected)
+        if leaving:
+            whole.append(Bound(0.0, "a string is opening", "contactors"))
         top_a = rated_a * max(int(connected.sum()), 1)
         ordered = _with_ramp(plant, memory, whole, top_a, dt_s)
         ratchet = charge_ratchet if side == 0 else discharge_ratchet
@@ -102,8 +109,13 @@ def limits(
 
 
 def settled(memory: LimitMemory, charge_a: float, discharge_a: float) -> LimitMemory:
-    """Memory with the limits that really left: the ramps start from those."""
-    return LimitMemory(replace(memory.charge, limit_a=charge_a), replace(memory.discharge, limit_a=discharge_a))
+    """Memory with the limits that really left: the ramps start from those, the hold from a zero made later."""
+
+    def really(direction: Direction, amps: float) -> Direction:
+        stopped = direction.limit_a > 0.0 and not amps > 0.0
+        return replace(direction, limit_a=amps, since_zero_s=0.0 if stopped else direction.since_zero_s)
+
+    return LimitMemory(really(memory.charge, charge_a), really(memory.discharge, discharge_a))
 
 
 def _ratchet(curve: Curve, cell_v: Floats, was: Floats, *, rising: bool) -> Floats:

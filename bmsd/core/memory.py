@@ -8,7 +8,7 @@ import numpy as np
 
 from bmsd.core import charge, contactors, limits
 from bmsd.core.charge import ChargeMemory
-from bmsd.core.contactors import StringState
+from bmsd.core.contactors import State, StringState
 from bmsd.core.estimation import soc
 from bmsd.core.estimation.soc import SocMemory
 from bmsd.core.limits import LimitMemory
@@ -96,6 +96,8 @@ def durable(protections: Protections, memory: Memory, utc_s: float | None) -> Du
         for row, subject in np.argwhere(state.latched):
             acknowledged = bool(state.acknowledged[row, subject])
             latches.append(LatchRecord(rows.table[int(row)].code, int(subject), acknowledged))
+    locked = (i for i, string in enumerate(memory.contactors) if string.state is State.LOCKED)
+    latches += [LatchRecord(contactors.LOCK_CODE, string, False) for string in locked]
     return Durable(utc_s, tuple(latches), memory.soc.soc, memory.soc.sigma)
 
 
@@ -108,7 +110,11 @@ def restore(plant: Plant, protections: Protections, saved: Durable, utc_s: float
     memory, notes = start(plant, protections), []
     faults = {scope: replace(state) for scope, state in memory.protection.faults.items()}
     places = {row.code: (scope, i) for scope, rows in protections.scopes.items() for i, row in enumerate(rows.table)}
+    strings = list(memory.contactors)
     for latch in saved.latches:
+        if latch.code == contactors.LOCK_CODE and 0 <= latch.subject < len(strings):
+            strings[latch.subject] = StringState(State.LOCKED, reason="locked before the restart")
+            continue
         scope, index = places.get(latch.code, (None, 0))
         if scope is None or not 0 <= latch.subject < faults[scope].raised.shape[1]:
             notes.append(f"saved latch {latch.code} of subject {latch.subject} has no place in this rack")
@@ -121,7 +127,7 @@ def restore(plant: Plant, protections: Protections, saved: Durable, utc_s: float
             (state.raised_s, 0.0),
         ):
             values[index, latch.subject] = value
-    memory = replace(memory, protection=ProtectionMemory(faults, {}))
+    memory = replace(memory, protection=ProtectionMemory(faults, {}), contactors=tuple(strings))
     if saved.soc.shape != plant.layout.cell_shape:
         notes.append(f"saved SoC is of a rack of {saved.soc.shape}, not {plant.layout.cell_shape}: not used")
         return memory, notes

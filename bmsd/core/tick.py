@@ -20,7 +20,7 @@ from bmsd.model.estimate import Estimate
 from bmsd.model.fault import Fault
 from bmsd.model.plant import Plant
 from bmsd.model.request import Connect, Reset, Shutdown
-from bmsd.model.snapshot import Bools, Reading, Snapshot
+from bmsd.model.snapshot import Bools, Floats, Reading, Snapshot
 
 START_WAIT_S = 3.0
 """Without a complete string after this time, the inverter is told measured voltages and zero limits."""
@@ -47,7 +47,8 @@ def tick(plant: Plant, protections: Protections, was: Memory, snapshot: Snapshot
     """Return the outcome of this snapshot. Valid for 10 ms to 60 s between ticks."""
     dt_s = 0.0 if was.now_s is None else max(snapshot.now_s - was.now_s, 0.0)
     snapshot = plausible(plant, snapshot)
-    soc_memory, estimate = soc.estimate(plant, was.soc, snapshot, dt_s)
+    in_circuit = contactors.outputs(was.contactors).in_circuit
+    soc_memory, estimate = soc.estimate(plant, was.soc, snapshot, dt_s, in_circuit)
     evidence = _evidence(plant, was, snapshot, dt_s)
     resets = tuple(request for request in snapshot.requests if isinstance(request, Reset))
     protection, verdict = protect(protections, was.protection, evidence, resets)
@@ -60,15 +61,24 @@ def tick(plant: Plant, protections: Protections, was: Memory, snapshot: Snapshot
         snapshot,
         verdict.opens,
         verdict.opens_now,
-        wanted=started and connect and not stopping,
+        wanted=connect and not stopping,
         dt_s=dt_s,
+        started=started,
     )
     outs = contactors.outputs(strings)
     limit_memory, limits = limiting.limits(
-        plant, was.limits, snapshot, estimate, outs.connected, (verdict.charge, verdict.discharge), dt_s
+        plant,
+        was.limits,
+        snapshot,
+        estimate,
+        outs.connected,
+        bool(outs.leaving.any()),
+        (verdict.charge, verdict.discharge),
+        dt_s,
     )
     pack_v = charge.pack_voltage(snapshot, outs.connected)
-    charge_memory, volts = charge.voltages(plant, was.charge, snapshot, pack_v, bool(verdict.charge), dt_s)
+    stopped = _charge_stopped(verdict, outs.connected)
+    charge_memory, volts = charge.voltages(plant, was.charge, snapshot, pack_v, outs.connected, stopped, dt_s)
     force = _force_charge(plant, was.force_charge or verdict.force_charge, verdict, estimate)
     command = _command(
         plant, snapshot, estimate, verdict, limits, outs, volts, pack_v, force=force, started=started, resets=resets
@@ -105,6 +115,7 @@ def _evidence(plant: Plant, was: Memory, snapshot: Snapshot, dt_s: float) -> Evi
         new_currents=snapshot.units.current_sync != was.current_sync,
         sent_charge_a=float(was.sent.charge_a.max()),
         sent_discharge_a=float(was.sent.discharge_a.max()),
+        in_circuit=contactors.outputs(was.contactors).in_circuit,
     )
 
 
@@ -125,6 +136,11 @@ def _started(was: Memory, snapshot: Snapshot, dt_s: float) -> tuple[bool, float]
         return True, waiting_s
     measured = bool(np.isfinite(snapshot.modules.cell_v).any() or np.isfinite(snapshot.units.string_v).any())
     return waiting_s >= START_WAIT_S and measured, waiting_s
+
+
+def _charge_stopped(verdict: Verdict, connected: Bools) -> bool:
+    """Whether a fault of the rack or of a closed string stops the charge; without a closed string, any fault."""
+    return any(b.string is None or connected[b.string] or not connected.any() for b in verdict.charge)
 
 
 def _force_charge(plant: Plant, was: bool, verdict: Verdict, estimate: Estimate) -> bool:
@@ -160,7 +176,6 @@ def _command(
     dcl_a = limits.discharge_a if flows else 0.0
     degc = snapshot.modules.temperature_degc
     known = degc[np.isfinite(degc)]
-    current_a = snapshot.units.current_a
     return Command(
         cvl_v=volts.cvl_v if started else None,
         dvl_v=volts.dvl_v if started else None,
@@ -178,7 +193,7 @@ def _command(
         alarms=verdict.alarms,
         warnings=verdict.warnings,
         voltage_v=pack_v,
-        current_a=float(current_a.sum()) if np.isfinite(current_a).all() else None,
+        current_a=_rack_current_a(snapshot.units.current_a, outs.in_circuit),
         temperature_degc=float(known.mean()) if known.size else None,
         soc=estimate.soc,
         soh=estimate.soh,
@@ -186,6 +201,12 @@ def _command(
         fresh=fresh,
         trip_resets=_trip_resets(plant, snapshot, resets),
     )
+
+
+def _rack_current_a(current_a: Floats, in_circuit: Bools) -> float | None:
+    """Sum of the strings in circuit (without one: of all), A, positive charges; None when one is unknown."""
+    amps = current_a[in_circuit] if in_circuit.any() else current_a
+    return float(amps.sum()) if np.isfinite(amps).all() else None
 
 
 def _fresh(plant: Plant, snapshot: Snapshot, connected: Bools) -> bool:
@@ -201,9 +222,15 @@ def _stalled(snapshot: Snapshot) -> bool:
 
 
 def _trip_resets(plant: Plant, snapshot: Snapshot, resets: tuple[Reset, ...]) -> tuple[tuple[int, int], ...]:
-    """Nodes whose own trip somebody asks to release: a reset of "all" or "trip"."""
+    """Nodes whose own trip somebody asks to release: a reset of "all" or "trip".
+
+    A module board's trip has the code that it made its string's unit latch.
+    """
     if not any(reset.code in ("all", "trip") for reset in resets):
         return ()
-    units = zip(plant.layout.unit_addresses, snapshot.units.trip_code, strict=True)
-    nodes = [(address, int(code)) for address, code in units if code > 0]
+    nodes = []
+    for string, (unit, code) in enumerate(zip(plant.layout.unit_addresses, snapshot.units.trip_code, strict=True)):
+        if code > 0:
+            boards = plant.layout.module_address_array[string][snapshot.modules.trip_active[string]]
+            nodes += [(int(address), int(code)) for address in (*boards, unit)]
     return tuple(nodes)

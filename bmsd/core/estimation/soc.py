@@ -24,11 +24,12 @@ LARGEST_SIGMA = 0.5
 
 @dataclass(frozen=True, slots=True)
 class SocMemory:
-    """SoC and sigma per cell (NaN: never known), charge counter of the last tick in As per string."""
+    """SoC and sigma per cell (NaN: never known), newest known charge counter in As per string and its age in s."""
 
     soc: Floats
     sigma: Floats
     charge_as: Floats
+    silent_s: Floats
     stored: Bools
     """(strings, modules, cells): the value comes from the state file and has not met a voltage yet."""
 
@@ -40,13 +41,22 @@ def start(plant: Plant) -> SocMemory:
         np.full(shape, np.nan),
         np.full(shape, np.nan),
         np.full(plant.layout.strings, np.nan),
+        np.zeros(plant.layout.strings),
         np.zeros(shape, dtype=bool),
     )
 
 
-def estimate(plant: Plant, was: SocMemory, snapshot: Snapshot, dt_s: float) -> tuple[SocMemory, Estimate]:
-    """Count the charge of this tick; return the new memory and what is known now."""
-    counted, unknown_as = _counted_as(plant, was, snapshot, dt_s)
+def estimate(
+    plant: Plant, was: SocMemory, snapshot: Snapshot, dt_s: float, in_circuit: Bools
+) -> tuple[SocMemory, Estimate]:
+    """Count the charge of this tick; return the new memory and what is known now.
+
+    The rack's SoC is that of the strings (strings,) that are in circuit, without one that of all.
+    """
+    silent_s = was.silent_s + dt_s
+    units = snapshot.units
+    counter_as = np.where(units.current_age_s <= plant.timing.hold_s + 1e-9, units.charge_as, np.nan)
+    counted, unknown_as = _counted_as(plant, was, counter_as, silent_s)
     capacity_as = plant.cell.capacity_ah * AS_PER_AH
     gain = np.where(counted > 0.0, plant.estimation.charge_efficiency, 1.0)
     moved = (counted * gain / capacity_as)[:, None, None]
@@ -55,19 +65,20 @@ def estimate(plant: Plant, was: SocMemory, snapshot: Snapshot, dt_s: float) -> t
     # the sensor's error is an offset: its share of the charge adds up linearly, not as noise
     sigma = np.minimum(was.sigma + drift + (unknown_as / capacity_as)[:, None, None], LARGEST_SIGMA)
     soc, sigma = _first_sight(plant, was, snapshot, soc, sigma)
-    charge_as = np.where(np.isnan(snapshot.units.charge_as), was.charge_as, snapshot.units.charge_as)
+    silent = np.isnan(counter_as)
+    charge_as = np.where(silent, was.charge_as, counter_as)
     stored = was.stored & np.isnan(snapshot.modules.cell_v)
-    return SocMemory(soc, sigma, charge_as, stored), _weakest_cell(plant, soc, sigma)
+    memory = SocMemory(soc, sigma, charge_as, np.where(silent, silent_s, 0.0), stored)
+    return memory, _weakest_cell(plant, soc, sigma, in_circuit)
 
 
-def _counted_as(plant: Plant, was: SocMemory, snapshot: Snapshot, dt_s: float) -> tuple[Floats, Floats]:
-    """Charge per string since the last tick, As, and how much of it is a guess.
+def _counted_as(plant: Plant, was: SocMemory, counter_as: Floats, silent_s: Floats) -> tuple[Floats, Floats]:
+    """Charge per string since its counter was last known, `silent_s` ago, As, and how much of it is a guess.
 
     A counter that moved further than the fuse would carry in the time has restarted: its step is not charge.
     """
-    moved = snapshot.units.charge_as - was.charge_as
-    age_s = np.where(np.isfinite(snapshot.units.current_age_s), snapshot.units.current_age_s, 0.0)
-    most_as = 2.0 * plant.ratings.fuse_a * (dt_s + age_s + plant.timing.hold_s)
+    moved = counter_as - was.charge_as
+    most_as = 2.0 * plant.ratings.fuse_a * (silent_s + plant.timing.hold_s)
     with np.errstate(invalid="ignore"):
         possible = np.abs(moved) <= most_as
     started = np.isnan(was.charge_as)
@@ -97,20 +108,21 @@ def _first_sight(plant: Plant, was: SocMemory, snapshot: Snapshot, soc: Floats, 
     return np.where(fresh, merged, soc), np.where(fresh, np.minimum(merged_sigma, LARGEST_SIGMA), sigma)
 
 
-def _weakest_cell(plant: Plant, soc: Floats, sigma: Floats) -> Estimate:
+def _weakest_cell(plant: Plant, soc: Floats, sigma: Floats, in_circuit: Bools) -> Estimate:
     """String and rack values follow the weakest cell: what the first empty cell leaves, what the first full takes."""
     strings = plant.layout.strings
     flat = soc.reshape(strings, -1)
     left, room = flat.min(axis=1), (1.0 - flat).min(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         string_soc = np.where(left + room > 0.0, left / (left + room), np.nan)
-    known = bool(np.isfinite(string_soc).all())
+    counts = in_circuit if in_circuit.any() else np.ones(strings, dtype=bool)
+    known = bool(np.isfinite(string_soc[counts]).all())
     return Estimate(
         cell_soc=soc,
         cell_soc_sigma=sigma,
         cell_capacity_ah=np.full(soc.shape, plant.cell.capacity_ah),
         string_soc=string_soc,
-        soc=float(string_soc.mean()) if known else None,
-        soc_sigma=float(sigma.max()) if known else None,
+        soc=float(string_soc[counts].mean()) if known else None,
+        soc_sigma=float(sigma[counts].max()) if known else None,
         soh=1.0,  # the data sheet's capacity until one is measured
     )

@@ -17,6 +17,7 @@ class Evidence:
     """One tick's facts. `new_*` tell which readings come from a SYNC not seen by an earlier tick.
 
     `sent_charge_a`, `sent_discharge_a`: highest limits sent within the inverter's lag (rack totals, A).
+    `in_circuit` (strings,): strings that were closed or opening after the last tick.
     """
 
     plant: Plant
@@ -27,11 +28,17 @@ class Evidence:
     new_currents: Bools
     sent_charge_a: float
     sent_discharge_a: float
+    in_circuit: Bools
 
     @property
     def rack_current_a(self) -> float:
-        """Sum of the string currents, A, positive charges; NaN when one is unknown."""
-        return float(self.snapshot.units.current_a.sum())
+        """Sum of the string currents, A, positive charges; NaN when one in circuit is unknown.
+
+        An open string carries nothing: that its unit is silent does not make the rack's current unknown. What
+        it does measure counts.
+        """
+        current_a = self.snapshot.units.current_a
+        return float(np.where(self.in_circuit, current_a, np.nan_to_num(current_a)).sum())
 
     def threshold(self, name: str) -> float:
         """A setting of `[protection]`."""

@@ -191,6 +191,6 @@ def _fault(row: Row, state: FaultState, index: int, shape: tuple[int, ...]) -> F
     value = float(state.value[index][worst])
     return Fault(
         row.code, row.name, row.level, string, module, item,
-        None if np.isnan(value) else value,
+        value if np.isfinite(value) else None,
         float(state.raised_s[index][raised].max()), len(raised), bool(state.latched[index].any()),
     )  # fmt: skip

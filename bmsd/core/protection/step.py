@@ -4,6 +4,9 @@ Theory of operation. A row has one value per subject. It is *beyond* while the v
 gate is open). The first beyond sample starts the debounce; `samples` new samples and `delay_s` later the row
 is *raised*. A good sample in between restarts it. A raised row clears after `clear_s` on the good side of
 `clear`; a latched one only when somebody with the right role asks for it as well. Unknown holds everything.
+
+An acknowledged row that may reclose stays raised, but lets its string close. Its debounce starts anew then:
+when it passes again, the acknowledgement is used up.
 """
 
 from __future__ import annotations
@@ -75,8 +78,8 @@ class FaultState:
     """Debounce, latches and counters of one scope, arrays (rows, subjects).
 
     `bad_s` is the time since the first beyond sample, -1 when the last known one was good; `raised_s` the
-    time since the row was raised, `good_s` the time on the good side while raised. `hour_s`, `raises`: time
-    since and number of raises within the running hour.
+    time since the row was raised (or its acknowledgement used up), `good_s` the time on the good side while
+    raised, -1 when it is not there. `hour_s`, `raises`: time since and number of raises within the running hour.
     """
 
     samples: Ints
@@ -98,7 +101,7 @@ class FaultState:
         return cls(
             samples=np.zeros(shape, dtype=np.int64),
             bad_s=np.full(shape, -1.0),
-            good_s=np.zeros(shape),
+            good_s=np.full(shape, -1.0),
             raised=np.zeros(shape, dtype=bool),
             raised_s=np.zeros(shape),
             latched=np.zeros(shape, dtype=bool),
@@ -143,19 +146,25 @@ def step(
 
     raised = was.raised | due
     raised_s = np.where(was.raised, was.raised_s + dt_s, 0.0)
-    good_s = np.where(raised & good_side, np.where(was.raised, was.good_s + dt_s, 0.0), np.where(hold, was.good_s, 0.0))
+    better_s = np.where(was.raised & (was.good_s >= 0.0), was.good_s + dt_s, 0.0)
+    good_s = np.where(hold, was.good_s, np.where(raised & good_side, better_s, -1.0))
     latched = raised & (was.latched | (due & (rows.latching | (raises > rows.most_per_hour))))
 
     asked = _asked(rows, resets)
     gone = raised & good_side & (good_s >= rows.clear_s - 1e-9)
-    acknowledged = (was.acknowledged | (asked & raised & rows.recloses)) & raised
+    used_up = was.acknowledged & due
+    raised_s = np.where(used_up, 0.0, raised_s)
+    grants = asked & raised & rows.recloses
+    bad_s = np.where(grants & beyond, 0.0, bad_s)
+    samples = np.where(grants, 0, samples)
+    acknowledged = (was.acknowledged & ~used_up) | grants
     clears = gone & (~latched | asked | acknowledged)
     clears |= raised & good_side & latched & asked
     raised = raised & ~clears
     return FaultState(
         samples=np.where(clears, 0, samples),
         bad_s=bad_s,
-        good_s=np.where(raised, good_s, 0.0),
+        good_s=np.where(raised, good_s, -1.0),
         raised=raised,
         raised_s=np.where(raised, raised_s, 0.0),
         latched=latched & raised,

@@ -17,11 +17,17 @@ def _excess(evidence: Evidence, share_name: str, *, charge: bool) -> float:
 
 
 def _over_cell_limit(evidence: Evidence, *, charge: bool) -> float:
-    """Largest string current beyond the cells' data sheet plus 0.02C, A."""
+    """Largest known string current beyond the cells' data sheet plus 0.02C, A; NaN when none is known."""
     cell = evidence.plant.cell
     limit_a = cell.charge_max_a if charge else cell.discharge_max_a
     current_a = evidence.snapshot.units.current_a if charge else -evidence.snapshot.units.current_a
-    return float(current_a.max() - limit_a - evidence.threshold("over_current_floor_c") * evidence.one_c_a)
+    return float(np.fmax.reduce(current_a) - limit_a - evidence.threshold("over_current_floor_c") * evidence.one_c_a)
+
+
+def _worse(excess_a: float, over_a: float) -> float:
+    """The larger of both; when one is unknown the other can still be too much, but not good."""
+    worse_a = float(np.fmax(excess_a, over_a))
+    return worse_a if worse_a > 0.0 or not np.isnan(excess_a + over_a) else np.nan
 
 
 def _rack(value: float, evidence: Evidence) -> Reading:
@@ -38,7 +44,7 @@ def charge_over_warning(evidence: Evidence) -> Reading:
 def charge_over_alarm(evidence: Evidence) -> Reading:
     """Charge current beyond the limits sent or beyond the cells' limit, A."""
     excess = _excess(evidence, "over_current_alarm_share", charge=True)
-    return _rack(float(np.maximum(excess, _over_cell_limit(evidence, charge=True))), evidence)
+    return _rack(_worse(excess, _over_cell_limit(evidence, charge=True)), evidence)
 
 
 @detector
@@ -51,7 +57,7 @@ def discharge_over_warning(evidence: Evidence) -> Reading:
 def discharge_over_alarm(evidence: Evidence) -> Reading:
     """Discharge current beyond the limits sent or beyond the cells' limit, A."""
     excess = _excess(evidence, "over_current_alarm_share", charge=False)
-    return _rack(float(np.maximum(excess, _over_cell_limit(evidence, charge=False))), evidence)
+    return _rack(_worse(excess, _over_cell_limit(evidence, charge=False)), evidence)
 
 
 @detector
