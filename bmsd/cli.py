@@ -148,3 +148,57 @@ def schema() -> None:
     from bmsd.config.export import json_schema
 
     typer.echo(json_schema(), nl=False)
+
+
+DECODE_HELP = """Read candump lines on standard input, write one JSON object per frame.
+
+Lines may be of `candump -L` or of the screen. Example:
+
+  candump can1 | bmsd decode --profile pylontech_lv
+"""
+
+
+@app.command(help=DECODE_HELP)
+@_explained
+def decode(
+    profile: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Inverter protocol, such as pylontech_lv.")
+    ] = None,
+    dbc: Annotated[Path | None, typer.Option(metavar="FILE", help="Any DBC file instead.")] = None,
+    id_mask: Annotated[
+        str | None,
+        typer.Option(metavar="HEX", help="With --dbc: bits of the identifier that count (J1939, slave.dbc)."),
+    ] = None,
+    option: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Option of the profile.")] = None,
+) -> None:
+    from bmsd.traces import decode_stream
+
+    decode_stream(sys.stdin, profile, dbc, id_mask, option or [])
+
+
+ENCODE_HELP = """Read one JSON object of physical values on standard input, write `candump -L` lines.
+
+{keys}
+
+  echo '{{"cvl_v": 55.2, "ccl_a": 100, "dcl_a": 100, "dvl_v": 48}}' | bmsd encode --profile pylontech_lv
+"""
+ENCODE_KEYS = """Keys: cvl_v ccl_a dcl_a dvl_v (V, A, positive), soc soh (0..1), voltage_v current_a (positive charges)
+temperature_degc modules_online manufacturer, charge_enabled discharge_enabled force_charge full_charge_requested
+(true, false), alarms warnings (lists of names). A key that is missing is not known: frames that need it are not
+written.
+
+Names: general high_voltage low_voltage high_temperature low_temperature high_temperature_charge
+low_temperature_charge high_charge_current high_discharge_current contactor short_circuit internal imbalance."""
+
+
+@app.command(help=ENCODE_HELP.format(keys=ENCODE_KEYS))
+@_explained
+def encode(
+    profile: Annotated[str, typer.Option(metavar="NAME", help="Inverter protocol, such as pylontech_lv.")],
+    option: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Option of the profile, such as dlc=exact.")
+    ] = None,
+) -> None:
+    from bmsd.traces import encode_stream
+
+    encode_stream(sys.stdin, profile, option or [])

@@ -94,8 +94,10 @@ def _number(value: float | str, thresholds: Mapping[str, float]) -> str:
 
 
 def _thresholds(config: Path | None) -> Mapping[str, float]:
-    if config is None:
-        return {}
+    """Thresholds of this configuration; without one, the defaults."""
     from bmsd.config.load import load, plant
+    from bmsd.config.schema import Protection, TimingSection
 
+    if config is None:
+        return {**Protection().model_dump(), "hold_s": 3.0 * TimingSection().poll_s}
     return plant(load(config)).thresholds
