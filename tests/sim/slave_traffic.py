@@ -69,6 +69,7 @@ class Driver:
 
     @property
     def now_s(self) -> float:
+        """The next instant to be stepped to."""
         return self._count * self.step_s
 
     def run(self, seconds: float, extra: Iterable[Frame] = ()) -> list[tuple[float, Frame]]:
@@ -76,10 +77,10 @@ class Driver:
         said: list[tuple[float, Frame]] = []
         first = list(extra)
         for _ in range(round(seconds / self.step_s)):
-            self._count += 1
             now_s = self.now_s
             field, inverter = self._frames()
             out, _ = self.world.step(now_s, first + field, inverter)
+            self._count += 1
             first = []
             said += [(now_s, frame) for frame in out]
         return said
