@@ -24,12 +24,11 @@ class Known:
         self.wrong = tuple(wrong)
 
     def given(self, path: str) -> bool:
-        """Whether the file itself has this setting."""
+        """Whether the file itself has this setting, and not as an empty list, which stands for the default."""
         try:
-            self._raw(path)
+            return bool(self._raw(path) != [])
         except KeyError:
             return False
-        return True
 
     def __call__(self, path: str) -> Any:
         """Return the value; raise UnknownSettingError when there is no valid one."""

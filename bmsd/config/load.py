@@ -168,16 +168,18 @@ def _read(path: Path) -> str:
 def _syntax(name: str, text: str, error: ValueError) -> str:
     """One line about a mistake in the TOML, with the line it is in."""
     message = " ".join(str(error).split())
-    place = re.search(r" \(at line (\d+), column \d+\)$", message)
-    if place is None:
-        return f"{name}: not TOML: {message}"
-    number = int(place.group(1))
     lines = text.replace("\r\n", "\n").split("\n")
+    last = max((number for number, line in enumerate(lines, start=1) if line.strip()), default=1)
+    place = re.search(r" \(at (?:line (\d+), column \d+|end of document)\)$", message)
+    if place is None:
+        return f"{name}: not TOML: {shown(message)}"
+    number = int(place.group(1) or last)
     content = lines[number - 1].strip() if number <= len(lines) else ""
     hint = "; write numbers with a decimal point" if DECIMAL_COMMA.search(content) else ""
     if "Cannot overwrite" in message or "Cannot declare" in message:
         hint = "; is it there twice?"
-    return f"{name}, line {number}: {message[: place.start()]}{hint} in {shown(content)}"
+    end = "" if place.group(1) else " at the end of the file"
+    return f"{name}, line {number}: {message[: place.start()]}{end}{hint} in {shown(content)}"
 
 
 def _profile_of(data: Mapping[str, Any], profiles: Profiles) -> list[str]:
