@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import random
-import shutil
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
-from c_codec import build, frames, payload, vectors_of
+from c_codec import frames, payload, vectors_of
 from cantools.database.can import Message, Signal
 from contract import PAGE, examples
 from slave_database import crc8_autosar, load, with_crc
@@ -30,17 +28,6 @@ PUBLISHED = {
     "FFFFFFFF": 0x6C,
     b"123456789".hex(): 0xDF,
 }
-
-
-@pytest.fixture(scope="session")
-def sender(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The compiled C program."""
-    compiler = shutil.which("gcc") or shutil.which("cc")
-    if compiler is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("no C compiler; install gcc and libc6-dev")
-        pytest.skip("no C compiler; install gcc and libc6-dev")
-    return build(tmp_path_factory.mktemp("c_codec"), compiler)
 
 
 def raw_ends(signal: Signal) -> tuple[int, int]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 from slave_database import ADDRESS_MASK, by_node, crc8_autosar, load, with_crc
 
+from bmsd.fieldbus.drivers.slave.slots import Slots
 from bmsd.model.frame import Frame
+from bmsd.model.layout import Layout
 from bmsd.model.snapshot import Input
 from bmsd.sim.boards import Measured, ModuleBoard
 from bmsd.sim.contactor_unit import ContactorUnit, Wires
@@ -182,3 +184,9 @@ def test_only_the_node_with_the_uid_takes_an_assigned_address_of_its_kind() -> N
     for uid, address, result in ((1, 5, UNADDRESSED), (0xC0FFEE01, 65, UNADDRESSED), (0xC0FFEE01, 5, 5)):
         node.receive(command("AssignAddress", Uid=uid, Address=address), 0.0)
         assert node.address == result
+
+
+def test_the_daemon_has_a_place_for_every_message_that_nodes_send() -> None:
+    slots = Slots(Layout(strings=2, modules=2, cells=24, sensors=8))
+    rare = {"Trip", "Discovery"}  # of any address, kept apart: see test_c_sender_to_snapshot.py
+    assert {*slots.message_names} | rare == {message.name for message in DATABASE.messages if by_node(message)}
