@@ -53,8 +53,6 @@ ORDERS: tuple[Order, ...] = (
     *_ladder_orders(),
     *_clear_orders(),
     Order(C + "min_v", "<", C + "max_v", "the cell's lowest voltage is below its highest"),
-    Order(C + "charge_min_degc", "<", C + "charge_max_degc", "the range must not be empty"),
-    Order(C + "discharge_min_degc", "<", C + "discharge_max_degc", "the range must not be empty"),
     Order(P + "cell_over_voltage_alarm_v", "<=", C + "max_v", SHEET),
     Order(P + "cell_over_voltage_trip_v", "<=", C + "max_v", SHEET, OVER_VOLTAGE_TRIP_MARGIN_V),
     Order(P + "cell_over_voltage_critical_v", "<=", C + "max_v", SHEET, OVER_VOLTAGE_CRITICAL_MARGIN_V),

@@ -33,7 +33,24 @@ EDGES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("protection.cell_over_voltage_trip_v", {"cell.max_v": 3.60}, {"cell.max_v": 3.59}),
     ("protection.cell_over_voltage_critical_v", {"cell.max_v": 3.60}, {"cell.max_v": 3.59}),
     ("protection.cell_under_voltage_trip_v", {"cell.min_v": 2.80}, {"cell.min_v": 2.80 + STEP}),
-    ("protection.cell_under_voltage_alarm_v", {"cell.min_v": 2.80}, {"cell.min_v": 2.90 + STEP}),
+    ("protection.cell_under_voltage_alarm_v", {"cell.min_v": 2.90}, {"cell.min_v": 2.90 + STEP}),
+    ("cell.min_v", {"cell.min_v": 2.8, "cell.max_v": 3.5}, {"cell.min_v": 3.0, "cell.max_v": 3.0}),
+    ("protection.temperature_high_alarm_degc", {"cell.discharge_max_degc": 55.0}, {"cell.discharge_max_degc": 54.9}),
+    ("protection.temperature_low_alarm_degc",
+     {"protection.temperature_low_alarm_degc": 1.0}, {"protection.temperature_low_alarm_degc": 1.1}),
+    ("protection.cell_under_voltage_warning_clear_v",
+     {"protection.cell_under_voltage_warning_clear_v": 3.49}, {"protection.cell_under_voltage_warning_clear_v": 3.5}),
+    ("protection.temperature_low_warning_clear_degc",
+     {"protection.temperature_high_warning_clear_degc": 20.0, "protection.temperature_low_warning_clear_degc": 19.9},
+     {"protection.temperature_high_warning_clear_degc": 20.0, "protection.temperature_low_warning_clear_degc": 20.0}),
+    ("protection.charge_temperature_low_warning_clear_degc",
+     {"protection.charge_temperature_high_warning_clear_degc": 7.1 + 5},
+     {"protection.charge_temperature_high_warning_clear_degc": 20.0,
+      "protection.charge_temperature_low_warning_clear_degc": 20.0}),
+    ("charge.discharge_end_v", {"charge.discharge_end_v": 3.374}, {"charge.discharge_end_v": 3.375}),
+    ("charge.force_charge_release_soc", {"charge.force_charge_release_soc": 0.59, "limits.max_charge_soc": 0.6},
+     {"charge.force_charge_release_soc": 0.6, "limits.max_charge_soc": 0.6}),
+    ("link.service_socket", {"link.service_socket": "/" + "a" * 106}, {"link.service_socket": "/" + "a" * 107}),
     ("protection.cell_deep_discharge_v",
      {"protection.cell_deep_discharge_v": 2.0}, {"protection.cell_deep_discharge_v": 1.99}),
     ("protection.charge_temperature_high_trip_degc", {}, {"cell.charge_max_degc": 54.9}),
@@ -176,6 +193,16 @@ def test_every_order_holds_on_its_good_side_only(order: Order):
     assert len(said[beyond]) == 1
     assert order.path in said[beyond][0]
     assert order.other in said[beyond][0]
+
+
+def test_an_order_tells_both_settings_the_margin_and_the_reason():
+    (line,) = about("protection.cell_over_voltage_trip_v", complaints({"cell.max_v": 3.55}))
+    assert line == (
+        "protection.cell_over_voltage_trip_v: 3.65 V; expected at most 3.6 V (cell.max_v + 0.05): "
+        "the cell maker's data sheet rules"
+    )
+    (line,) = about("protection.cell_deep_discharge_v", complaints({"protection.cell_deep_discharge_v": 1.5}))
+    assert "at least 2 V (cell.min_v - 0.5)" in line
 
 
 def _nested(values: dict[str, float]) -> dict[str, Any]:
