@@ -75,12 +75,19 @@ def test_the_set_goes_out_every_second_20_ms_apart() -> None:
 def test_lateness_does_not_add_up() -> None:
     port = a_port()
     sent = []
-    for k in range(2000):
-        now_s = k * 0.01 + 0.007 * (k % 2)
-        sent += [(now_s, frame.can_id) for frame in port.step(now_s, a_command() if k % 10 == 0 else None, ())]
+    for k in range(1500):
+        now_s = k * 0.013
+        sent += [(now_s, frame.can_id) for frame in port.step(now_s, a_command() if k % 8 == 0 else None, ())]
     starts = [now_s for now_s, can_id in sent if can_id == 0x351]
     assert len(starts) == 20
-    assert all(0 <= at_s - k < 0.02 for k, at_s in enumerate(starts))
+    assert all(0 <= at_s - k < 0.0131 for k, at_s in enumerate(starts))
+
+
+def test_the_order_of_a_set_stays_when_its_first_frame_has_to_wait() -> None:
+    story = [*every_tick(a_command(), 0, 900), *every_tick(a_command(ccl_a=50.0), 900, 1500)]
+    sent = times(play(a_port(), story, 1500))[6:]
+    assert sent[:2] == [(900, 0x351), (905, 0x35C)]
+    assert sent[2:] == [(1100, 0x351), (1120, 0x355), (1140, 0x356), (1160, 0x359), (1180, 0x35C), (1200, 0x35E)]
 
 
 def test_one_step_never_returns_two_frames_even_when_it_comes_late() -> None:

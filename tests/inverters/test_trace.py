@@ -146,6 +146,8 @@ def test_values_of_a_bad_sender_are_shown_and_named(decoder: Decoder) -> None:
     assert negative["out_of_range"] == ["dcl_a"]
     assert frozen["signals"] == {"voltage_v": 53.05, "current_a": 30.9, "temperature_degc": -150.0}
     assert frozen["out_of_range"] == ["temperature_degc"]
+    (overfull,) = decoded(decoder, "(1.0) can0 355#65006400")
+    assert overfull == {"id": "355", "signals": {"soc": 1.01, "soh": 1.0}, "out_of_range": ["soc"]}
 
 
 @pytest.mark.parametrize(
