@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from bmsd.core import memory
+from bmsd.core.protection.protect import Protections
+from bmsd.core.tick import Outcome, tick
+from bmsd.model.catalogue import CATALOGUE, Row
 from bmsd.model.cell import CellSpec
 from bmsd.model.layout import Layout
 from bmsd.model.plant import (
@@ -90,7 +95,7 @@ def snapshot(rack: Plant, now_s: float, *, requests: tuple[Request, ...] = (), *
     sync = int(now_s / rack.timing.poll_s + 1e-9)
     state = {
         Modules: _modules(layout, sync),
-        Units: _units(layout, sync),
+        Units: _units(layout, sync, int(now_s / rack.timing.poll_s * rack.timing.current_phases + 1e-9)),
         Buses: Buses(("field", "inverter"), np.ones(2, bool), np.zeros(2, bool), np.zeros(2)),
         Host: Host(rack.timing.tick_s, 0),
     }
@@ -125,13 +130,13 @@ def _modules(layout: Layout, sync: int) -> Modules:
     )  # fmt: skip
 
 
-def _units(layout: Layout, sync: int) -> Units:
+def _units(layout: Layout, sync: int, current_sync: int) -> Units:
     count = layout.strings
     off, zero = np.zeros(count, dtype=bool), np.zeros(count, dtype=np.int64)
     volts = np.full(count, 3.30 * layout.cells_in_series)
     return Units(
         current_a=np.zeros(count), charge_as=np.zeros(count), current_age_s=np.full(count, 0.05),
-        current_sync=np.full(count, sync), bus_v=np.zeros(count), string_v=volts, coil_v=np.full(count, 24.0),
+        current_sync=np.full(count, current_sync), bus_v=np.zeros(count), string_v=volts, coil_v=np.full(count, 24.0),
         voltage_age_s=np.full(count, 0.1), minus=zero, plus=zero, precharge=zero, minus_output=off, plus_output=off,
         precharge_output=off, enable_output=off, inputs=np.zeros((count, len(INPUTS)), dtype=np.int64),
         heartbeat_lost=off, trip_code=zero, open_reason=zero, state_age_s=np.full(count, 0.1),
@@ -149,3 +154,45 @@ def closed(rack: Plant) -> dict[str, Any]:
 
 
 MISSING = int(Reading.MISSING)
+
+
+class Drive:
+    """The core in a loop with a hand-moved clock: each `tick` gets a snapshot that is healthy but for `values`."""
+
+    def __init__(self, rack: Plant, *, now_s: float = 100.0, table: Sequence[Row] = CATALOGUE) -> None:
+        self.plant = rack
+        self.protections = Protections.of(rack, 2, table)
+        self.memory = memory.start(rack, self.protections)
+        self.now_s = now_s
+
+    def tick(self, dt_s: float = 0.1, *, requests: tuple[Request, ...] = (), **values: Any) -> Outcome:
+        """Move the clock, then one tick."""
+        self.now_s = round(self.now_s + dt_s, 6)
+        return self.take(snapshot(self.plant, self.now_s, requests=requests, **values))
+
+    def take(self, snap: Snapshot) -> Outcome:
+        """One tick with this very snapshot."""
+        outcome = tick(self.plant, self.protections, self.memory, snap)
+        self.memory = outcome.memory
+        return outcome
+
+    def run(self, seconds: float, dt_s: float = 0.1, **values: Any) -> list[Outcome]:
+        """Ticks for this time, all with the same values."""
+        return [self.tick(dt_s, **values) for _ in range(round(seconds / dt_s))]
+
+
+def running(rack: Plant, **values: Any) -> Drive:
+    """A drive whose strings are closed and whose limits have risen all the way."""
+    drive = Drive(rack)
+    drive.run(80.0, 1.0, **{**closed(rack), **values})
+    return drive
+
+
+def codes(outcome: Outcome) -> set[str]:
+    """Codes of the faults that are raised."""
+    return {fault.code for fault in outcome.faults}
+
+
+def states(outcome: Outcome) -> list[str]:
+    """State of every string."""
+    return [string.state.value for string in outcome.contactors]

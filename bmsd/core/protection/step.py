@@ -154,7 +154,7 @@ def step(
     gone = raised & good_side & (good_s >= rows.clear_s - 1e-9)
     used_up = was.acknowledged & due
     raised_s = np.where(used_up, 0.0, raised_s)
-    grants = asked & raised & rows.recloses
+    grants = asked & was.raised & rows.recloses
     bad_s = np.where(grants & beyond, 0.0, bad_s)
     samples = np.where(grants, 0, samples)
     acknowledged = (was.acknowledged & ~used_up) | grants

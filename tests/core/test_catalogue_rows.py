@@ -1,0 +1,286 @@
+"""Every row of the catalogue, without naming one: it can be raised, it does what it says, it goes away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bmsd.core.protection.evidence import DETECTORS, Evidence, Reading, detector
+from bmsd.core.tick import Outcome
+from bmsd.model.catalogue import CATALOGUE, Latch, Level, Row, Scope, row
+from bmsd.model.layout import Layout
+from bmsd.model.plant import Plant
+from bmsd.model.request import Reset, Role
+from bmsd.model.snapshot import Reading as Kind
+from tests import rack
+
+USUAL = rack.plant()
+PLANT = replace(USUAL, limits=replace(USUAL.limits, rise_a_per_s_per_100a=1000.0, hold_after_zero_s=0.5))
+"""Limits that rise at once: these stories are about faults."""
+CLOSED = rack.closed(PLANT)
+
+
+@dataclass(frozen=True)
+class Story:
+    """What the snapshot shows, as values of `rack.snapshot` at the n-th tick, and for how long."""
+
+    values: Callable[[int], dict[str, Any]]
+    seconds: float
+
+
+def steady(seconds: float, **values: Any) -> Story:
+    return Story(lambda _: values, seconds)
+
+
+def cell(volts: float, seconds: float = 3.0, **values: Any) -> Story:
+    cell_v = np.full(PLANT.layout.cell_shape, 3.30)
+    cell_v[0, 0, 5] = volts
+    return steady(seconds, cell_v=cell_v, **values)
+
+
+def sensor(degc: float, seconds: float = 6.0, **values: Any) -> Story:
+    temperature_degc = np.full(PLANT.layout.sensor_shape, 25.0)
+    temperature_degc[0, 0, 2] = degc
+    return steady(seconds, temperature_degc=temperature_degc, **values)
+
+
+def counting(name: str, per_tick: int, seconds: float) -> Story:
+    return Story(lambda tick: {name: np.full(PLANT.layout.module_shape, per_tick * (tick + 1))}, seconds)
+
+
+def broken_wire() -> Story:
+    cell_reading = np.zeros(PLANT.layout.cell_shape, dtype=np.int64)
+    cell_reading[0, 0, 5] = Kind.OPEN
+    return cell(np.nan, cell_reading=cell_reading)
+
+
+SILENT = {"cell_v": np.nan, "cell_reading": rack.MISSING, "cell_age_s": 3.5}
+
+STORIES = {
+    "CEL-001": cell(3.56),
+    "CEL-002": cell(3.61),
+    "CEL-003": cell(3.66),
+    "CEL-004": cell(3.76),
+    "CEL-005": cell(2.99),
+    "CEL-006": cell(2.89),
+    "CEL-007": cell(2.79, current_a=-20.0),
+    "CEL-008": cell(2.49),
+    "CEL-014": broken_wire(),
+    "TMP-001": sensor(45.5, current_a=20.0),
+    "TMP-002": sensor(50.5, current_a=20.0),
+    "TMP-003": sensor(55.5, current_a=20.0),
+    "TMP-004": sensor(50.5),
+    "TMP-005": sensor(55.5),
+    "TMP-006": sensor(60.5),
+    "TMP-007": sensor(4.5),
+    "TMP-008": sensor(0.5),
+    "TMP-009": sensor(-0.5, 61.0, current_a=10.0),
+    "TMP-010": sensor(-10.5),
+    "TMP-011": sensor(-20.5),
+    "CUR-001": steady(3.0, current_a=149.0),
+    "CUR-002": steady(3.0, current_a=160.0),
+    "CUR-003": steady(0.5, current_a=176.0),
+    "CUR-004": steady(3.0, current_a=-211.0),
+    "CUR-005": steady(3.0, current_a=-230.0),
+    "CUR-006": steady(0.5, current_a=-251.0),
+    "CUR-008": steady(1.0, current_a=np.nan, current_age_s=1.0),
+    "MOD-001": steady(3.0, **SILENT),
+    "MOD-006": counting("counter_errors", 1, 1.0),
+    "MOD-007": counting("crc_errors", 2, 1.0),
+    "CAN-001": steady(0.1, bus_off=np.array([True, False])),
+    "CAN-005": steady(0.2, send_stalled_s=np.array([0.0, 0.31])),
+    "CAN-009": steady(0.1, up=np.array([True, False])),
+    "SYS-001": steady(0.5, period_s=0.31),
+    "SYS-019": steady(0.1, blocked_frames=1),
+}
+EVERY_ROW = pytest.mark.parametrize("entry", CATALOGUE, ids=lambda entry: entry.code)
+
+
+def number(value: float | str) -> float:
+    return PLANT.thresholds[value] if isinstance(value, str) else value
+
+
+def drive_of(*table: Row) -> rack.Drive:
+    """A running rack that knows only these rows (all of them without one)."""
+    drive = rack.Drive(PLANT, table=table or CATALOGUE)
+    drive.run(16.0, 2.0, **CLOSED)
+    return drive
+
+
+def tell(drive: rack.Drive, story: Story) -> list[Outcome]:
+    """Ticks of the story, with the strings as the drive's contactors have them."""
+    dt_s = 0.1 if story.seconds <= 1.0 else 0.2 if story.seconds <= 10.0 else 1.0
+    return [drive.tick(dt_s, **{**CLOSED, **story.values(tick)}) for tick in range(round(story.seconds / dt_s))]
+
+
+def test_every_row_has_a_story_here():
+    assert set(STORIES) == {entry.code for entry in CATALOGUE}
+
+
+def test_codes_and_names_are_unique():
+    assert len({entry.code for entry in CATALOGUE}) == len({entry.name for entry in CATALOGUE}) == len(CATALOGUE)
+
+
+def test_a_healthy_rack_has_no_fault():
+    outcome = drive_of().tick(**CLOSED)
+    assert not outcome.faults
+    assert not outcome.vetoes
+    assert (outcome.command.ccl_a, outcome.command.dcl_a) == (140.0, 200.0)
+
+
+@EVERY_ROW
+def test_a_row_is_complete(entry: Row):
+    assert entry.detector in DETECTORS
+    sign = -1.0 if entry.below else 1.0
+    assert sign * number(entry.clear) <= sign * number(entry.trip), "clear is on the good side of trip"
+    assert entry.means.endswith(".")
+    assert entry.does.endswith(".")
+    assert entry.remedy.endswith(".")
+    assert min(entry.delay_s, entry.clear_s, entry.notice_s) >= 0.0
+    assert entry.samples >= 1
+    assert entry.level < Level.WARNING or entry.alarms, "the inverter is told of every warning"
+
+
+@EVERY_ROW
+def test_what_a_row_does_fits_its_level(entry: Row):
+    stops = entry.stops_charge or entry.stops_discharge
+    assert stops == (entry.level >= Level.ALARM)
+    if entry.level is Level.TRIP:
+        assert entry.latch is not Latch.AUTO
+    else:
+        assert not entry.notice_s
+    assert entry.level is not Level.TRIP or entry.open_after_s is None
+    assert not entry.reclose_on_ack or entry.level is Level.TRIP
+
+
+@EVERY_ROW
+def test_a_row_is_raised_by_its_story(entry: Row):
+    drive = drive_of()
+    assert entry.code in rack.codes(tell(drive, STORIES[entry.code])[-1])
+
+
+@EVERY_ROW
+def test_a_raised_row_does_what_it_says(entry: Row):
+    drive, story = drive_of(entry), STORIES[entry.code]
+    told = tell(drive, story)
+    raised = told[-1]
+    command = raised.command
+    (fault,) = raised.faults
+    assert (fault.code, fault.level, fault.count) == (entry.code, entry.level, 1)
+    for stops, amps, enabled, side in (
+        (entry.stops_charge, command.ccl_a, command.charge_enabled, "charge"),
+        (entry.stops_discharge, command.dcl_a, command.discharge_enabled, "discharge"),
+    ):
+        bounds = [bound for outcome in told for bound in getattr(outcome.limits, side)]
+        assert any(bound.source == entry.code and bound.amps == 0.0 for bound in bounds) is stops
+        assert not stops or (amps == 0.0 and not enabled)
+        assert (amps > 0.0) == enabled
+    assert command.alarms == (entry.alarms if entry.level >= Level.ALARM else frozenset())
+    assert command.warnings == (entry.alarms if entry.level < Level.ALARM else frozenset())
+    assert not entry.force_charge or drive.memory.force_charge
+    assert not raised.vetoes, "the guard had nothing to do"
+
+
+@EVERY_ROW
+def test_only_rows_that_open_open_the_string(entry: Row):
+    drive, story = drive_of(entry), STORIES[entry.code]
+    tell(drive, story)
+    wait_s = 3.5 if entry.level is Level.TRIP else (entry.open_after_s or 3.0) + 0.3
+    outcome = drive.tick(**CLOSED)
+    for tick in range(round(wait_s / 0.2) + 1):
+        outcome = drive.tick(0.2, **{**CLOSED, **story.values(tick + 1000)})
+    opens = entry.level is Level.TRIP or entry.open_after_s is not None
+    assert bool(outcome.command.close_plus[0]) is not opens
+    assert bool(outcome.command.inverter_enable[0]) is not opens
+
+
+@EVERY_ROW
+def test_a_row_is_cleared_by_what_it_names_and_by_nothing_less(entry: Row):
+    drive = drive_of(entry)
+    last = tell(drive, STORIES[entry.code])[-1]
+    assert rack.codes(last) == {entry.code}
+    counters = {
+        "counter_errors": last.snapshot.modules.counter_errors,
+        "crc_errors": last.snapshot.modules.crc_errors,
+        "blocked_frames": last.snapshot.host.blocked_frames,
+    }
+    drive.run(entry.clear_s + 15.0, 1.0, **CLOSED, **counters)
+    if entry.latch is not Latch.AUTO:
+        assert rack.codes(drive.tick(0.2, **CLOSED, **counters)) == {entry.code}
+        ask = Reset(entry.code, Role.SERVICE if entry.latch is Latch.SERVICE else Role.OPERATOR, "inspected")
+        drive.tick(0.2, **CLOSED, **counters, requests=(ask,))
+    assert rack.codes(drive.tick(0.2, **CLOSED, **counters)) == set()
+
+
+@EVERY_ROW
+def test_a_raised_row_does_not_clear_early(entry: Row):
+    drive = drive_of(entry)
+    last = tell(drive, STORIES[entry.code])[-1]
+    counters = {
+        "counter_errors": last.snapshot.modules.counter_errors,
+        "crc_errors": last.snapshot.modules.crc_errors,
+        "blocked_frames": last.snapshot.host.blocked_frames,
+    }
+    if entry.clear_s > 1.0:
+        assert rack.codes(drive.run(entry.clear_s, 0.5, **CLOSED, **counters)[-1]) == {entry.code}
+
+
+@pytest.mark.parametrize(
+    "entry", [e for e in CATALOGUE if e.scope not in (Scope.RACK, Scope.BUS)], ids=lambda entry: entry.code
+)
+def test_what_concerns_one_string_leaves_the_others_alone(entry: Row):
+    two = replace(PLANT, layout=Layout(2, 1, 16, 4))
+    drive = rack.Drive(two, table=(entry,))
+    opened = {**rack.closed(two), "minus": np.array([1, 0]), "plus": np.array([1, 0])}
+    opened |= {"minus_output": np.array([True, False]), "plus_output": np.array([True, False])}
+    opened |= {"trip_code": np.array([0, 9])}
+    drive.run(16.0, 2.0, **opened)
+    story = STORIES[entry.code]
+    dt_s = 1.0 if story.seconds > 10.0 else 0.1
+    for tick in range(round(story.seconds / dt_s) + 5):
+        values = {name: second_string(two, name, value) for name, value in story.values(tick).items()}
+        outcome = drive.tick(dt_s, **{**opened, **values})
+    assert rack.codes(outcome) == {entry.code}
+    assert rack.states(outcome)[0] == "closed"
+    assert (outcome.command.ccl_a, outcome.command.dcl_a) == (140.0, 200.0)
+    assert outcome.command.cvl_v == pytest.approx(55.2)
+
+
+def second_string(two: Plant, name: str, value: Any) -> Any:
+    """This value of a one-string story for the second string only, the first as it is when healthy."""
+    healthy = rack.snapshot(two, 100.0)
+    part = healthy.modules if hasattr(healthy.modules, name) else healthy.units
+    values = getattr(part, name).copy()
+    values[1] = value[0] if isinstance(value, np.ndarray) else value
+    return values
+
+
+def test_the_ninth_protection_touches_no_existing_function():
+    @detector
+    def coil_voltage(evidence: Evidence) -> Reading:
+        """Voltage of the coil supply, V."""
+        return Reading(evidence.snapshot.units.coil_v)
+
+    try:
+        coil = Row(
+            "CON-905", "coil_supply_low", Scope.STRING, "coil_voltage", 18.0, 20.0, Level.TRIP, "Low.", "Opens.",
+            "Check.", below=True, delay_s=0.5, stops_charge=True, stops_discharge=True, latch=Latch.OPERATOR,
+        )  # fmt: skip
+        drive = drive_of(*CATALOGUE, coil)
+        assert rack.codes(drive.run(0.5, **CLOSED, coil_v=17.0)[-1]) == set()
+        outcome = drive.run(0.2, **CLOSED, coil_v=17.0)[-1]
+        assert rack.codes(outcome) == {"CON-905"}
+        assert outcome.command.ccl_a == outcome.command.dcl_a == 0.0
+        assert not drive.run(0.2, **CLOSED, coil_v=17.0)[-1].command.close_plus[0]
+    finally:
+        del DETECTORS["coil_voltage"]
+
+
+def test_an_unknown_code_has_no_row():
+    assert row("CEL-002").name == "cell_over_voltage_alarm"
+    with pytest.raises(KeyError):
+        row("XXX-001")
