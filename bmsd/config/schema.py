@@ -310,7 +310,15 @@ class Charge(Section):
     """Voltages for the inverter, per cell, and the charge request."""
 
     absorption_v: float = number("Charge voltage.", "V", 1.5, 4.5, 3.45, reloadable=True, lfp=True)
-    float_v: float = number("Voltage kept when full.", "V", 1.5, 4.5, 3.375, reloadable=True, lfp=True)
+    float_v: float = number(
+        "Voltage kept when full. Not used yet: the inverter is given the charge voltage.",
+        "V",
+        1.5,
+        4.5,
+        3.375,
+        reloadable=True,
+        lfp=True,
+    )
     discharge_end_v: float = number("Voltage at which the inverter stops to discharge.", "V", 1.0, 4.0, 3.00,
                                     reloadable=True, lfp=True)  # fmt: skip
     cvl_slew_v_per_s: float = number(
@@ -368,8 +376,10 @@ class Inverter(Section):
     zero_before_silence_s: float = number(
         "Without fresh data zero limits are sent for this long, then nothing.", "s", 5.0, 600.0, 60.0
     )
-    keepalive_required: bool = setting("Whether a silent inverter is a fault.", False)
-    keepalive_timeout_s: float = number("A silence of this length is a loss.", "s", 10.0, 600.0, 60.0)
+    keepalive_required: bool = setting(
+        "Whether a silent inverter is a fault. Not used yet: its silence is only shown.", False
+    )
+    keepalive_timeout_s: float = number("A silence of this length is a loss. Not used yet.", "s", 10.0, 600.0, 60.0)
     options: dict[str, OptionValue] = setting("Options of the profile.", {}, reloadable=True)
 
 
