@@ -22,7 +22,6 @@ from tests.vcan.wire import (
     link_up,
     nobody_acknowledges,
     parse,
-    slow_wire,
 )
 
 pytestmark = pytest.mark.vcan
@@ -116,17 +115,9 @@ def test_a_bus_that_nobody_acknowledges_fills_the_queue_and_then_refuses() -> No
             cansend("vcan0", "001#", "002#", "003#")
             with pytest.raises(SendError, match="No buffer space"):
                 cansend("vcan0", "004#")
-            assert seen.silent_for(0.1)
         cansend("vcan0", "005#")
         seen.wait_for(5, within_s=5.0, after=0)
     assert [frame.can_id for frame in seen.frames] == [1, 2, 3, 5]
-
-
-def test_a_slow_wire_delays_what_arrives() -> None:
-    with Candump("vcan0") as seen, slow_wire("vcan0", "delay", "200ms"):
-        cansend("vcan0", "001#")
-        assert seen.silent_for(0.05)
-        seen.wait_for(1, within_s=5.0, after=0)
 
 
 def test_cangen_floods_until_the_end_of_its_block_and_candump_loses_nothing() -> None:

@@ -194,9 +194,10 @@ def link_lost(interface: str) -> Iterator[None]:
 
 @contextmanager
 def nobody_acknowledges(interface: str, queue: int = 10) -> Iterator[None]:
-    """The bus takes no frame while the `with` lasts, as with a cut cable; `queue` frames wait, the next is refused.
+    """The wire takes no frame while the `with` lasts, as with a cut cable: after `queue` frames senders are refused.
 
-    What waited is sent at the end. Every sender on this interface is held, every receiver hears nothing.
+    The frames in the queue are not held back from listeners on this computer: the kernel shows them a frame as soon
+    as it is queued, for a vcan has no controller that would report when it is sent. Refused ones are never seen.
     """
     # The queue's limit is in bytes of struct can_frame, 16 per classic frame.
     _tc("qdisc", "add", "dev", interface, "root", "handle", "1:", "plug", "limit", str(16 * queue))
@@ -204,16 +205,6 @@ def nobody_acknowledges(interface: str, queue: int = 10) -> Iterator[None]:
         yield
     finally:
         _tc("qdisc", "change", "dev", interface, "handle", "1:", "root", "plug", "release_indefinite")
-        _tc("qdisc", "del", "dev", interface, "root")
-
-
-@contextmanager
-def slow_wire(interface: str, *netem: str) -> Iterator[None]:
-    """Frames are delayed, lost or repeated while the `with` lasts: `"delay", "50ms"`, `"loss", "10%"`."""
-    _tc("qdisc", "add", "dev", interface, "root", "netem", *netem)
-    try:
-        yield
-    finally:
         _tc("qdisc", "del", "dev", interface, "root")
 
 
