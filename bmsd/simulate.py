@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from bmsd.config.load import load, plant
@@ -37,9 +37,8 @@ def run_file(path: Path, seconds: float | None) -> None:
 
 
 def _hub_where_none(path: Path, stack: ExitStack) -> None:
-    hub = Hub(path)
-    try:
+    """Start a hub, unless somebody's hub is there: then that is the bus."""
+    with suppress(BusError):
+        hub = Hub(path)
         hub.start()
-    except BusError:
-        return  # somebody's hub listens there: that is the bus
-    stack.callback(hub.stop)
+        stack.callback(hub.stop)

@@ -15,10 +15,11 @@ from types import FrameType
 import structlog
 
 from bmsd.control.composition import Checked, checked
-from bmsd.control.rack_io import RackIO
+from bmsd.control.rack_io import RackIO, contactors_open
 from bmsd.control.records import Records
 from bmsd.control.state_file import Saver, load
 from bmsd.core import memory as memories
+from bmsd.core.contactors import State
 from bmsd.core.protection.protect import Protections
 from bmsd.core.tick import Outcome, tick
 from bmsd.log import configure
@@ -71,13 +72,11 @@ class Control:
             return False
         if now_s - self._stopping_since_s > STOP_WITHIN_S:
             return True
-        told = self.outcome is not None and self.outcome.memory.stopping
-        return (
-            told
-            and self.outcome is not None
-            and all(s.state.value != "opening" for s in self.outcome.contactors)
-            and (self.io.contactors_open(self.outcome.snapshot) or not self.outcome.started)
-        )
+        outcome = self.outcome
+        if outcome is None or not outcome.memory.stopping:
+            return False
+        opening = any(string.state is State.OPENING for string in outcome.contactors)
+        return not outcome.started or (not opening and contactors_open(outcome.snapshot))
 
     def due_s(self) -> float:
         """When the next turn is due at the latest."""
@@ -90,6 +89,12 @@ class Control:
         if now_s >= self._next_tick_s:
             self._tick(now_s)
         self.io.pace(now_s)
+
+    def fail(self, now_s: float) -> None:
+        """The last act after a defect of ours: zero limits, save, close; nothing is sent afterwards."""
+        if self.outcome is not None and self.outcome.started:
+            self.io.send_stop(now_s, self.outcome.command)
+        self.close()
 
     def close(self) -> None:
         """Save what lasts, say goodbye, close."""
@@ -110,7 +115,7 @@ class Control:
         snapshot = self.io.snapshot(now_s, period_s, tuple(requests), time.time())
         outcome = tick(self._plant, self._protections, self._memory, snapshot)
         self._memory = outcome.memory
-        self.io.send(now_s, outcome.command, started=outcome.started)
+        self.io.send(now_s, outcome.command, started=outcome.started, stopping=outcome.memory.stopping)
         self._last_tick_s = now_s
         # absolute times: lateness does not add up; after a stall the missed ticks are not made up for
         self._next_tick_s += self._plant.timing.tick_s
@@ -171,8 +176,7 @@ def _run(control: Control) -> int:
     except Exception:
         # ours: the safe command, then exit loudly; the heartbeat stops with us
         log.critical("control.defect", exc_info=True)
-        control.io.send_stop(time.monotonic())
-        control.close()
+        control.fail(time.monotonic())
         return DEFECT
     control.close()
     log.info("control.left")
