@@ -104,7 +104,7 @@ def four_to_a_frame(rows: Raw, stem: str, signal: str, count: int, what: object)
     """Return `what` of every cell or sensor, shape (strings, modules, count)."""
     values = [
         [
-            what(f"{stem}{k // 4 + 1}", signal.format(k + 1), rows[(f"{stem}{k // 4 + 1}", a)][signal.format(k + 1)])  # type: ignore[operator]
+            what(f"{stem}{k // 4 + 1}", signal.format(k + 1), rows[(f"{stem}{k // 4 + 1}", a)][signal.format(k + 1)])
             for k in range(count)
         ]
         for a in BOARDS

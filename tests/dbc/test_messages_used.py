@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import bus_time
 import numpy as np
 from slave_database import ADDRESS_MASK, by_node, crc8_autosar, load, with_crc
 
+from bmsd.fieldbus import poller
+from bmsd.fieldbus.drivers.slave.commands import Commands
 from bmsd.fieldbus.drivers.slave.slots import Slots
+from bmsd.fieldbus.poller import Poller
+from bmsd.model.command import Command
 from bmsd.model.frame import Frame
 from bmsd.model.layout import Layout
+from bmsd.model.plant import Timing
 from bmsd.model.snapshot import Input
 from bmsd.sim.boards import Measured, ModuleBoard
 from bmsd.sim.contactor_unit import ContactorUnit, Wires
@@ -29,7 +35,7 @@ def sent(node: Node, start_s: float = 0.0, duration_s: float = 0.3) -> list[tupl
     seen = []
     for k in range(round(duration_s * 1e4)):
         now_s = start_s + k * 1e-4
-        for frame in node.step(now_s):  # type: ignore[attr-defined]
+        for frame in node.step(now_s):
             message = DATABASE.get_message_by_frame_id(frame.can_id)
             assert with_crc(frame.can_id, frame.data) == frame.data
             assert frame.extended
@@ -49,7 +55,7 @@ def unit(address: int = 66) -> ContactorUnit:
 
 
 def answers(node: Node, *frames: Frame) -> list[tuple[float, str, dict[str, int]]]:
-    node.step(0.0)  # type: ignore[attr-defined]
+    node.step(0.0)
     for frame in frames:
         node.receive(frame, 0.0)
     return sent(node)
@@ -121,7 +127,7 @@ class Controller:
 
     def __init__(self, node: Node) -> None:
         self.node, self.now_s, self.counter = node, 0.0, 0
-        node.step(0.0)  # type: ignore[attr-defined]
+        node.step(0.0)
 
     def run(self, duration_s: float, *commands: tuple[str, dict[str, float]], heartbeat: bool = True) -> None:
         for k in range(round(duration_s * 100)):
@@ -133,7 +139,7 @@ class Controller:
                     counted = {"Counter": self.counter % 16, **values}
                     self.node.receive(command(name, self.node.address, **counted), self.now_s)
             self.now_s += 0.01
-            self.node.step(self.now_s)  # type: ignore[attr-defined]
+            self.node.step(self.now_s)
 
 
 def test_a_board_bleeds_on_command_and_not_without_heartbeat() -> None:
@@ -190,3 +196,40 @@ def test_the_daemon_has_a_place_for_every_message_that_nodes_send() -> None:
     slots = Slots(Layout(strings=2, modules=2, cells=24, sensors=8))
     rare = {"Trip", "Discovery"}  # of any address, kept apart: see test_c_sender_to_snapshot.py
     assert {*slots.message_names} | rare == {message.name for message in DATABASE.messages if by_node(message)}
+
+
+def sent_by_bmsd() -> dict[str, Frame]:
+    """Return one frame of every message that poller and commands write, as they write it."""
+    layout = Layout(strings=1, modules=2, cells=16, sensors=4)
+    asking = Poller(Timing(tick_s=0.1, poll_s=0.2, current_phases=4), layout)
+    frames = [frame for k in range(40) for frame in asking.step(0.05 * k, unidentified=(1, 2, 65))]
+    off, cells = np.zeros(1, dtype=np.bool_), np.zeros(layout.cell_shape, dtype=np.bool_)
+    order = Command(
+        cvl_v=None, dvl_v=None, ccl_a=0.0, dcl_a=0.0, charge_enabled=False, discharge_enabled=False,
+        close_minus=off, close_precharge=off, close_plus=off, inverter_enable=off, balance=cells, heartbeat=True,
+        trip_resets=((65, 1), (2, 3)),
+    )  # fmt: skip
+    frames += Commands(layout, balance_lease_s=60.0).frames(order, 0.0)
+    return {DATABASE.get_message_by_frame_id(frame.can_id).name: frame for frame in frames}
+
+
+def test_the_daemon_sends_every_message_of_bmsd_but_addresses() -> None:
+    ours = {message.name for message in DATABASE.messages if not by_node(message)}
+    assert {*sent_by_bmsd()} == ours - {"AssignAddress"}, (
+        "docs/slave-protocol.md, section 9, says who assigns addresses"
+    )
+
+
+def test_frames_of_the_daemon_are_valid_and_carry_the_leases_of_the_contract() -> None:
+    values = {}
+    for name, frame in sent_by_bmsd().items():
+        assert with_crc(frame.can_id, frame.data) == frame.data, name
+        values[name] = DATABASE.get_message_by_name(name).decode(frame.data, decode_choices=False)
+    leases = {name: signals["Lease"] for name, signals in values.items() if "Lease" in signals}
+    assert leases == {"Heartbeat": 1.0, "ContactorCommand": 1.0, "BalanceCommand": 60.0}
+    assert values["Sync"]["PollPeriod"] == 0.2
+
+
+def test_the_daemon_asks_for_slow_groups_in_the_order_of_contract_and_budget() -> None:
+    names = DATABASE.get_message_by_name("Sync").get_signal_by_name("SlowGroup").choices
+    assert tuple(str(names[group]) for group in poller.SLOW_ROTATION) == bus_time.SLOW_ROTATION
