@@ -312,7 +312,10 @@ def render(database: Database) -> str:
         ("last Current after its SYNC", [f"{b.current_done_s * 1e3:.2f} ms" for b in bursts]),
         ("last frame of the last board after the SYNC", [f"{b.boards_done_s * 1e3:.2f} ms" for b in bursts]),
         ("last frame of the poll after the SYNC", [f"{b.done_s * 1e3:.2f} ms" for b in bursts]),
-        ("bus time of the whole burst", [f"{b.busy_s * 1e3:.2f} ms" for b in bursts]),
+        (
+            "bus time of the whole burst with all commands (the last of them end later)",
+            [f"{b.busy_s * 1e3:.2f} ms" for b in bursts],
+        ),
     ]
     lines += [f"| {name} | {' | '.join(values)} |" for name, values in rows]
     return "\n".join(lines)
