@@ -89,7 +89,8 @@ def plant(strings: int = 1, modules: int = 1, cells: int = 16, sensors: int = 4,
 def snapshot(rack: Plant, now_s: float, *, requests: tuple[Request, ...] = (), **values: Any) -> Snapshot:
     """A healthy snapshot at this time, measured 0.1 s ago, contactors open, 3.30 V, 25 degC, no current.
 
-    `values` replace fields of Modules, Units, Buses or Host by name; scalars are spread over the rack.
+    `values` replace fields of Modules, Units, Buses or Host by name; scalars are spread over the rack. What
+    modules and units both have means the modules' one; with `unit_` before it the units'.
     """
     layout = rack.layout
     sync = int(now_s / rack.timing.poll_s + 1e-9)
@@ -100,9 +101,10 @@ def snapshot(rack: Plant, now_s: float, *, requests: tuple[Request, ...] = (), *
         Host: Host(rack.timing.tick_s, 0),
     }
     inverter_age_s = values.pop("inverter_age_s", 0.5)
-    for name, value in values.items():
+    for given, value in values.items():
+        name = given.removeprefix("unit_")
         for kind, part in state.items():
-            if hasattr(part, name):
+            if hasattr(part, name) and (name == given or kind is Units):
                 was = getattr(part, name)
                 new = value if np.isscalar(was) or not np.isscalar(value) else np.full_like(was, value)
                 state[kind] = replace(part, **{name: new})  # type: ignore[type-var]

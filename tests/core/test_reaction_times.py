@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,20 @@ HEALTHY = {"cell_v": 3.30, "temperature_degc": 25.0, "current_a": 0.0}
 World = Callable[[float], dict[str, Any]]
 
 
+@cache
+def settled() -> rack.Drive:
+    """Memory is frozen: every story may start from the same."""
+    return rack.running(rack.plant())
+
+
 class Sampled:
     """A running rack that sees the world as the boards sample it: per poll, and the current per phase."""
 
     def __init__(self, world: World, *, offset_s: float, answers_until_s: float = np.inf) -> None:
         self.world, self.answers_until_s = world, answers_until_s
-        self.drive = rack.running(rack.plant())
+        running = settled()
+        self.drive = rack.Drive(running.plant, now_s=running.now_s)
+        self.drive.memory = running.memory
         self.offset_s = offset_s
         self.start_s = self.drive.now_s
 
@@ -64,7 +73,7 @@ def opened(outcome: Outcome) -> bool:
 
 
 OFFSETS = pytest.mark.parametrize("offset_s", [0.0, 0.03, 0.09])
-EVENTS = pytest.mark.parametrize("at_s", [1.0, 1.001, 1.051, 1.12, 1.199])
+EVENTS = pytest.mark.parametrize("at_s", [1.0, 1.001, 1.12, 1.199])
 
 
 @OFFSETS

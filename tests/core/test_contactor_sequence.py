@@ -1,0 +1,293 @@
+"""Contactors: the table asked everything, and stories of closing, opening and restarting."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from bmsd.core import contactors
+from bmsd.core.contactors import TRANSITIONS, Event, State, StringState
+from bmsd.model.request import Connect, Reset, Role, Shutdown
+from bmsd.model.snapshot import INPUTS, Feedback
+from tests import rack
+
+PLANT = rack.plant()
+CLOSED = rack.closed(PLANT)
+CLOSING = {State.CLOSING_MINUS, State.PRECHARGE, State.CLOSING_PLUS}
+DRIVEN = {*CLOSING, State.CLOSED, State.OPENING}
+EVENTS = [event for event in Event if event is not Event.ALWAYS]
+SETS = [frozenset(some) for count in (0, 1, 2, 3) for some in combinations(EVENTS, count)] + [frozenset(EVENTS)]
+
+
+def asked(state: State):
+    """Where the string goes from this state, for every set of up to three events and for all at once."""
+    for events in SETS:
+        yield events, contactors._move(StringState(state, 1.0), set(events), "", 0.1).state
+
+
+@pytest.mark.parametrize("state", State)
+def test_closed_is_reached_only_with_both_contactors_closed(state):
+    for events, to in asked(state):
+        if to is State.CLOSED and state is not State.CLOSED:
+            assert events & {Event.PLUS_CLOSED, Event.REPORTS_CLOSED}
+            assert state in (State.CLOSING_PLUS, State.UNKNOWN)
+
+
+@pytest.mark.parametrize("stop", [Event.OPEN_NOW, Event.STOP])
+@pytest.mark.parametrize("state", State)
+def test_a_stop_never_closes_anything_and_leads_out_of_closing(state, stop):
+    was = contactors.outputs((StringState(state),))
+    for events, to in asked(state):
+        if stop not in events or state is State.UNKNOWN:
+            continue
+        now = contactors.outputs((StringState(to),))
+        assert not (now.close_minus & ~was.close_minus).any(), events
+        assert not (now.close_plus & ~was.close_plus).any(), events
+        assert not (now.close_precharge & ~was.close_precharge).any(), events
+        assert to not in CLOSING or to is not state, events
+        assert to is not State.CLOSED, events
+
+
+@pytest.mark.parametrize("state", State)
+def test_from_every_state_a_stop_leads_to_open(state):
+    now = StringState(state)
+    for _ in range(10):
+        now = contactors._move(now, {Event.STOP, Event.MAY_OPEN, Event.REPORTS_CLOSED, Event.PAUSE_OVER}, "", 0.1)
+    assert now.state in (State.OPEN, State.LOCKED)
+
+
+@pytest.mark.parametrize("report", [Event.REPORTS_CLOSED, Event.REPORTS_PART, Event.REPORTS_OPEN])
+def test_adopting_what_a_unit_reports_drives_nothing_more_than_it_does(report):
+    to = contactors._move(StringState(), {report, Event.MAY_CLOSE, Event.STOP}, "", 0.1).state
+    assert (to in DRIVEN) == (report is Event.REPORTS_CLOSED)
+
+
+def test_every_state_but_locked_can_be_left_and_every_transition_is_between_states():
+    assert set(TRANSITIONS) == set(State)
+    assert [state for state in State if not TRANSITIONS[state]] == [State.LOCKED]
+
+
+class Unit:
+    """A contactor unit and a bus of 48 mF that obey at the next tick; currents are given."""
+
+    def __init__(self, *, minus: bool = False, plus: bool = False, capacitance_f: float = 0.048) -> None:
+        self.minus, self.plus, self.precharge = minus, plus, False
+        self.bus_v = 52.8 if minus and plus else 0.0
+        self.capacitance_f = capacitance_f
+        self.stuck = False
+        self.drive = rack.Drive(PLANT)
+        self.told: list[tuple[bool, bool, bool]] = []
+
+    def tick(self, dt_s: float = 0.1, **values):
+        if self.minus and self.plus:
+            self.bus_v = 52.8
+        elif self.minus and self.precharge:
+            self.bus_v += (52.8 - self.bus_v) * (1.0 - np.exp(-dt_s / (50.0 * self.capacitance_f)))
+        seen = {
+            "minus": int(self.minus), "plus": int(self.plus), "precharge": int(self.precharge),
+            "minus_output": self.minus, "plus_output": self.plus, "precharge_output": self.precharge,
+            "bus_v": self.bus_v,
+        }  # fmt: skip
+        outcome = self.drive.tick(dt_s, **{**seen, **values})
+        command = outcome.command
+        self.told.append((bool(command.close_minus[0]), bool(command.close_precharge[0]), bool(command.close_plus[0])))
+        if not self.stuck:
+            self.minus, self.precharge, self.plus = self.told[-1]
+        return outcome
+
+    def until(self, state: str, most_s: float = 60.0, **values):
+        for count in range(round(most_s / 0.1)):
+            outcome = self.tick(**values)
+            if rack.states(outcome) == [state]:
+                return (count + 1) * 0.1, outcome
+        raise AssertionError(f"{rack.states(outcome)} after {most_s} s: {outcome.contactors[0].reason}")
+
+
+def test_a_dead_bus_of_48_mf_is_precharged_through_50_ohm():
+    unit = Unit()
+    unit.until("precharge", 1.0)
+    taken_s, _ = unit.until("closing_plus", 15.0)
+    assert taken_s == pytest.approx(50 * 0.048 * np.log(1 / 0.02), abs=0.3), "9.4 s to 2 %"
+    assert abs(52.8 - unit.bus_v) <= 1.056
+    unit.until("closed", 1.0)
+    steps = [told for i, told in enumerate(unit.told) if i == 0 or told != unit.told[i - 1]]
+    assert steps[-4:] == [(True, False, False), (True, True, False), (True, True, True), (True, False, True)]
+
+
+@pytest.mark.parametrize("capacitance_f", [1e-6, 1e-4])
+def test_a_small_bus_has_time_for_the_relay_to_act(capacitance_f):
+    ratings = replace(PLANT.ratings, bus_capacitance_f=capacitance_f)
+    unit = Unit(capacitance_f=capacitance_f)
+    unit.drive.plant = replace(PLANT, ratings=ratings)
+    unit.until("closed", 3.0)
+
+
+def test_a_precharge_that_never_arrives_is_tried_three_times_then_locked():
+    unit = Unit()
+    waits = []
+    for tries in (1, 2, 3):
+        unit.until("precharge", 40.0, bus_v=20.0)
+        taken_s, outcome = unit.until("waiting" if tries < 3 else "locked", 20.0, bus_v=20.0)
+        assert taken_s == pytest.approx(13.0, abs=0.2)
+        assert unit.told[-1] == (False, False, False)
+        if tries < 3:
+            waits.append(unit.until("open", 40.0, bus_v=20.0)[0])
+    assert waits == pytest.approx([30.0, 30.0], abs=0.2)
+    assert "try 3 of 3" in outcome.contactors[0].reason
+    for _ in range(100):
+        assert rack.states(unit.tick(10.0)) == ["locked"]
+    unit.tick(requests=(Reset("contactors", Role.OPERATOR),))
+    unit.until("closed", 20.0)
+
+
+@pytest.mark.parametrize("stuck", ["minus", "plus"])
+def test_a_contactor_that_does_not_close_locks_after_three_tries(stuck):
+    unit = Unit()
+    unit.until("locked", 150.0, **{stuck: int(Feedback.OPEN)})
+
+
+def test_an_unknown_feedback_is_not_closed_and_one_not_fitted_follows_its_output():
+    unit = Unit()
+    with pytest.raises(AssertionError):
+        unit.until("closed", 30.0, plus=int(Feedback.UNKNOWN))
+    Unit().until("closed", 30.0, plus=int(Feedback.NOT_FITTED), minus=int(Feedback.NOT_FITTED))
+
+
+def test_a_restart_adopts_a_closed_string_under_load_without_opening_it():
+    unit = Unit(minus=True, plus=True)
+    first = unit.tick(current_a=80.0)
+    assert rack.states(first) == ["closed"]
+    assert first.command.ccl_a == 0.0
+    assert all(rack.states(unit.tick(current_a=80.0)) == ["closed"] for _ in range(100))
+    assert set(unit.told) == {(True, False, True)}
+
+
+def test_a_restart_keeps_a_closed_string_closed_while_temperatures_are_still_to_come():
+    unit = Unit(minus=True, plus=True)
+    for _ in range(20):
+        outcome = unit.tick(temperature_degc=np.nan, temperature_age_s=np.inf)
+        assert rack.states(outcome) == ["closed"]
+        assert outcome.command.ccl_a == 0.0
+    assert set(unit.told) == {(True, False, True)}
+
+
+@pytest.mark.parametrize(
+    "half", [{"minus_output": True}, {"plus_output": True}, {"minus_output": True, "precharge_output": True}], ids=str
+)
+def test_a_restart_opens_a_half_closed_string_and_never_closes_the_rest_of_it(half):
+    unit = Unit()
+    unit.tick(**half)
+    assert unit.told == [(False, False, False)]
+
+
+def test_nothing_is_known_until_the_unit_reports():
+    unit = Unit(minus=True, plus=True)
+    assert rack.states(unit.tick(unit_state_age_s=np.inf)) == ["unknown"]
+    assert rack.states(unit.tick(unit_state_age_s=0.61)) == ["unknown"]
+    unit.minus = unit.plus = True
+    assert rack.states(unit.tick()) == ["closed"]
+
+
+@pytest.mark.parametrize(
+    ("current_a", "after_s"), [(1.9, 0.1), (-1.9, 0.1), (2.1, 5.0), (-150.0, 5.0), (301.0, 3.0), (np.nan, 5.0)]
+)
+def test_an_ordered_opening_waits_for_the_current_or_its_time(current_a, after_s):
+    unit = Unit(minus=True, plus=True)
+    unit.drive.protections = rack.Protections.of(PLANT, 2, [])
+    unit.drive.memory = rack.memory.start(PLANT, unit.drive.protections)
+    unit.tick()
+    assert rack.states(unit.tick(current_a=current_a, requests=(Connect(False),))) == ["opening"]
+    taken_s, _ = unit.until("open", 6.0, current_a=current_a)
+    assert taken_s == pytest.approx(after_s, abs=0.11)
+    unit.drive.run(3.0)
+    assert rack.states(unit.tick()) == ["open"], "and stays so"
+
+
+def test_a_shutdown_opens_for_good():
+    unit = Unit(minus=True, plus=True)
+    unit.tick()
+    unit.tick(requests=(Shutdown(),))
+    unit.until("open", 1.0)
+    assert rack.states(unit.tick(requests=(Connect(True),))) == ["open"]
+
+
+def test_a_unit_that_opened_by_itself_is_noticed_at_once_and_told_to_open_before_it_may_close():
+    unit = Unit(minus=True, plus=True)
+    for _ in range(100):
+        unit.tick(0.5)
+    assert unit.drive.memory.sent.charge_a.max() > 0.0
+    outcome = unit.tick(minus_output=False, plus_output=False, minus=0, plus=0)
+    assert rack.states(outcome) == ["waiting"]
+    assert outcome.command.ccl_a == outcome.command.dcl_a == 0.0
+    assert unit.told[-1] == (False, False, False)
+
+
+def test_a_contact_that_fell_open_under_a_driven_coil_is_not_counted_as_connected():
+    unit = Unit(minus=True, plus=True)
+    for _ in range(100):
+        unit.tick(0.5)
+    outcome = unit.tick(plus=int(Feedback.OPEN))
+    assert rack.states(outcome) == ["opening"]
+    assert outcome.command.ccl_a == outcome.command.dcl_a == 0.0
+
+
+@pytest.mark.parametrize("name", INPUTS)
+@pytest.mark.parametrize("value", [1, 3])
+def test_an_active_or_unknown_input_keeps_the_string_open(name, value):
+    inputs = np.zeros((1, len(INPUTS)), dtype=np.int64)
+    inputs[0, INPUTS.index(name)] = value
+    unit = Unit()
+    for _ in range(20):
+        assert rack.states(unit.tick(inputs=inputs)) == ["open"]
+    assert name in unit.drive.memory.contactors[0].reason
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"cell_v": np.nan}, {"temperature_degc": np.nan}, {"current_a": np.nan}, {"string_v": np.nan},
+        {"bus_v": np.nan}, {"unit_state_age_s": 1.0}, {"voltage_age_s": 1.0}, {"trip_code": 5}, {"trip_active": True},
+        {"string_v": 0.0}, {"string_v": 50.0},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_string_that_is_not_fully_known_is_not_closed(values):
+    unit = Unit()
+    for _ in range(20):
+        unit.tick(**values)
+    assert not any(any(told) for told in unit.told)
+
+
+def test_a_second_string_joins_a_live_bus_only_when_equal_and_never_through_its_resistor():
+    plant = rack.plant(strings=2)
+    drive = rack.Drive(plant)
+    first = {name: np.array([value, 0]) for name, value in (("minus", 1), ("plus", 1))}
+    first |= {name: np.array([True, False]) for name in ("minus_output", "plus_output")}
+    volts = {"bus_v": 52.8, "string_v": np.array([52.8, 52.8 - 0.33])}
+    assert {rack.states(o)[1] for o in drive.run(60.0, 0.5, **first, **volts)} == {"open"}
+    volts["string_v"] = np.array([52.8, 52.8 - 0.31])
+    assert rack.states(drive.tick(**first, **volts))[1] == "closing_minus"
+    first["minus"], first["minus_output"] = np.array([1, 1]), np.array([True, True])
+    moved = drive.tick(**first, bus_v=52.8, string_v=np.array([52.8, 52.0]))
+    assert rack.states(moved)[1] == "closing_minus", "it drifted apart meanwhile"
+    outcome = drive.tick(**first, **volts)
+    assert rack.states(outcome)[1] == "closing_plus"
+
+
+def test_only_one_string_closes_at_a_time():
+    plant = rack.plant(strings=3)
+    outcomes = rack.Drive(plant).run(10.0)
+    for outcome in outcomes:
+        assert sum(state in ("closing_minus", "precharge", "closing_plus") for state in rack.states(outcome)) <= 1
+
+
+def test_the_trips_of_a_string_are_reset_with_the_code_that_its_unit_latched():
+    plant = rack.plant(strings=2, modules=2)
+    drive = rack.Drive(plant)
+    tripped = {"trip_code": np.array([0, 3]), "trip_active": np.array([[False, False], [False, True]])}
+    assert drive.tick(**tripped).command.trip_resets == ()
+    told = drive.tick(**tripped, requests=(Reset("trip", Role.OPERATOR),)).command.trip_resets
+    assert told == ((4, 3), (66, 3))
