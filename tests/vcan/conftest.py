@@ -142,6 +142,12 @@ def obstacle(config: pytest.Config) -> str:
     return config.stash[obstacle_key]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put them last: pytest's own set-up and teardown of tests then knows no gaps, and the quick ones come first."""
+    if not INSIDE:
+        items.sort(key=needs_interfaces)
+
+
 def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
     """Take over the tests that need the interfaces when they are not here."""
     if INSIDE or not needs_interfaces(item):
