@@ -29,6 +29,7 @@ from bmsd.model.snapshot import Bools, Floats, Ints, Modules, Units
 POLL_LASTS_S = 0.120
 """Longest time from a SYNC until its poll closes; nodes have answered after 0.100 s."""
 _MOST_DISCOVERED = 64
+_EARLY_S = 1e-6
 
 _TABLES = fold_tables()
 _WORD_OFFSETS = np.arange(4, dtype=np.int64) * 65536
@@ -76,7 +77,7 @@ class Receiver:
         self._phase_at_s = self._poll_at_s = -math.inf
         self._poll_sync = -1
         self._poll_open = self._phase_open = False
-        self._expected = slots.identification()
+        self._expected = slots.nothing()
         self._store: NDArray[np.uint64] = np.zeros(slots.count, dtype=np.uint64)
         self._got: Bools = np.zeros(slots.count, dtype=bool)
         self._conflict: Bools = np.zeros(slots.count, dtype=bool)
@@ -140,7 +141,7 @@ class Receiver:
 
     def close(self, now_s: float) -> None:
         """Close the poll when its time is over."""
-        if self._poll_open and not now_s - self._poll_at_s < POLL_LASTS_S:
+        if self._poll_open and not now_s - self._poll_at_s < POLL_LASTS_S - _EARLY_S:
             self._close_poll()
 
     # frames

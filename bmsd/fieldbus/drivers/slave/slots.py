@@ -130,15 +130,13 @@ class Slots:
         key = (number % 16, phase, poll_open)
         row = self._rows.get(key)
         if row is None:
-            row = np.full(self.count, _NEVER, dtype=np.uint64)
+            row = self.nothing()
             open_slots = np.arange(self.counted) if poll_open else self.currents
             row[open_slots] = self._expected[open_slots] ^ np.uint64(key[0] << _COUNTER_SHIFT + _SYNDROME_SHIFT)
             row[self.currents] ^= np.uint64(phase << _PHASE_SHIFT + _SYNDROME_SHIFT)
             self._rows[key] = row
         return row
 
-    def identification(self) -> NDArray[np.uint64]:
-        """Return what each slot's frame must be apart from SYNCs."""
-        row = self._expected.copy()
-        row[: self.counted] = _NEVER
-        return row
+    def nothing(self) -> NDArray[np.uint64]:
+        """Return the row that no frame fits: before the first SYNC nothing is expected."""
+        return np.full(self.count, _NEVER, dtype=np.uint64)
