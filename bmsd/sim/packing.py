@@ -59,6 +59,12 @@ def _by_id() -> dict[int, Any]:
     return {message.frame_id & MESSAGE_MASK: message for message in _database().messages}
 
 
+def prepare() -> None:
+    """Read the DBC now (0.2 s), so that the first answer is not late for it."""
+    for message in _by_id().values():
+        message.encode(dict.fromkeys(message.signal_tree, 0), scaling=False, padding=False, strict=False)
+
+
 class Received(NamedTuple):
     """One valid frame: the message's name, the address in its identifier, its signals as raw integers."""
 

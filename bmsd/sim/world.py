@@ -16,7 +16,7 @@ from bmsd.sim.contactor_unit import ContactorUnit, Wires
 from bmsd.sim.inverter import Inverter
 from bmsd.sim.mishap import Mishaps, Readings
 from bmsd.sim.node import CONTACTOR_UNIT, MODULE_BOARD, UNADDRESSED, Identity, Node
-from bmsd.sim.packing import ADDRESS_MASK
+from bmsd.sim.packing import ADDRESS_MASK, prepare
 from bmsd.sim.playback import PlaybackCells, load_series
 from bmsd.sim.rack import Rack, Source
 from bmsd.sim.scenario import SimSettings
@@ -60,6 +60,7 @@ class SimWorld:
     """A rack with its boards, contactor units and inverter, seen from its two buses."""
 
     def __init__(self, settings: SimSettings) -> None:
+        prepare()
         layout = settings.layout
         self.settings = settings
         self.rack = Rack(_source(settings), settings.bus)

@@ -129,6 +129,11 @@ def test_a_welded_contact_stays_closed_and_an_open_one_does_not_weld() -> None:
     contactors.coil[:] = False
     contactors.step(0.1)
     assert contactors.closed[:, PLUS].tolist() == [True, False]
+    contactors.coil[1, PLUS] = True
+    contactors.step(0.1)
+    contactors.coil[1, PLUS] = False
+    contactors.step(0.1)
+    assert contactors.closed[1, PLUS], "it welds when it closes"
 
 
 def test_a_jammed_contact_does_not_close() -> None:

@@ -154,8 +154,11 @@ def test_a_signal_ends_it_cleanly(channels: tuple[str, str], number: signal.Sign
     )
     command = [sys.executable, "-c", code, *channels]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        with can.Bus(interface="unix", channel=channels[1]) as bus:
-            assert bus.recv(20.0) is not None
-        process.send_signal(number)
-        out, errors = process.communicate(timeout=10.0)
+        try:
+            with can.Bus(interface="unix", channel=channels[1]) as bus:
+                assert bus.recv(20.0) is not None
+            process.send_signal(number)
+            out, errors = process.communicate(timeout=10.0)
+        finally:
+            process.kill()
     assert (process.returncode, out, errors) == (0, "left\n", "")

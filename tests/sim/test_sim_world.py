@@ -125,6 +125,16 @@ def test_reported_cells_are_the_true_ones_to_half_a_count() -> None:
             assert seen_v == pytest.approx(true_v[4 * group : 4 * group + 4], abs=0.00032)
 
 
+def test_each_board_reports_the_voltage_of_its_own_module() -> None:
+    world = SimWorld(settings_of(soc0=0.15, soc0_spread=0.03))
+    said = Driver(world, step_s=0.005).run(1.0)
+    true_v = world.truth().cell_v[0].sum(axis=1)
+    assert abs(true_v[0] - true_v[1]) > 0.01
+    for module in (0, 1):
+        _, state = read(said, "ModuleState", module + 1)[-1]
+        assert state.signals["ModuleVoltage"] * 0.002 == pytest.approx(true_v[module], abs=0.0011)
+
+
 def test_a_dead_daemon_stops_the_current_and_opens_the_rack() -> None:
     world = SimWorld(settings_of(inverter={"charge_a": -60.0}))
     driver = running(world)
@@ -334,6 +344,17 @@ def test_an_emergency_stop_opens_all_units() -> None:
     driver.run(1.5)
     assert not world.truth().contacts.any()
     assert [unit.open_reason for unit in world.units] == [OpenReason.EMERGENCY_STOP, OpenReason.TRIP_FRAME]
+
+
+def test_an_emergency_stop_is_reset_at_every_unit_once_the_button_is_out() -> None:
+    world = world_with({"kind": "emergency_stop", "string": 1, "end_s": 1.0}, layout=TWO)
+    driver = Driver(world, step_s=0.005)
+    driver.run(1.5)
+    assert [unit.trip_code for unit in world.units] == [7, 7]
+    driver.run(1.0, [trip_reset(66, 7, 1), trip_reset(65, 7, 1)])
+    assert [unit.trip_code for unit in world.units] == [0, 7], "the second still heard the first"
+    driver.run(0.1, [trip_reset(66, 7, 2)])
+    assert [unit.trip_code for unit in world.units] == [0, 0]
 
 
 def test_an_inverter_that_ignores_limits_is_stopped_by_its_enable_contact() -> None:
