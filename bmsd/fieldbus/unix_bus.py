@@ -156,34 +156,40 @@ class Hub:
 
 
 def _listen(path: str) -> socket.socket:
-    """Return a listening socket; the file that a dead hub left behind is replaced, a living one is an error."""
+    """Return a listening socket; the file that a dead hub left behind is replaced, a living one is an error.
+
+    The file appears under its name only when the hub can be connected to.
+    """
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    hidden = f"{path}.{os.getpid()}"
     try:
         if os.path.exists(path):
-            _remove_stale(path)
-        listener.bind(path)
-        os.chmod(path, _SOCKET_MODE)
+            _refuse_living(path)
+        listener.bind(hidden)
+        os.chmod(hidden, _SOCKET_MODE)
         listener.listen(64)
         listener.setblocking(False)
+        os.rename(hidden, path)
     except OSError as error:
         listener.close()
-        raise BusError(f"{path}: cannot open the hub: {error.strerror}") from error
+        with contextlib.suppress(OSError):
+            os.unlink(hidden)
+        raise BusError(f"{path}: cannot open the hub: {error.strerror or error}") from error
     except BusError:
         listener.close()
         raise
     return listener
 
 
-def _remove_stale(path: str) -> None:
+def _refuse_living(path: str) -> None:
     if not stat.S_ISSOCK(os.stat(path).st_mode):
         raise BusError(f"{path}: is there already and is no socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe:
         try:
             probe.connect(path)
         except ConnectionRefusedError:
-            os.unlink(path)
-        else:
-            raise BusError(f"{path}: another hub is running there")
+            return
+    raise BusError(f"{path}: another hub is running there")
 
 
 class UnixBus(can.BusABC):
@@ -279,14 +285,14 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1:
         sys.stderr.write("usage: python -m bmsd.fieldbus.unix_bus PATH\n")
         return 2
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
     try:
         hub = Hub(arguments[0]).start()
     except BusError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    stopped = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopped.set())
     stopped.wait()
     hub.stop()
     return 0

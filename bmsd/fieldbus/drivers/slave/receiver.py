@@ -3,8 +3,8 @@
 Theory of operation. A SYNC of phase 0 opens a poll. Frames that are exactly what is expected under that SYNC go
 to their slots, many at once; a batch with anything else in it is sorted frame by frame (as arrays). A poll closes
 when everything asked for is there, 120 ms after its SYNC, or when the next one opens; only then do its values
-show, a board's cells all or none. Currents answer every SYNC: they show when all units have answered or at the
-next SYNC. Measurement time is the instant of the SYNC. Identification and trips count at once.
+show, a board's cells all or none. Currents answer every SYNC: they show when all units have
+answered, 20 ms after their SYNC or at the next one. Measurement time is the instant of the SYNC. Identification and trips count at once.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from bmsd.model.snapshot import Bools, Floats, Ints, Modules, Units
 
 POLL_LASTS_S = 0.120
 """Longest time from a SYNC until its poll closes; nodes have answered after 0.100 s."""
+CURRENTS_LAST_S = 0.020
+"""Longest time that is waited for the currents of all units; they have answered after 0.004 s."""
 _MOST_DISCOVERED = 64
 _EARLY_S = 1e-6
 
@@ -140,7 +142,9 @@ class Receiver:
         self._expected = self._slots.expected(number, phase, self._poll_open)
 
     def close(self, now_s: float) -> None:
-        """Close the poll when its time is over."""
+        """Publish currents and close the poll when their time is over."""
+        if self._phase_open and not now_s - self._phase_at_s < CURRENTS_LAST_S - _EARLY_S:
+            self._close_phase()
         if self._poll_open and not now_s - self._poll_at_s < POLL_LASTS_S - _EARLY_S:
             self._close_poll()
 
