@@ -7,9 +7,11 @@ go out at once, 5 ms after the frame before at the earliest, and never sooner af
 profile's interval. Whatever goes out has the values of the newest finished tick. When no tick has finished for
 250 ms, everything that waits is dropped: no timer speaks for a hung tick.
 
-Sending starts with the first command that is fresh. When commands are no longer fresh, zero limits with the
-alarm INTERNAL are sent for `zero_before_silence_s`, then nothing until they are fresh again: the inverter's own
-time-out acts then. Losing the inverter's keep-alive changes nothing here; the core judges its age.
+Sending starts with the first command that is fresh, or that comes with a measured pack voltage: a rack that has
+never been complete says zero limits with the alarm INTERNAL for as long as its voltage is measured. When commands
+are no longer fresh (or nothing is measured any more), zero limits with that alarm are sent for
+`zero_before_silence_s`, then nothing until they are fresh again: the inverter's own time-out acts then. Losing the
+inverter's keep-alive changes nothing here; the core judges its age.
 """
 
 from __future__ import annotations
@@ -47,7 +49,9 @@ class InverterPort:
             )
         self._frames: dict[int, Frame] = {}
         self._newest: Command | None = None
-        self._last_fresh: Command | None = None
+        self._last_sound: Command | None = None
+        """The newest command whose voltage limits were based on a measurement; None: nothing may be said yet."""
+        self._was_fresh = False
         self._tick_s = -math.inf
         self._stale_since_s: float | None = None
         self._set_opens_s: float | None = None
@@ -94,17 +98,21 @@ class InverterPort:
 
     @property
     def silent(self) -> bool:
-        """Whether nothing is sent because no command is fresh, or none ever was."""
+        """Whether nothing is sent: nothing was ever measured, or data are stale for too long."""
         return not self._speaking(self._tick_s)
 
     def _take(self, now_s: float, command: Command) -> None:
         self._tick_s = now_s
-        if command.fresh and self._complete(command):
+        complete = self._complete(command)
+        fresh = command.fresh and complete
+        self._was_fresh = self._was_fresh or fresh
+        measured = complete and command.voltage_v is not None
+        if fresh or (measured and not self._was_fresh):
             self._stale_since_s = None
-            self._last_fresh = command
-        else:
-            if self._stale_since_s is None:
-                self._stale_since_s = now_s
+            self._last_sound = command
+        elif self._stale_since_s is None:
+            self._stale_since_s = now_s
+        if not fresh:
             command = self._stopped(command)
         self._newest = command
         self._frames = {frame.can_id: frame for frame in self.profile.frames(command)}
@@ -134,12 +142,12 @@ class InverterPort:
             full_charge_requested=False,
             alarms=command.alarms | {Alarm.INTERNAL},
         )
-        if self._last_fresh is None or self._complete(stopped):
+        if self._last_sound is None or self._complete(stopped):
             return stopped
-        return replace(stopped, cvl_v=self._last_fresh.cvl_v, dvl_v=self._last_fresh.dvl_v)
+        return replace(stopped, cvl_v=self._last_sound.cvl_v, dvl_v=self._last_sound.dvl_v)
 
     def _speaking(self, now_s: float) -> bool:
-        if self._last_fresh is None or not now_s - self._tick_s <= TICK_EXPIRES_S:
+        if self._last_sound is None or not now_s - self._tick_s <= TICK_EXPIRES_S:
             return False
         return self._stale_since_s is None or now_s - self._stale_since_s < self._settings.zero_before_silence_s
 

@@ -103,13 +103,42 @@ def test_a_loop_that_only_ticks_still_sends_every_frame() -> None:
     assert sent == SET * 2
 
 
-def test_nothing_is_sent_before_the_first_fresh_command() -> None:
+def test_nothing_is_sent_before_anything_is_measured() -> None:
     port = a_port()
-    assert play(port, every_tick(a_command(**STALE)), 1000) == []
+    assert play(port, every_tick(a_command(**STALE, voltage_v=None)), 1000) == []
     assert port.silent
     assert port.due_s == math.inf
     assert times(play(port, [(1000, a_command())], 1010)) == [(1000, 0x351)]
     assert not port.silent
+
+
+def test_a_rack_that_was_never_complete_says_zero_limits_for_as_long_as_it_is_measured() -> None:
+    sent = play(a_port(), every_tick(a_command(fresh=False), 0, 20_000), 20_000)
+    assert times(sent) == [(1000 * start + 20 * k, can_id) for start in range(20) for k, can_id in enumerate(SET)]
+    assert {value for field in ("ccl_a", "dcl_a") for _, value in told(sent, field)} == {0.0}
+    assert {value for field in ("charge_enabled", "discharge_enabled") for _, value in told(sent, field)} == {False}
+    assert {frame.data[1] for _, frame in sent if frame.can_id == 0x359} == {0x08}
+
+
+def test_a_rack_that_was_never_complete_falls_silent_when_nothing_is_measured_any_more() -> None:
+    story = [
+        *every_tick(a_command(**STALE), 0, 2000),
+        *every_tick(a_command(**STALE, voltage_v=None, cvl_v=None), 2000, 10_000),
+        *every_tick(a_command(**STALE), 10_000, 11_000),
+    ]
+    sent = play(a_port(), story, 11_000)
+    assert {at_ms // 1000 for at_ms, _ in sent} == {0, 1, 2, 3, 4, 5, 6, 10}
+    assert {value for _, value in told(sent, "cvl_v")} == {56.0}
+
+
+def test_limits_follow_zeros_when_a_rack_gets_complete() -> None:
+    story = [*every_tick(a_command(**STALE), 0, 2000), *every_tick(a_command(), 2000, 4000)]
+    assert told(play(a_port(), story, 4000), "ccl_a") == [(0, 0.0), (1000, 0.0), (2000, 100.0), (3000, 100.0)]
+
+
+def test_measured_voltages_do_not_prolong_the_zeros_of_data_that_had_been_fresh() -> None:
+    story = [(0, a_command()), *every_tick(a_command(**STALE), 100, 20_000)]
+    assert max(at_ms for at_ms, _ in play(a_port(), story, 20_000)) < 5200
 
 
 def test_a_command_without_voltages_does_not_open_the_bus() -> None:
