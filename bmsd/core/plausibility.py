@@ -23,7 +23,7 @@ def plausible(plant: Plant, snapshot: Snapshot) -> Snapshot:
     old_cells = _older(modules.cell_age_s, timing.hold_s)[:, :, None]
     old_degc = _older(modules.temperature_age_s, timing.slow_hold_s)[:, :, None] | np.isinf(modules.temperature_degc)
     old_amps = _older(units.current_age_s, timing.hold_s) | np.isinf(units.current_a)
-    old_volts = _older(units.voltage_age_s, timing.hold_s)
+    old_volts = _older(units.voltage_age_s, timing.hold_s) | np.isinf(units.string_v) | np.isinf(units.bus_v)
     if not (impossible.any() or old_cells.any() or old_degc.any() or old_amps.any() or old_volts.any()):
         return snapshot
     reading = np.where(impossible, int(Reading.INVALID), modules.cell_reading)

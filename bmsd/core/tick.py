@@ -218,7 +218,7 @@ def _fresh(plant: Plant, snapshot: Snapshot, connected: Bools) -> bool:
 
 def _stalled(snapshot: Snapshot) -> bool:
     """Limits could not be sent for 1 s: boards and units must not think that all is well."""
-    return bool((snapshot.buses.send_stalled_s > 1.0).any())
+    return not bool((snapshot.buses.send_stalled_s <= 1.0).all())
 
 
 def _trip_resets(plant: Plant, snapshot: Snapshot, resets: tuple[Reset, ...]) -> tuple[tuple[int, int], ...]:

@@ -203,7 +203,7 @@ def test_a_row_is_cleared_by_what_it_names_and_by_nothing_less(entry: Row):
     drive = drive_of(entry)
     last = tell(drive, STORIES[entry.code])[-1]
     assert rack.codes(last) == {entry.code}
-    counters = {
+    counters: dict[str, Any] = {
         "counter_errors": last.snapshot.modules.counter_errors,
         "crc_errors": last.snapshot.modules.crc_errors,
         "blocked_frames": last.snapshot.host.blocked_frames,
@@ -220,7 +220,7 @@ def test_a_row_is_cleared_by_what_it_names_and_by_nothing_less(entry: Row):
 def test_a_raised_row_does_not_clear_early(entry: Row):
     drive = drive_of(entry)
     last = tell(drive, STORIES[entry.code])[-1]
-    counters = {
+    counters: dict[str, Any] = {
         "counter_errors": last.snapshot.modules.counter_errors,
         "crc_errors": last.snapshot.modules.crc_errors,
         "blocked_frames": last.snapshot.host.blocked_frames,
@@ -235,7 +235,7 @@ def test_a_raised_row_does_not_clear_early(entry: Row):
 def test_what_concerns_one_string_leaves_the_others_alone(entry: Row):
     two = replace(PLANT, layout=Layout(2, 1, 16, 4))
     drive = rack.Drive(two, table=(entry,))
-    opened = {**rack.closed(two), "minus": np.array([1, 0]), "plus": np.array([1, 0])}
+    opened: dict[str, Any] = {**rack.closed(two), "minus": np.array([1, 0]), "plus": np.array([1, 0])}
     opened |= {"minus_output": np.array([True, False]), "plus_output": np.array([True, False])}
     opened |= {"trip_code": np.array([0, 9])}
     drive.run(16.0, 2.0, **opened)

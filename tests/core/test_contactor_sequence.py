@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -264,9 +265,9 @@ def test_a_string_that_is_not_fully_known_is_not_closed(values):
 def test_a_second_string_joins_a_live_bus_only_when_equal_and_never_through_its_resistor():
     plant = rack.plant(strings=2)
     drive = rack.Drive(plant)
-    first = {name: np.array([value, 0]) for name, value in (("minus", 1), ("plus", 1))}
+    first: dict[str, Any] = {name: np.array([value, 0]) for name, value in (("minus", 1), ("plus", 1))}
     first |= {name: np.array([True, False]) for name in ("minus_output", "plus_output")}
-    volts = {"bus_v": 52.8, "string_v": np.array([52.8, 52.8 - 0.33])}
+    volts: dict[str, Any] = {"bus_v": 52.8, "string_v": np.array([52.8, 52.8 - 0.33])}
     assert {rack.states(o)[1] for o in drive.run(60.0, 0.5, **first, **volts)} == {"open"}
     volts["string_v"] = np.array([52.8, 52.8 - 0.31])
     assert rack.states(drive.tick(**first, **volts))[1] == "closing_minus"
@@ -287,7 +288,7 @@ def test_only_one_string_closes_at_a_time():
 def test_the_trips_of_a_string_are_reset_with_the_code_that_its_unit_latched():
     plant = rack.plant(strings=2, modules=2)
     drive = rack.Drive(plant)
-    tripped = {"trip_code": np.array([0, 3]), "trip_active": np.array([[False, False], [False, True]])}
+    tripped: dict[str, Any] = {"trip_code": np.array([0, 3]), "trip_active": np.array([[False, False], [False, True]])}
     assert drive.tick(**tripped).command.trip_resets == ()
     told = drive.tick(**tripped, requests=(Reset("trip", Role.OPERATOR),)).command.trip_resets
     assert told == ((4, 3), (66, 3))

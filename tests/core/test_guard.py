@@ -163,7 +163,7 @@ def test_whatever_is_ordered_and_seen_nothing_unsafe_leaves(ccl, dcl, cvl, dvl, 
     assert safe.cvl_v is None or 40.0 <= safe.cvl_v <= 58.4
     assert safe.dvl_v is None or 40.0 <= safe.dvl_v <= 58.4
     if charges or discharges:
-        assert minus[0] and plus[0] and not precharge[0] and flags[5]
+        assert (minus[0], plus[0], precharge[0], flags[5]) == (True, True, False, True)
         assert seen.get("cell_age_s", 0.0) <= 1.0
         assert seen.get("current_age_s", 0.0) <= 1.0
     if charges:

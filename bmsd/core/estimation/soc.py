@@ -55,7 +55,8 @@ def estimate(
     """
     silent_s = was.silent_s + dt_s
     units = snapshot.units
-    counter_as = np.where(units.current_age_s <= plant.timing.hold_s + 1e-9, units.charge_as, np.nan)
+    fresh = np.isfinite(units.charge_as) & (units.current_age_s <= plant.timing.hold_s + 1e-9)
+    counter_as = np.where(fresh, units.charge_as, np.nan)
     counted, unknown_as = _counted_as(plant, was, counter_as, silent_s)
     capacity_as = plant.cell.capacity_ah * AS_PER_AH
     gain = np.where(counted > 0.0, plant.estimation.charge_efficiency, 1.0)
