@@ -2,13 +2,15 @@
 
 Theory of operation. One thread, absolute times. Each turn of the loop drains both buses, lets the poller send
 its SYNC, runs the tick when it is due, and lets the inverter's port send what is due. Heartbeat, contactor
-commands and limits exist only as the product of a finished tick: a hung tick says nothing.
+commands and limits exist only as the product of a finished tick: a hung tick says nothing, and what it decided is
+not sent once it speaks of the past (a process that was stopped in the middle of a tick goes on there).
 """
 
 from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
@@ -22,6 +24,7 @@ from bmsd.core import memory as memories
 from bmsd.core.contactors import State
 from bmsd.core.protection.protect import Protections
 from bmsd.core.tick import Outcome, tick
+from bmsd.inverters.port import TICK_EXPIRES_S
 from bmsd.log import configure
 from bmsd.model.request import Request, Shutdown
 
@@ -30,13 +33,17 @@ log = structlog.get_logger()
 STOP_WITHIN_S = 10.0
 LONGEST_SLEEP_S = 0.010
 STARTUP_ERROR, DEFECT = 1, 70
+LONGEST_TICK_S = TICK_EXPIRES_S
+"""An outcome that is ready later than this after its snapshot is not sent."""
 
 
 class Control:
     """One rack under control: memory, the edges, and what is due when."""
 
-    def __init__(self, rack: Checked) -> None:
+    def __init__(self, rack: Checked, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` gives the monotonic time in s, of which `turn` is told the reading at its start."""
         self._rack = rack
+        self._clock = clock
         self._plant = rack.plant
         self.io = RackIO(rack)
         self._protections = Protections.of(self._plant, self.io.bus_count)
@@ -88,7 +95,8 @@ class Control:
         self.io.poll(now_s)
         if now_s >= self._next_tick_s:
             self._tick(now_s)
-        self.io.pace(now_s)
+        # a tick takes its time: gaps between frames count from when they are really sent
+        self.io.pace(self._clock())
 
     def fail(self, now_s: float) -> None:
         """The last act after a defect of ours: zero limits, save, close; nothing is sent afterwards."""
@@ -115,7 +123,9 @@ class Control:
         snapshot = self.io.snapshot(now_s, period_s, tuple(requests), time.time())
         outcome = tick(self._plant, self._protections, self._memory, snapshot)
         self._memory = outcome.memory
-        self.io.send(now_s, outcome.command, started=outcome.started, stopping=outcome.memory.stopping)
+        ready_s = self._clock()
+        if ready_s - now_s <= LONGEST_TICK_S:
+            self.io.send(ready_s, outcome.command, started=outcome.started, stopping=outcome.memory.stopping)
         self._last_tick_s = now_s
         # absolute times: lateness does not add up; after a stall the missed ticks are not made up for
         self._next_tick_s += self._plant.timing.tick_s

@@ -10,6 +10,7 @@ from bmsd.control.composition import Checked
 from bmsd.fieldbus.bus import CanPort, Filter, PortCounts, buses, frames_of
 from bmsd.fieldbus.drivers.slave.commands import Commands, ControlState
 from bmsd.fieldbus.drivers.slave.slots import ADDRESS_MASK, DATABASE, FILTERS, message_id
+from bmsd.fieldbus.drivers.slave.sorting import Kind
 from bmsd.fieldbus.poller import Poller
 from bmsd.fieldbus.receive import Receiver
 from bmsd.fieldbus.transmit_gate import Envelope, Rule, TransmitGate
@@ -24,6 +25,8 @@ from bmsd.model.snapshot import Host, Snapshot
 _FREE = ("Sync", "IdentifyRequest")
 _BOUND = ("Heartbeat", "ContactorCommand", "BalanceCommand", "TripReset")
 _NO_DROP = ("received", "sent", "opened", "left_waiting")
+_DROPPED = {kind: f"protocol_{kind.name.lower()}" for kind in Kind if kind not in (Kind.SOUND, Kind.DISCOVERY, Kind.TRIP)}
+"""What the receiver of the slave protocol drops, as it is called in the status of the field bus."""
 
 
 class RackIO:
@@ -135,8 +138,11 @@ class RackIO:
         return (*down, *self._receiver.missing(now_s))
 
     def bus_status(self) -> tuple[BusStatus, ...]:
-        """Return the counters of both buses."""
-        return tuple(_status(port) for port in self._ports)
+        """Return the counters of both buses; those of the field bus also say what no board's answer was."""
+        field, inverter = (_status(port) for port in self._ports)
+        counts = self._receiver.counts
+        field.dropped.update({name: int(counts[kind]) for kind, name in _DROPPED.items()})
+        return field, inverter
 
     def close(self) -> None:
         for port in self._ports:
