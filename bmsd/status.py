@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+from rich import box
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -16,6 +17,7 @@ from bmsd.model.catalogue import Level
 from bmsd.model.fault import Fault
 from bmsd.model.points import values
 from bmsd.model.published import Published
+from bmsd.story import place
 
 MOST_BOUNDS = 3
 MOST_MISSING = 8
@@ -76,7 +78,7 @@ def plain(value: Any) -> Any:
 
 
 def table(name: str, published: Published) -> Group:
-    """Return the live view: rack, limits with their reasons, strings, faults, what is missing, buses."""
+    """Return the view for a terminal: rack, limits with reasons, strings, faults, what is missing, buses."""
     parts: list[Any] = [_rack(name, published), _limits(published), _strings(published)]
     if published.faults:
         parts.append(_faults(published.faults))
@@ -89,32 +91,46 @@ def table(name: str, published: Published) -> Group:
     return Group(*parts)
 
 
-def _rack(name: str, published: Published) -> Table:
+def _grid(*columns: str) -> Table:
+    """A table without edges; the last column takes what is left of the line and may wrap."""
+    grid = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 1), pad_edge=False, header_style="dim")
+    for column in columns[:-1]:
+        grid.add_column(column, no_wrap=True)
+    grid.add_column(columns[-1], overflow="fold")
+    return grid
+
+
+def _rack(name: str, published: Published) -> Group:
     point = values(published)
-    grid = Table(title=f"{name}: {published.lifecycle}", title_justify="left", show_header=False)
-    for _ in range(4):
-        grid.add_column()
+    title = Text.assemble((f"{name}: ", "dim"), (published.lifecycle, "bold"))
+    grid = Table.grid(padding=(0, 3, 0, 0))
+    for _ in range(2):
+        grid.add_column(style="dim", no_wrap=True)
+        grid.add_column(no_wrap=True)
     cells = f"{number(point['cell_min_v'], 3)} .. {number(point['cell_max_v'], 3)} V"
     degrees = f"{number(point['temperature_min_degc'], 1)} .. {number(point['temperature_max_degc'], 1)} degC"
-    grid.add_row("voltage", f"{number(point['voltage_v'], 2)} V", "cells", cells)
-    grid.add_row("current", f"{number(point['current_a'], 1)} A", "temperatures", degrees)
     soc = f"{number(point['soc'], 1, 100.0)} % (sigma {number(point['soc_sigma'], 1, 100.0)} %)"
     unknown = f"{point['cells_unknown']} unknown, oldest {number(point['oldest_measurement_s'], 2)} s"
+    balancing = f"{point['cells_balancing']} cells bleed"
+    grid.add_row("voltage", f"{number(point['voltage_v'], 2)} V", "cells", cells)
+    grid.add_row("current", f"{number(point['current_a'], 1)} A", "temperatures", degrees)
     grid.add_row("state of charge", soc, "measurements", unknown)
-    return grid
+    grid.add_row("", "", "balancing", balancing)
+    return Group(title, grid)
 
 
 def _limits(published: Published) -> Table:
     command = published.command
-    grid = Table("limit", "sent", "because of", "then")
+    grid = _grid("limit", "sent", "because of")
     for title, amps, bounds in (
         ("charge", command.ccl_a, published.charge_bounds),
         ("discharge", command.dcl_a, published.discharge_bounds),
     ):
-        others = "; ".join(_bound(bound) for bound in bounds[1:MOST_BOUNDS])
-        grid.add_row(title, f"{amps:.1f} A", bounds[0].reason if bounds else "", others)
+        then = "; ".join(_bound(bound) for bound in bounds[1:MOST_BOUNDS])
+        reason = Text(bounds[0].reason if bounds else "")
+        grid.add_row(title, f"{amps:.1f} A", reason.append(f"\nthen {then}", "dim") if then else reason)
     volts = f"{number(command.dvl_v, 1)} .. {number(command.cvl_v, 1)} V"
-    grid.add_row("voltage", volts, "", "")
+    grid.add_row("voltage", volts, "")
     return grid
 
 
@@ -124,7 +140,7 @@ def _bound(bound: Bound) -> str:
 
 def _strings(published: Published) -> Table:
     units = published.snapshot.units
-    grid = Table("string", "contactors", "current", "string", "bus", "SoC", "remark")
+    grid = _grid("string", "contactors", "current", "string", "bus", "SoC", "remark")
     for index, status in enumerate(published.strings):
         grid.add_row(
             str(index + 1),
@@ -139,40 +155,27 @@ def _strings(published: Published) -> Table:
 
 
 def _faults(faults: tuple[Fault, ...]) -> Table:
-    grid = Table("fault", "level", "where", "value", "since", "")
+    grid = _grid("fault", "level", "since", "where, what")
     for fault in faults:
-        level = Text(fault.level.name.lower(), _COLOUR[fault.level])
-        latched = "wait for acknowledgement" if fault.latched else ""
+        remark = f"{fault.name.replace('_', ' ')}: {number(fault.value, 3)}"
+        if place(fault):
+            remark = f"{place(fault)}, {remark}"
+        if fault.latched:
+            remark += ", waits for acknowledgement: bmsd reset"
         grid.add_row(
-            f"{fault.code} {fault.name.replace('_', ' ')}",
-            level,
-            place(fault),
-            number(fault.value, 3),
+            fault.code,
+            Text(fault.level.name.lower(), _COLOUR[fault.level]),
             f"{fault.since_s:.0f} s",
-            latched,
+            remark,
         )
     return grid
-
-
-def place(fault: Fault) -> str:
-    """Return where the worst subject of a fault is, in words."""
-    words = []
-    if fault.string is not None:
-        words.append(f"string {fault.string}")
-    if fault.module is not None:
-        words.append(f"module {fault.module}")
-    if fault.item is not None:
-        words.append(f"number {fault.item}")
-    if fault.count > 1:
-        words.append(f"and {fault.count - 1} more")
-    return " ".join(words)
 
 
 def _buses(published: Published) -> Text:
     lines = []
     for bus in published.buses:
         drops = ", ".join(f"{kind} {count}" for kind, count in sorted(bus.dropped.items()) if count)
-        lines.append(f"{bus.name} bus {bus.channel}: received {bus.received}, sent {bus.sent}, dropped {drops or 0}")
+        lines.append(f"{bus.name} bus: received {bus.received}, sent {bus.sent}, dropped {drops or 0}")
     age = published.snapshot.inverter_age_s
     lines.append(f"inverter heard {number(age, 1)} s ago" if math.isfinite(age) else "inverter not heard")
     return Text("\n".join(lines), "dim")

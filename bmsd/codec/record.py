@@ -102,7 +102,20 @@ def _build(value: Any, kind: Any, where: str) -> Any:
 def _build_union(value: Any, kind: Any, where: str) -> Any:
     if value is None and NoneType in get_args(kind):
         return None
-    return _build(value, next(arg for arg in get_args(kind) if arg is not NoneType), where)
+    choices = [arg for arg in get_args(kind) if arg is not NoneType]
+    if len(choices) > 1 and isinstance(value, dict):
+        choices = [choice for choice in choices if _fits(value, choice)]
+        if len(choices) != 1:
+            raise FrameError(f"{where}: {sorted(value)} are the fields of {len(choices)} of the kinds it may be")
+    return _build(value, choices[0], where)
+
+
+def _fits(value: dict[str, Any], kind: Any) -> bool:
+    """Whether these are the fields of the dataclass: all that it needs and none that it has not."""
+    if not is_dataclass(kind):
+        return False
+    needed = {f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING}
+    return needed <= value.keys() <= {f.name for f in fields(kind)}
 
 
 def _build_tuple(value: Any, args: tuple[Any, ...], where: str) -> Any:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+CELLS = 16
+"""Cells of a module."""
+
 
 def demo_toml(strings: int, modules: int, field_channel: str, inverter_channel: str, state_dir: Path | str) -> str:
-    """Return the configuration of a simulated rack of `modules` modules of 16 cells in each of `strings` strings.
+    """Return the configuration of a simulated rack of `modules` modules of `CELLS` cells in each of `strings` strings.
 
     The channels are paths of the hub's sockets; state file and link sockets are in `state_dir` (absolute).
     The counts are not checked here: `parse` does that.
@@ -21,7 +24,7 @@ name = "demo"
 [layout]
 strings = {strings}
 modules_per_string = {modules}
-cells_per_module = 16
+cells_per_module = {CELLS}
 sensors_per_module = 4
 
 [cell]
@@ -41,6 +44,12 @@ resistance_ohm = 0.00025
 fuse_a = 200.0
 contactor_a = 250.0
 contactor_break_a = 1000.0
+precharge_ohm = 10.0
+
+# Quicker than a real rack should be: in a demo nobody waits for minutes.
+[limits]
+rise_a_per_s_per_100a = 5.0
+hold_after_zero_s = 1.0
 
 [fieldbus]
 interface = "unix"
@@ -58,12 +67,18 @@ directory = {json.dumps(str(folder))}
 socket = {json.dumps(str(folder / "link.sock"))}
 service_socket = {json.dumps(str(folder / "service.sock"))}
 
+# Nearly full and not well balanced, so that the top is reached within seconds.
 [sim]
-soc0 = 0.5
+soc0 = 0.965
+soc0_spread = 0.008
+
+[sim.bus]
+precharge_ohm = 10.0
 
 [sim.inverter]
 profile = "square"
-charge_a = {60.0 * strings}
-discharge_a = {60.0 * strings}
-period_s = 120.0
+charge_a = {100.0 * strings}
+discharge_a = {100.0 * strings}
+period_s = 30.0
+boot_s = 3.0
 """

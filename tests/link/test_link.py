@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import msgpack
 import numpy as np
 import pytest
 
@@ -18,7 +20,7 @@ from bmsd.link.client import LinkClient
 from bmsd.link.server import LinkServer
 from bmsd.model.points import POINTS, values
 from bmsd.model.published import PROTOCOL, BusStatus, Hello, Published, StringStatus
-from bmsd.model.request import Connect, Reset, Role
+from bmsd.model.request import Connect, Reset, Role, Shutdown
 from tests import rack as racks
 
 
@@ -151,3 +153,22 @@ def test_points_have_unique_names_and_addresses_that_do_not_overlap() -> None:
     assert len({point.name for point in POINTS}) == len(POINTS)
     taken = [address for point in POINTS for address in range(point.address, point.address + point.registers)]
     assert len(taken) == len(set(taken))
+
+
+def test_a_record_with_any_request_reaches_its_readers(server: LinkServer, paths: tuple[Path, Path]) -> None:
+    """Also that of a process which is told to leave: `bmsd status` must be able to show how it does."""
+    client = connected(server, paths[0])
+    asked = (Shutdown(), Connect(False), Reset("all", Role.SERVICE, "seen"), Connect(True), Reset("trip", Role.OPERATOR))
+    record = published(1)
+    server.publish(replace(record, snapshot=replace(record.snapshot, requests=asked)))
+    assert client.newest(timeout_s=1.0).snapshot.requests == asked
+    client.close()
+
+
+@pytest.mark.parametrize("fields", [{"what": 1}, {"closed": True, "code": "all"}, {"role": "operator"}])
+def test_a_request_of_no_known_kind_is_refused(fields: dict[str, object]) -> None:
+    data = wire.pack(published(1))
+    plain = msgpack.unpackb(data[1:], ext_hook=msgpack.ExtType, strict_map_key=False)
+    plain["snapshot"]["requests"] = [fields]
+    with pytest.raises(FrameError, match=r"snapshot\.requests"):
+        wire.unpack(data[:1] + msgpack.packb(plain))
