@@ -54,7 +54,7 @@ def tick(plant: Plant, protections: Protections, was: Memory, snapshot: Snapshot
     protection, verdict = protect(protections, was.protection, evidence, resets)
     stopping = was.stopping or any(isinstance(request, Shutdown) for request in snapshot.requests)
     connect = next((r.closed for r in reversed(snapshot.requests) if isinstance(r, Connect)), was.connect)
-    started, waiting_s = _started(was, snapshot, dt_s)
+    started, waiting_s = _started(plant, was, snapshot, dt_s)
     strings = contactors.step(
         plant,
         contactors.released(was.contactors, resets),
@@ -129,10 +129,15 @@ def complete(snapshot: Snapshot) -> Bools:
     return np.asarray(answered & np.isfinite(units.current_a + units.string_v + units.bus_v), dtype=bool)
 
 
-def _started(was: Memory, snapshot: Snapshot, dt_s: float) -> tuple[bool, float]:
-    """Whether limits may leave: after the first complete string, or after the wait with any voltage known."""
+def _started(plant: Plant, was: Memory, snapshot: Snapshot, dt_s: float) -> tuple[bool, float]:
+    """Whether limits and commands may leave.
+
+    After the first complete string once every unit has said where its contactors are (a command to one that has
+    not could open a closed string), or after the wait with any voltage known.
+    """
     waiting_s = was.waiting_s + dt_s
-    if was.started or complete(snapshot).any():
+    reported = bool((snapshot.units.state_age_s <= plant.timing.hold_s).all())
+    if was.started or (reported and complete(snapshot).any()):
         return True, waiting_s
     measured = bool(np.isfinite(snapshot.modules.cell_v).any() or np.isfinite(snapshot.units.string_v).any())
     return waiting_s >= START_WAIT_S and measured, waiting_s

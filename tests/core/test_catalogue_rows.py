@@ -248,6 +248,9 @@ def test_what_concerns_one_string_leaves_the_others_alone(entry: Row):
     assert rack.states(outcome)[0] == "closed"
     assert (outcome.command.ccl_a, outcome.command.dcl_a) == (140.0, 200.0)
     assert outcome.command.cvl_v == pytest.approx(55.2)
+    assert outcome.command.alarms == frozenset(), "some inverters stop at an alarm"
+    assert outcome.command.warnings == entry.alarms
+    assert not outcome.command.force_charge
 
 
 def second_string(two: Plant, name: str, value: Any) -> Any:

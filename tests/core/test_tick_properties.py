@@ -118,6 +118,9 @@ def check(outcome: Outcome, snap: Snapshot) -> None:
     assert not command.force_charge or command.charge_enabled
     assert command.cvl_v is None or 8 * 2.80 <= command.cvl_v <= 8 * 3.65
     assert outcome.vetoes == (), "the guard is not what makes it safe"
+    if outcome.started:
+        assert outcome.limits.charge[0].amps == command.ccl_a, "the published reason is that of the limit"
+        assert outcome.limits.discharge[0].amps == command.dcl_a
     states = rack.states(outcome)
     if "opening" in states:
         assert command.ccl_a == command.dcl_a == 0.0
@@ -211,6 +214,16 @@ def test_with_nothing_measured_nothing_starts_however_long():
     assert not outcome.started
     assert not outcome.command.heartbeat
     assert (outcome.command.cvl_v, outcome.command.voltage_v, outcome.command.soc) == (None, None, None)
+
+
+def test_no_command_leaves_before_every_unit_has_said_where_its_contactors_are():
+    drive = rack.Drive(PLANT)
+    silent = np.array([0.1, np.inf])
+    assert not any(outcome.started for outcome in drive.run(2.5, **CLOSED, unit_state_age_s=silent))
+    outcome = drive.tick(**CLOSED)
+    assert outcome.started
+    assert rack.states(outcome) == ["closed", "closed"]
+    assert rack.Drive(PLANT).run(3.1, **CLOSED, unit_state_age_s=silent)[-1].started
 
 
 def test_with_a_dead_board_it_starts_after_three_seconds_with_measured_voltages_zero_limits_and_an_alarm():

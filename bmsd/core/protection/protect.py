@@ -80,7 +80,7 @@ class Verdict:
     alarms: frozenset[Alarm]
     """What inverters are told at alarm level."""
     warnings: frozenset[Alarm]
-    """What inverters are told at warning level."""
+    """What inverters are told at warning level: warnings, and alarms of strings that are isolated from others."""
 
 
 def protect(
@@ -99,10 +99,11 @@ def protect(
                     carried[row.detector] = memory
             readings.append(measured[row.detector])
         states[scope] = step(rows, was.faults[scope], readings, evidence.dt_s, resets)
-    return ProtectionMemory(states, carried), _conclude(protections, states, evidence.plant.layout.strings)
+    return ProtectionMemory(states, carried), _conclude(protections, states, evidence.in_circuit)
 
 
-def _conclude(protections: Protections, states: Mapping[Scope, FaultState], strings: int) -> Verdict:
+def _conclude(protections: Protections, states: Mapping[Scope, FaultState], in_circuit: Bools) -> Verdict:
+    strings = len(in_circuit)
     faults: list[Fault] = []
     charge: list[Bound] = []
     discharge: list[Bound] = []
@@ -125,8 +126,11 @@ def _conclude(protections: Protections, states: Mapping[Scope, FaultState], stri
             if not state.raised[index].any():
                 continue
             faults.append(_fault(row, state, int(index), protections.shapes[scope]))
-            force_charge |= row.force_charge
-            (alarms if row.level >= Level.ALARM else warnings).update(row.alarms)
+            where = _strings_with(state.raised[index], string_of, strings)
+            # an isolated string is the technician's business: the inverter goes on with the others
+            concerns = not in_circuit.any() or bool((where & in_circuit).any())
+            force_charge |= row.force_charge and concerns
+            (alarms if row.level >= Level.ALARM and concerns else warnings).update(row.alarms)
             wanted, at_once = _openings(row, state, int(index))
             opens |= _strings_with(wanted, string_of, strings)
             opens_now |= _strings_with(at_once, string_of, strings)
