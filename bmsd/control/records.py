@@ -35,6 +35,7 @@ class Records:
         self._sequence = 0
         self._missing: tuple[str, ...] = ()
         self._lifecycle = ""
+        self._blocked = 0
         self.boot_id = uuid.uuid4().hex
 
     def open(self) -> None:
@@ -96,6 +97,9 @@ class Records:
             self._lifecycle = lifecycle
         if outcome.vetoes and (before is None or not before.vetoes):
             log.error("guard.veto", vetoes=list(outcome.vetoes))
+        if self._io.blocked_frames != self._blocked:
+            self._blocked = self._io.blocked_frames
+            log.error("gate.blocked", frames=self._blocked, reasons=self._io.blocked_reasons)
         for index, string in enumerate(outcome.contactors):
             last = before.contactors[index] if before else None
             if last is None or last.state is not string.state:

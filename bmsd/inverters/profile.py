@@ -193,6 +193,15 @@ def milli(value: float) -> int:
     return round(scaled) if math.isfinite(scaled) else int(value) * 1000
 
 
+def micro(value: float) -> int:
+    """Return millionths as an integer, half to even: what limits are rounded from.
+
+    No coarser: the transmit gate lets a limit pass its command by less than a millionth.
+    """
+    scaled = value * 1_000_000.0
+    return round(scaled) if math.isfinite(scaled) else int(value) * 1_000_000
+
+
 def half_even(numerator: int, denominator: int) -> int:
     """Return the quotient of integers rounded to the nearest, ties to even; `denominator` is positive."""
     quotient, rest = divmod(numerator, denominator)

@@ -23,6 +23,7 @@ from bmsd.inverters.profile import (
     TransmitRule,
     half_even,
     known_value,
+    micro,
     milli,
 )
 from bmsd.inverters.signals import Value
@@ -106,7 +107,7 @@ class PylontechLv(Profile):
         """Return CVL, CCL, DCL, DVL of 351 or the enable flags of 35C.
 
         A current of `zero_current_raw` reads as 0: with that option it is how zero is said. Against the
-        command, a decoded current is at most 0.5 mA higher (whole mA before rounding down).
+        command, a decoded current is at most 0.5 uA higher (whole uA before rounding down).
         """
         if frame.extended or frame.can_id not in self.limit_ids:
             return Limits()
@@ -154,15 +155,15 @@ class PylontechLv(Profile):
         known = known_value(amps)
         if not enabled or known is None or not known > 0.0:
             return self._zero_raw
-        return max(self._zero_raw, min(milli(known) // 100, self._range[name].greatest))
+        return max(self._zero_raw, min(micro(known) // 100_000, self._range[name].greatest))
 
     def _limits(self, command: Command, ccl_raw: int, dcl_raw: int) -> dict[str, int] | None:
         """Return 351; None without sane voltages: a CVL of 0 makes inverters dump, or keep the last current."""
         cvl_v, dvl_v = known_value(command.cvl_v), known_value(command.dvl_v)
         if cvl_v is None or dvl_v is None:
             return None
-        cvl_raw = min(milli(cvl_v) // 100, self._range["cvl_v"].greatest)
-        dvl_raw = -(-milli(dvl_v) // 100)
+        cvl_raw = min(micro(cvl_v) // 100_000, self._range["cvl_v"].greatest)
+        dvl_raw = -(-micro(dvl_v) // 100_000)
         # A DVL held at the end of its range would allow a deeper discharge than commanded: not sent instead.
         if cvl_raw not in self._range["cvl_v"] or dvl_raw not in self._range["dvl_v"]:
             return None
