@@ -144,6 +144,14 @@ def test_every_import_contract_names_every_room() -> None:
     assert rooms - set(of_model) == set(), "a room that model is not forbidden to know"
 
 
+def test_every_command_is_forbidden_to_the_rooms() -> None:
+    """What lies beside the rooms puts them together; only errors and the log are for everyone."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    forbidden = {module for contract in contracts for module in contract.get("forbidden_modules", [])}
+    beside = {path.stem for path in (ROOT / "bmsd").glob("*.py")} - {"__init__", "__main__", "errors", "log"}
+    assert {f"bmsd.{name}" for name in beside} - forbidden == set()
+
+
 def test_every_inverter_profile_is_kept_apart_from_the_others() -> None:
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     apart = {module for contract in contracts if contract["type"] == "independence" for module in contract["modules"]}
