@@ -273,6 +273,28 @@ def test_the_ninth_protection_touches_no_existing_function():
         del DETECTORS["coil_voltage"]
 
 
+@pytest.mark.parametrize(("code", "degc"), [("TMP-001", 45.5), ("TMP-003", 55.5), ("TMP-009", -0.5)])
+def test_an_unknown_current_counts_as_a_charge(code, degc):
+    drive = drive_of(row(code))
+    assert rack.codes(drive.run(62.0, 1.0, **CLOSED, temperature_degc=degc, current_a=0.0)[-1]) == set()
+    assert rack.codes(drive.run(62.0, 1.0, **CLOSED, temperature_degc=degc, current_a=np.nan)[-1]) == {code}
+
+
+def test_an_unknown_current_counts_as_a_discharge_of_a_low_cell():
+    drive = drive_of(row("CEL-007"))
+    assert rack.codes(drive.run(2.0, **CLOSED, cell_v=2.79)[-1]) == set()
+    assert rack.codes(drive.run(1.0, **CLOSED, cell_v=2.79, current_a=np.nan)[-1]) == {"CEL-007"}
+
+
+def test_one_silent_unit_does_not_hide_the_over_current_of_another_string():
+    two = replace(PLANT, layout=Layout(2, 1, 16, 4))
+    drive = rack.Drive(two)
+    drive.run(16.0, 2.0, **rack.closed(two))
+    outcome = drive.run(2.0, 0.2, **rack.closed(two), current_a=np.array([np.nan, 160.0]))[-1]
+    assert "CUR-002" in rack.codes(outcome)
+    assert "CUR-005" not in rack.codes(outcome)
+
+
 def test_an_unknown_code_has_no_row():
     assert row("CEL-002").name == "cell_over_voltage_alarm"
     with pytest.raises(KeyError):

@@ -95,6 +95,7 @@ def test_the_worst_sensor_decides_by_the_temperature_curves(degc, charge, discha
     [
         {"cell_v": "one"}, {"current_a": np.nan}, {"temperature_degc": np.nan}, {"cell_age_s": 0.61},
         {"current_age_s": 0.61}, {"temperature_age_s": 3.01}, {"cell_age_s": np.nan}, {"current_age_s": np.inf},
+        {"temperature_age_s": np.nan}, {"temperature_age_s": np.inf},
     ],
     ids=str,
 )  # fmt: skip
@@ -105,10 +106,12 @@ def test_what_is_not_known_is_not_allowed_in_the_same_tick(values):
         values = {"cell_v": cells}
     drive = rack.running(PLANT)
     assert drive.tick(**CLOSED).command.ccl_a == 140.0
-    command = drive.tick(**{**CLOSED, **values}).command
-    assert (command.ccl_a, command.dcl_a) == (0.0, 0.0)
-    assert not command.charge_enabled
-    assert not command.discharge_enabled
+    outcome = drive.tick(**{**CLOSED, **values})
+    assert (outcome.command.ccl_a, outcome.command.dcl_a) == (0.0, 0.0)
+    assert (outcome.limits.charge_a, outcome.limits.discharge_a) == (0.0, 0.0)
+    assert outcome.vetoes == (), "by the limits themselves, not by the guard"
+    assert not outcome.command.charge_enabled
+    assert not outcome.command.discharge_enabled
 
 
 @pytest.mark.parametrize("values", [{"cell_age_s": 0.6}, {"current_age_s": 0.6}, {"temperature_age_s": 3.0}], ids=str)
@@ -178,7 +181,9 @@ def test_an_unknown_cell_does_not_release_the_ratchet():
     drive = rack.Drive(fast())
     drive.run(3.0, 0.5, **CLOSED)
     low = drive.tick(**CLOSED, cell_v=3.46).command.ccl_a
-    drive.tick(**CLOSED, cell_v=np.nan)
+    blind = np.full(PLANT.layout.cell_shape, 3.30)
+    blind[0, 0, 7] = np.nan
+    drive.tick(**CLOSED, cell_v=blind)
     assert drive.tick(**CLOSED, cell_v=3.40).command.ccl_a == pytest.approx(low)
 
 
@@ -262,7 +267,8 @@ def test_while_one_string_leaves_nothing_flows_even_without_a_hold_after_zero():
     hot[1] = 61.0
     leaving = [o for o in drive.run(6.5, **values, temperature_degc=hot) if rack.states(o) == ["closed", "opening"]]
     assert len(leaving) >= 9
-    assert all(o.command.ccl_a == o.command.dcl_a == 0.0 for o in leaving)
+    assert all(o.limits.charge_a == o.limits.discharge_a == 0.0 for o in leaving)
+    assert not any(o.vetoes for o in leaving), "by the limits themselves, not by the guard"
 
 
 def test_an_ordered_opening_zeroes_limits_before_the_contacts_part():

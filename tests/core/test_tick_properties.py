@@ -223,6 +223,8 @@ def test_no_command_leaves_before_every_unit_has_said_where_its_contactors_are()
     outcome = drive.tick(**CLOSED)
     assert outcome.started
     assert rack.states(outcome) == ["closed", "closed"]
+    ready = rack.Drive(PLANT).run(2.5, unit_state_age_s=silent)
+    assert {rack.states(outcome)[0] for outcome in ready} == {"open"}, "nor does anything close"
     assert rack.Drive(PLANT).run(3.1, **CLOSED, unit_state_age_s=silent)[-1].started
 
 
