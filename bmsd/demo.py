@@ -84,9 +84,9 @@ def _check_size(strings: int, modules: int) -> None:
 def _header(demo: _Demo, strings: int, modules: int) -> list[str]:
     shape = f"{strings} x {modules} modules of {CELLS} cells"
     return [
-        f"A simulated rack ({shape}) and the real control process. Ctrl-C ends it.",
-        f"  look in from another terminal: bmsd status --link {demo.link}",
-        f"  what control says: {demo.log}",
+        f"Real control, simulated rack: {shape}. Ctrl-C ends it.",
+        f"  its records:  bmsd status --link {demo.link}",
+        f"  its log:      {demo.log}",
         "",
     ]
 
@@ -114,7 +114,7 @@ def _started(folder: Path, strings: int, modules: int) -> Iterator[_Demo]:
                     stdout=said,
                     stderr=said,
                     process_group=0,  # the terminal's Ctrl-C is for the demo, which stops them in order
-                    preexec_fn=_die_with_parent,  # noqa: PLW1509
+                    preexec_fn=_die_with_parent,
                 )
         yield _Demo(processes, log, folder / "link.sock")
     finally:

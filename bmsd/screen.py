@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
 
 import typer
-from rich.console import Console, Group
+from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
@@ -20,7 +19,6 @@ from bmsd.status import number, table
 from bmsd.story import events
 
 LINE_EVERY_S = 2.0
-MOST_EVENTS = 6
 
 
 class Screen(Protocol):
@@ -75,25 +73,24 @@ class LineScreen:
 
 
 class LiveScreen:
-    """The table, renewed in place, and below it the last events."""
+    """What changed, line after line, and below it the table, renewed in place."""
 
     def __init__(self, name: str, header: Sequence[str]) -> None:
         self._name = name
-        self._header = header
         self._start_s = time.monotonic()
         self._last: Published | None = None
-        self._events: deque[str] = deque(maxlen=MOST_EVENTS)
-        self._live = Live(console=Console(), auto_refresh=False)
+        self._live = Live(console=Console(highlight=False), auto_refresh=False)
         self._live.start()
+        for line in header:
+            self._live.console.print(Text(line), soft_wrap=True)
 
     def show(self, record: Published) -> None:
         """Renew the table."""
         now_s = time.monotonic() - self._start_s
-        self._events.extend(f"{now_s:6.1f} s  {event}" for event in events(self._last, record))
+        for event in events(self._last, record):
+            self._live.console.print(Text(f"{now_s:6.1f} s  {event}"))
         self._last = record
-        story = Text("\n".join(self._events), "cyan", no_wrap=True, overflow="ellipsis")
-        header = [Text(line, "dim", no_wrap=True, overflow="ellipsis") for line in self._header]
-        self._live.update(Group(*header, table(self._name, record), story), refresh=True)
+        self._live.update(table(self._name, record), refresh=True)
 
     def close(self) -> None:
         """Stop renewing."""

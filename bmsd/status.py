@@ -7,7 +7,6 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from rich import box
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -19,7 +18,7 @@ from bmsd.model.points import values
 from bmsd.model.published import Published
 from bmsd.story import place
 
-MOST_BOUNDS = 3
+MOST_BOUNDS = 2
 MOST_MISSING = 8
 _COLOUR = {Level.INFO: "cyan", Level.WARNING: "yellow", Level.ALARM: "red", Level.TRIP: "bold red"}
 
@@ -93,7 +92,7 @@ def table(name: str, published: Published) -> Group:
 
 def _grid(*columns: str) -> Table:
     """A table without edges; the last column takes what is left of the line and may wrap."""
-    grid = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 1), pad_edge=False, header_style="dim")
+    grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     for column in columns[:-1]:
         grid.add_column(column, no_wrap=True)
     grid.add_column(columns[-1], overflow="fold")
@@ -103,6 +102,8 @@ def _grid(*columns: str) -> Table:
 def _rack(name: str, published: Published) -> Group:
     point = values(published)
     title = Text.assemble((f"{name}: ", "dim"), (published.lifecycle, "bold"))
+    if point["cells_balancing"]:
+        title.append(f", balancing: {point['cells_balancing']} of the cells bleed")
     grid = Table.grid(padding=(0, 3, 0, 0))
     for _ in range(2):
         grid.add_column(style="dim", no_wrap=True)
@@ -111,11 +112,9 @@ def _rack(name: str, published: Published) -> Group:
     degrees = f"{number(point['temperature_min_degc'], 1)} .. {number(point['temperature_max_degc'], 1)} degC"
     soc = f"{number(point['soc'], 1, 100.0)} % (sigma {number(point['soc_sigma'], 1, 100.0)} %)"
     unknown = f"{point['cells_unknown']} unknown, oldest {number(point['oldest_measurement_s'], 2)} s"
-    balancing = f"{point['cells_balancing']} cells bleed"
     grid.add_row("voltage", f"{number(point['voltage_v'], 2)} V", "cells", cells)
     grid.add_row("current", f"{number(point['current_a'], 1)} A", "temperatures", degrees)
     grid.add_row("state of charge", soc, "measurements", unknown)
-    grid.add_row("", "", "balancing", balancing)
     return Group(title, grid)
 
 
@@ -128,7 +127,7 @@ def _limits(published: Published) -> Table:
     ):
         then = "; ".join(_bound(bound) for bound in bounds[1:MOST_BOUNDS])
         reason = Text(bounds[0].reason if bounds else "")
-        grid.add_row(title, f"{amps:.1f} A", reason.append(f"\nthen {then}", "dim") if then else reason)
+        grid.add_row(title, f"{amps:.1f} A", reason.append(f", then {then}", "dim") if then else reason)
     volts = f"{number(command.dvl_v, 1)} .. {number(command.cvl_v, 1)} V"
     grid.add_row("voltage", volts, "")
     return grid
@@ -172,13 +171,13 @@ def _faults(faults: tuple[Fault, ...]) -> Table:
 
 
 def _buses(published: Published) -> Text:
+    age_s = published.snapshot.inverter_age_s
+    heard = f"inverter heard {number(age_s, 1)} s ago" if math.isfinite(age_s) else "inverter not heard"
     lines = []
     for bus in published.buses:
         drops = ", ".join(f"{kind} {count}" for kind, count in sorted(bus.dropped.items()) if count)
         lines.append(f"{bus.name} bus: received {bus.received}, sent {bus.sent}, dropped {drops or 0}")
-    age = published.snapshot.inverter_age_s
-    lines.append(f"inverter heard {number(age, 1)} s ago" if math.isfinite(age) else "inverter not heard")
-    return Text("\n".join(lines), "dim")
+    return Text("\n".join((*lines, heard)), "dim")
 
 
 def number(value: Any, digits: int, scale: float = 1.0) -> str:

@@ -17,7 +17,7 @@ def events(before: Published | None, now: Published) -> Iterator[str]:
     for number, string in enumerate(now.strings, start=1):
         last = before.strings[number - 1] if before else None
         if last is None or last.state != string.state:
-            why = f": {string.reason}" if string.reason else ""
+            why = f": {string.reason}" if string.reason and string.state != "closed" else ""
             yield f"string {number} {string.state.replace('_', ' ')}{why}"
     if before is None or before.lifecycle != now.lifecycle:
         yield f"the rack is {now.lifecycle}"
@@ -71,7 +71,7 @@ def _balancing(before: Published | None, now: Published) -> Iterator[str]:
     count = int(values(now)["cells_balancing"] or 0)
     was = int(before.command.balance.sum()) if before else 0
     if (count > 0) != (was > 0):
-        yield f"balancing: {count} cells bleed" if count else "balancing ends"
+        yield f"balancing: {count} {'cell bleeds' if count == 1 else 'cells bleed'}" if count else "balancing ends"
 
 
 def _faults(before: Published | None, now: Published) -> Iterator[str]:

@@ -69,8 +69,8 @@ service_socket = {json.dumps(str(folder / "service.sock"))}
 
 # Nearly full and not well balanced, so that the top is reached within seconds.
 [sim]
-soc0 = 0.965
-soc0_spread = 0.008
+soc0 = 0.972
+soc0_spread = 0.007
 
 [sim.bus]
 precharge_ohm = 10.0
@@ -79,6 +79,6 @@ precharge_ohm = 10.0
 profile = "square"
 charge_a = {100.0 * strings}
 discharge_a = {100.0 * strings}
-period_s = 30.0
+period_s = 36.0
 boot_s = 3.0
 """
