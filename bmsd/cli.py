@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -14,7 +15,6 @@ from bmsd.errors import BmsdError, ConfigError
 
 app = typer.Typer(
     name="bmsd",
-    help="Rack BMS daemon: module boards and contactor units on one CAN bus, inverters on the other.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -24,7 +24,27 @@ app = typer.Typer(
 CONFIG_EXIT = 2
 BUS_EXIT = 1
 
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"bmsd {version('bmsd')}")
+        raise typer.Exit
+
+
+Seconds = Annotated[float | None, typer.Option("--for", min=0.0, metavar="SECONDS", help="End after this time.")]
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="Configuration of the rack (TOML).")]
+
+
+@app.callback(invoke_without_command=False)
+def _all(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Print it.")
+    ] = False,
+) -> None:
+    """Rack BMS daemon: module boards and contactor units on one CAN bus, inverters on the other."""
+    del version
 
 
 def main() -> None:
@@ -47,77 +67,111 @@ def _explained(command: Callable[..., None]) -> Callable[..., None]:
             typer.echo(str(error), err=True)
             raise typer.Exit(BUS_EXIT) from error
         except BrokenPipeError:
-            sys.stderr.close()
+            # nobody reads any more: what is still buffered goes nowhere, without another complaint at the exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(BUS_EXIT) from None
 
     return run
 
 
-@app.command()
+@app.command(short_help="Control a rack.")
 @_explained
 def run(config: ConfigFile) -> None:
-    """Run the control process: poll the boards, protect the cells, tell the inverter its limits."""
+    """Run the control process: poll the boards, protect the cells, tell the inverter its limits.
+
+    Runs until SIGTERM or Ctrl-C: then limits go to zero, contactors open without current, the state is saved. The
+    log is on standard error. Exit code 2: the configuration is wrong; 1: the link socket cannot be had; 70: a
+    defect of bmsd, limits were set to zero before it left.
+    """
     from bmsd.control.daemon import run_file
 
     raise typer.Exit(run_file(config))
 
 
-@app.command()
+@app.command(short_help="Check a configuration.")
 @_explained
 def check(config: Annotated[Path, typer.Argument(metavar="FILE", help="Configuration of the rack (TOML).")]) -> None:
-    """Check a configuration: all complaints at once (exit code 2), or one line that says what it describes."""
+    """Check a configuration: all complaints at once (exit code 2), or a few lines that say what it describes.
+
+    Notes on standard error are about this computer and do not make a configuration wrong.
+    """
     from bmsd.control.composition import checked
 
-    for line in checked(config).summary():
+    rack = checked(config)
+    for line in rack.summary():
         typer.echo(line)
+    for note in rack.notes():
+        typer.echo(f"note: {note}", err=True)
 
 
-@app.command()
+@app.command(short_help="Simulate the rack of a configuration.")
 @_explained
 def sim(
     config: ConfigFile,
-    seconds: Annotated[float | None, typer.Option("--for", metavar="SECONDS", help="End after this time.")] = None,
+    seconds: Annotated[
+        float | None, typer.Option("--for", min=0.0, metavar="SECONDS", help="End after this time.")
+    ] = None,
 ) -> None:
-    """Simulate the rack of a configuration on its own buses: boards, contactor units, inverter."""
+    """Simulate the rack of a configuration on its own buses: boards, contactor units, inverter.
+
+    The table [sim] says what the simulated rack is like and what goes wrong: docs/simulator.md. Runs until SIGTERM
+    or Ctrl-C.
+    """
     from bmsd.simulate import run_file
 
     run_file(config, seconds)
 
 
-@app.command()
+@app.command(short_help="Simulated rack and real control on this computer.")
 @_explained
 def demo(
-    seconds: Annotated[float | None, typer.Option("--for", metavar="SECONDS", help="End after this time.")] = None,
-    strings: Annotated[int, typer.Option(min=1, max=8, help="Strings in parallel.")] = 1,
-    modules: Annotated[int, typer.Option(min=1, max=32, help="Modules in series in each string.")] = 1,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the final snapshot as JSON, and no table.")] = False,
+    seconds: Annotated[
+        float | None, typer.Option("--for", min=0.0, metavar="SECONDS", help="End after this time.")
+    ] = None,
+    strings: Annotated[int, typer.Option(min=1, max=8, metavar="N", help="Strings in parallel, 1..8.")] = 1,
+    modules: Annotated[
+        int, typer.Option(min=1, max=32, metavar="N", help="Modules in series in each string; 32 in the whole rack.")
+    ] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Show nothing; print the last snapshot as JSON.")] = False,
 ) -> None:
-    """Run a simulated rack and the real control process on this computer, and show what happens."""
+    """Run a simulated rack and the real control process on this computer, and show what happens.
+
+    No hardware, no root, nothing is left behind. Ctrl-C ends it in order.
+    """
     from bmsd.demo import run_demo
 
     run_demo(strings=strings, modules=modules, seconds=seconds, as_json=as_json)
 
 
-@app.command()
+@app.command(short_help="Show what control does now.")
 @_explained
 def status(
     config: Annotated[Path | None, typer.Option("--config", "-c", metavar="FILE", help="Configuration.")] = None,
     link: Annotated[Path | None, typer.Option(metavar="SOCKET", help="Link socket of the control process.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one snapshot as JSON.")] = False,
-    watch: Annotated[bool, typer.Option(help="Go on showing until Ctrl-C.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on showing until Ctrl-C.")] = False,
 ) -> None:
-    """Show what the control process does now: rack, limits with their reasons, strings, faults, buses."""
+    """Show what the control process does now: rack, limits with their reasons, strings, faults, buses.
+
+    Without --config and --link it asks at /run/bmsd/link.sock.
+    """
     from bmsd.show import show_status
 
     show_status(config, link, as_json=as_json, watch=watch)
 
 
-@app.command()
+@app.command(short_help="Acknowledge a latched fault.")
 @_explained
 def reset(
-    code: Annotated[str, typer.Argument(help="Fault to acknowledge, such as CEL-003; trip; contactors; or all.")],
+    code: Annotated[
+        str,
+        typer.Argument(
+            metavar="CODE",
+            help="The fault, such as CEL-003; trip: of a board or unit; contactors: locked strings; or all.",
+        ),
+    ],
     config: ConfigFile,
-    reason: Annotated[str, typer.Option(help="Why; faults of level service need it.")] = "",
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; faults that service acknowledges need it.")] = "",
 ) -> None:
     """Acknowledge a latched fault through the service socket. It clears only when its cause is gone."""
     from bmsd.show import ask_reset
@@ -125,14 +179,16 @@ def reset(
     ask_reset(config, code, reason)
 
 
-@app.command()
+@app.command(short_help="List the faults that bmsd knows.")
 @_explained
 def faults(
-    code: Annotated[str | None, typer.Argument(help="One fault, such as CEL-003; all when left out.")] = None,
+    code: Annotated[
+        str | None, typer.Argument(metavar="CODE", help="One fault, such as CEL-003; all when left out.")
+    ] = None,
     config: Annotated[
         Path | None, typer.Option("--config", "-c", metavar="FILE", help="Show its thresholds instead of their names.")
     ] = None,
-    markdown: Annotated[bool, typer.Option(help="Print the table of the manual.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the table of the manual.")] = False,
 ) -> None:
     """List the faults that bmsd knows: what each means, what bmsd does, what clears it."""
     from bmsd.manual import fault_lines
@@ -141,7 +197,7 @@ def faults(
         typer.echo(line)
 
 
-@app.command()
+@app.command(short_help="Print the JSON schema of the configuration.")
 @_explained
 def schema() -> None:
     """Print the JSON schema of the configuration, for editors."""
@@ -152,22 +208,25 @@ def schema() -> None:
 
 DECODE_HELP = """Read candump lines on standard input, write one JSON object per frame.
 
-Lines may be of `candump -L` or of the screen. Example:
+Lines may be of `candump -L` or of the screen. Lines that are no frame are told at the end (exit code 2); all others
+are decoded. Example:
 
   candump can1 | bmsd decode --profile pylontech_lv
 """
 
 
-@app.command(help=DECODE_HELP)
+@app.command(help=DECODE_HELP, short_help="CAN trace to JSON.")
 @_explained
 def decode(
     profile: Annotated[
         str | None, typer.Option(metavar="NAME", help="Inverter protocol, such as pylontech_lv.")
     ] = None,
-    dbc: Annotated[Path | None, typer.Option(metavar="FILE", help="Any DBC file instead.")] = None,
+    dbc: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Any DBC file, such as dbc/slave.dbc, instead.")
+    ] = None,
     id_mask: Annotated[
         str | None,
-        typer.Option(metavar="HEX", help="With --dbc: bits of the identifier that count (J1939, slave.dbc)."),
+        typer.Option(metavar="HEX", help="With --dbc: bits of 29-bit identifiers that count (J1939: 3FFFF00)."),
     ] = None,
     option: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Option of the profile.")] = None,
 ) -> None:
@@ -191,7 +250,7 @@ Names: general high_voltage low_voltage high_temperature low_temperature high_te
 low_temperature_charge high_charge_current high_discharge_current contactor short_circuit internal imbalance."""
 
 
-@app.command(help=ENCODE_HELP.format(keys=ENCODE_KEYS))
+@app.command(help=ENCODE_HELP.format(keys=ENCODE_KEYS), short_help="JSON to CAN frames for an inverter.")
 @_explained
 def encode(
     profile: Annotated[str, typer.Option(metavar="NAME", help="Inverter protocol, such as pylontech_lv.")],

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import typer
 from rich.console import Console
-from rich.live import Live
 
 from bmsd.config.load import load
 from bmsd.errors import BusError, ConfigError
 from bmsd.link.client import LinkClient
 from bmsd.link.wire import Asked
 from bmsd.model.catalogue import CATALOGUE
+from bmsd.screen import screen
 from bmsd.status import as_object, table
 
 DEFAULT_LINK = Path("/run/bmsd/link.sock")
@@ -32,9 +32,13 @@ def show_status(config: Path | None, link: Path | None, *, as_json: bool, watch:
         if not watch:
             Console().print(table(client.hello.name, newest))
             return
-        with Live(auto_refresh=False) as live:
+        shown = screen(client.hello.name)
+        try:
             while True:
-                live.update(table(client.hello.name, client.newest(timeout_s=3.0)), refresh=True)
+                shown.show(newest)
+                newest = client.newest(timeout_s=3.0)
+        finally:
+            shown.close()
     except KeyboardInterrupt:
         return
     finally:

@@ -52,14 +52,13 @@ def _missing(before: Published | None, now: Published) -> Iterator[str]:
 
 def _limits(before: Published | None, now: Published) -> Iterator[str]:
     """Say when a limit becomes zero or leaves it, and when another reason begins to bind."""
-    was = (before.command, before.charge_bounds, before.discharge_bounds) if before else None
-    for index, word in enumerate(("charge", "discharge")):
-        amps = (now.command.ccl_a, now.command.dcl_a)[index]
-        bounds = (now.charge_bounds, now.discharge_bounds)[index]
-        if was is None:
-            continue
-        was_amps = (was[0].ccl_a, was[0].dcl_a)[index]
-        if (amps > 0.0) != (was_amps > 0.0) or _reason(bounds) != _reason(was[1 + index]):
+    if before is None:
+        return
+    for word, was_a, amps, was_bounds, bounds in (
+        ("charge", before.command.ccl_a, now.command.ccl_a, before.charge_bounds, now.charge_bounds),
+        ("discharge", before.command.dcl_a, now.command.dcl_a, before.discharge_bounds, now.discharge_bounds),
+    ):
+        if (amps > 0.0) != (was_a > 0.0) or _reason(bounds) != _reason(was_bounds):
             yield f"{word} limit {amps:.1f} A: {_reason(bounds)}"
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bmsd.config.load import load, plant
 from bmsd.config.schema import Settings
+from bmsd.control.state_file import not_writable
 from bmsd.inverters.profile import Profile, load_profile, profile_class, profile_names
 from bmsd.model.plant import Plant
 
@@ -52,6 +53,12 @@ class Checked:
         yield f"inverter profile {self.profile.name}: {self.profile.title}"
         if bus.listen_only:
             yield "monitor only: the field bus is listened to, nothing is sent, limits are not enforced"
+
+    def notes(self) -> Iterator[str]:
+        """Yield what does not stop bmsd and yet should be put right on this computer."""
+        reason = not_writable(self.state_directory)
+        if reason:
+            yield f"state.directory: {reason}: latches, SoC and counters will not survive a restart"
 
 
 def checked(path: Path) -> Checked:

@@ -55,6 +55,7 @@ class Control:
             memories.durable(self._protections, self._memory, None).latches
         )
         self._save_due_s = 0.0
+        self._unsaved: str | None = None
         self._next_tick_s = 0.0
         self._last_tick_s: float | None = None
         self._stopping_since_s: float | None = None
@@ -62,6 +63,8 @@ class Control:
 
     def open(self, now_s: float) -> None:
         """Open buses and the link. BusError when the link cannot listen; a bus that is not there is tried again."""
+        for note in self._rack.notes():
+            log.error("configuration.note", note=note)
         self._records.open()
         self.io.open(now_s)
         self._next_tick_s = now_s + self._plant.timing.tick_s
@@ -137,6 +140,7 @@ class Control:
 
     def _save(self, now_s: float) -> None:
         """Save at once when a latch changed, else every period."""
+        self._say_unsaved()
         durable = memories.durable(self._protections, self._memory, time.time())
         latches: frozenset[object] = frozenset(durable.latches)
         if latches == self._saved_latches and now_s < self._save_due_s:
@@ -144,6 +148,13 @@ class Control:
         self._saved_latches = latches
         self._save_due_s = now_s + self._rack.save_period_s
         self._saver.save(durable)
+
+    def _say_unsaved(self) -> None:
+        """Log once when the disk begins to refuse, and once when it takes the state again: control goes on."""
+        error = self._saver.error
+        if error != self._unsaved:
+            self._unsaved = error
+            log.error("state.not_saved", error=error) if error else log.info("state.saved_again")
 
     def _restore(self) -> None:
         found = load(self._rack.state_directory)

@@ -39,6 +39,18 @@ def load(directory: Path) -> Loaded:
     return Loaded(None, tuple(notes))
 
 
+def not_writable(directory: Path) -> str | None:
+    """Return why nothing can be saved there, None when it can; the directory is made when it is not there."""
+    nearest = directory
+    while not nearest.exists() and nearest != nearest.parent:
+        nearest = nearest.parent
+    if not nearest.is_dir():
+        return f"{nearest} is not a directory"
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        return f"{nearest} cannot be written by user {os.geteuid()}"
+    return None
+
+
 def save(directory: Path, durable: Durable) -> None:
     """Write a new generation and keep the last one. OSError when the disk refuses."""
     directory.mkdir(parents=True, exist_ok=True)

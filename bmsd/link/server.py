@@ -19,13 +19,16 @@ SEND_BUFFER = 1 << 20
 
 def _listen(path: Path) -> socket.socket:
     """Bind a socket file with mode 0660; a stale one is replaced, one with a live owner is not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BusError(f"{path}: cannot make its directory: {error.strerror}") from error
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe, suppress(OSError):
         probe.connect(str(path))
         raise BusError(f"{path}: another bmsd listens here")
-    path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
     try:
+        path.unlink(missing_ok=True)
         listener.bind(str(path))
         os.chmod(path, 0o660)
         listener.listen(MOST_CLIENTS)
