@@ -167,6 +167,12 @@ class Drive:
         self.memory = memory.start(rack, self.protections)
         self.now_s = now_s
 
+    def fork(self) -> Drive:
+        """Another drive at the same point: memory is frozen, so both may go on."""
+        other = Drive(self.plant, now_s=self.now_s)
+        other.protections, other.memory = self.protections, self.memory
+        return other
+
     def tick(self, dt_s: float = 0.1, *, requests: tuple[Request, ...] = (), **values: Any) -> Outcome:
         """Move the clock, then one tick."""
         self.now_s = round(self.now_s + dt_s, 6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,11 @@ from tests import rack
 
 PLANT = rack.plant()
 CLOSED = rack.closed(PLANT)
+
+
+@cache
+def settled() -> rack.Drive:
+    return rack.running(PLANT)
 
 
 def fast(**changes: Any):
@@ -104,7 +110,7 @@ def test_what_is_not_known_is_not_allowed_in_the_same_tick(values):
         cells = np.full(PLANT.layout.cell_shape, 3.30)
         cells[0, 0, 15] = np.nan
         values = {"cell_v": cells}
-    drive = rack.running(PLANT)
+    drive = settled().fork()
     assert drive.tick(**CLOSED).command.ccl_a == 140.0
     outcome = drive.tick(**{**CLOSED, **values})
     assert (outcome.command.ccl_a, outcome.command.dcl_a) == (0.0, 0.0)
@@ -116,7 +122,7 @@ def test_what_is_not_known_is_not_allowed_in_the_same_tick(values):
 
 @pytest.mark.parametrize("values", [{"cell_age_s": 0.6}, {"current_age_s": 0.6}, {"temperature_age_s": 3.0}], ids=str)
 def test_values_are_held_for_their_time(values):
-    command = rack.running(PLANT).tick(**{**CLOSED, **values}).command
+    command = settled().fork().tick(**{**CLOSED, **values}).command
     assert (command.ccl_a, command.dcl_a) == (140.0, 200.0)
 
 
@@ -127,13 +133,13 @@ def test_one_dead_sensor_of_a_module_does_not_stop_the_rack():
 
 
 def test_a_decrease_is_taken_at_once():
-    drive = rack.running(PLANT)
+    drive = settled().fork()
     assert drive.tick(**{**CLOSED, "cell_v": 3.45}).command.ccl_a == pytest.approx(35.0)
 
 
 @pytest.mark.parametrize("dt_s", [0.01, 0.1, 1.0])
 def test_an_increase_is_ramped_by_time_not_by_ticks(dt_s):
-    drive = rack.running(PLANT)
+    drive = settled().fork()
     drive.tick(dt_s, **CLOSED, temperature_degc=45.0)
     seen = [drive.tick(dt_s, **CLOSED).command.ccl_a for _ in range(round(2.0 / dt_s))]
     assert seen[-1] == pytest.approx(70.0 + 2.0 * 1.4 * 2.0)
@@ -141,7 +147,7 @@ def test_an_increase_is_ramped_by_time_not_by_ticks(dt_s):
 
 
 def test_after_a_zero_the_limit_waits_then_rises():
-    drive = rack.running(PLANT)
+    drive = settled().fork()
     drive.tick(**CLOSED, send_stalled_s=np.array([0.4, 0.0]))
     outcomes = drive.run(14.0, **CLOSED)
     first = next(i for i, o in enumerate(outcomes) if o.command.dcl_a > 0.0)
@@ -272,7 +278,7 @@ def test_while_one_string_leaves_nothing_flows_even_without_a_hold_after_zero():
 
 
 def test_an_ordered_opening_zeroes_limits_before_the_contacts_part():
-    drive = rack.running(PLANT)
+    drive = settled().fork()
     first = drive.tick(**CLOSED, current_a=50.0, requests=(Connect(False),))
     assert first.command.ccl_a == first.command.dcl_a == 0.0
     assert first.command.close_plus[0]

@@ -28,9 +28,7 @@ class Sampled:
 
     def __init__(self, world: World, *, offset_s: float, answers_until_s: float = np.inf) -> None:
         self.world, self.answers_until_s = world, answers_until_s
-        running = settled()
-        self.drive = rack.Drive(running.plant, now_s=running.now_s)
-        self.drive.memory = running.memory
+        self.drive = settled().fork()
         self.offset_s = offset_s
         self.start_s = self.drive.now_s
 

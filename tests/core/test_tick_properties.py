@@ -28,9 +28,7 @@ def settled() -> rack.Drive:
 
 
 def copy() -> rack.Drive:
-    drive = rack.Drive(PLANT, now_s=settled().now_s)
-    drive.memory = settled().memory
-    return drive
+    return settled().fork()
 
 
 def plain(value: Any) -> Any:
