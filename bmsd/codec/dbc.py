@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 from typing import Any, cast
 
@@ -55,13 +55,21 @@ class Signals:
         """Lay out the signals `names` (message, signal), all of the messages by default; word k is `messages[k]`."""
         if names is None:
             names = [(name, signal.name) for name in messages for signal in database.get_message_by_name(name).signals]
-        found = [database.get_message_by_name(message).get_signal_by_name(signal) for message, signal in names]
-        for signal in found:
-            _check(signal)
+        return cls.placed(database, [(message, signal, messages.index(message)) for message, signal in names])
+
+    @classmethod
+    def placed(cls, database: Database, places: Sequence[tuple[str, str, int]]) -> Signals:
+        """Lay out signals (message, signal, word): the same signal of many nodes has a word for each of them."""
+        known: dict[tuple[str, str], Signal] = {}
+        for message, name, _ in places:
+            if (message, name) not in known:
+                known[message, name] = database.get_message_by_name(message).get_signal_by_name(name)
+                _check(known[message, name])
+        found = [known[message, name] for message, name, _ in places]
         raw_ranges = [_raw_range(signal) for signal in found]
         return cls(
             names=tuple(signal.name for signal in found),
-            word=np.array([messages.index(message) for message, _ in names], dtype=np.intp),
+            word=np.array([word for _, _, word in places], dtype=np.intp),
             start=np.array([signal.start for signal in found], dtype=np.uint64),
             mask=np.array([(1 << signal.length) - 1 for signal in found], dtype=np.uint64),
             sign=np.array([1 << (signal.length - 1) if signal.is_signed else 0 for signal in found], dtype=np.int64),
@@ -70,6 +78,38 @@ class Signals:
             low=np.array([low for low, _ in raw_ranges], dtype=np.int64),
             high=np.array([high for _, high in raw_ranges], dtype=np.int64),
         )
+
+    def __getitem__(self, columns: slice) -> Signals:
+        """Return some of the signals; `words` stay the same."""
+        return Signals(
+            names=self.names[columns],
+            word=self.word[columns],
+            start=self.start[columns],
+            mask=self.mask[columns],
+            sign=self.sign[columns],
+            scale=self.scale[columns],
+            offset=self.offset[columns],
+            low=self.low[columns],
+            high=self.high[columns],
+        )
+
+    @cached_property
+    def _signed(self) -> tuple[slice, NDArray[np.int64]] | None:
+        """Where signed signals lie, with their sign bits."""
+        span = _span(self.sign != 0)
+        return None if span is None else (span, self.sign[span])
+
+    @cached_property
+    def _shifted(self) -> tuple[slice, NDArray[np.float64]] | None:
+        """Where signals with an offset lie, with their offsets."""
+        span = _span(self.offset != 0)
+        return None if span is None else (span, self.offset[span])
+
+    @cached_property
+    def _low_checked(self) -> tuple[slice, NDArray[np.int64]] | None:
+        """Where a raw value can be below the range: 0 is the least raw value of most signals."""
+        span = _span((self.low > 0) | (self.sign != 0))
+        return None if span is None else (span, self.low[span])
 
     def index(self, name: str) -> int:
         """Return the column of a signal."""
@@ -81,25 +121,40 @@ class Signals:
         bits >>= self.start
         bits &= self.mask
         raw = bits.view(np.int64)
-        raw ^= self.sign
-        raw -= self.sign
+        if self._signed is not None:
+            span, sign = self._signed
+            part = raw[..., span]
+            part ^= sign
+            part -= sign
         return raw
 
-    def physical(self, raw: NDArray[np.int64], columns: slice = slice(None)) -> NDArray[np.float64]:
-        """Return physical values of the raw values of `columns`; NaN outside the signal's range."""
-        value: NDArray[np.float64] = raw * self.scale[columns]
-        value += self.offset[columns]
-        outside = raw < self.low[columns]
-        outside |= raw > self.high[columns]
-        if np.count_nonzero(outside):
+    def physical(self, raw: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return physical values of the raw values (..., signals); NaN outside the signal's range."""
+        return self.measured(raw)[0]
+
+    def measured(self, raw: NDArray[np.int64]) -> tuple[NDArray[np.float64], int]:
+        """Return physical values as `physical` does, and how many of them are NaN."""
+        value = raw.astype(np.float64)
+        value *= self.scale
+        if self._shifted is not None:
+            span, offset = self._shifted
+            part = value[..., span]
+            part += offset
+        outside = raw > self.high
+        if self._low_checked is not None:
+            span, low = self._low_checked
+            below = outside[..., span]
+            below |= raw[..., span] < low
+        unknown = int(np.count_nonzero(outside))
+        if unknown:
             value[outside] = np.nan
-        return value
+        return value, unknown
 
     def value_table(self, name: str) -> NDArray[np.float64]:
         """Return the physical value of every raw value of an unsigned signal of at most 16 bits; NaN outside."""
         column = self.index(name)
         raw = np.arange(self._table_size(column), dtype=np.int64)
-        return self.physical(raw, slice(column, column + 1))
+        return self[column : column + 1].physical(raw[:, None])[:, 0]
 
     def code_table(self, name: str, codes: Mapping[int, int], outside: int) -> NDArray[np.int64]:
         """Return 0 for every raw value within range, what `codes` says for its keys, `outside` for the rest."""
@@ -139,6 +194,12 @@ def encode(message: Message, values: Mapping[str, Any], address: int = 0) -> Fra
     if CRC_SIGNAL in known:
         data = data[:-1] + bytes([frame_crc(can_id, data[:-1])])
     return Frame(can_id, data, message.is_extended_frame)
+
+
+def _span(chosen: NDArray[np.bool_]) -> slice | None:
+    """Return the shortest slice that covers everything chosen, None when nothing is."""
+    where = np.flatnonzero(chosen)
+    return slice(int(where[0]), int(where[-1]) + 1) if len(where) else None
 
 
 def _check(signal: Signal) -> None:

@@ -3,24 +3,28 @@
 Theory of operation. A SYNC of phase 0 opens a poll. Frames that are exactly what is expected under that SYNC go
 to their slots, many at once; a batch with anything else in it is sorted frame by frame (as arrays). A poll closes
 when everything asked for is there, 120 ms after its SYNC, or when the next one opens; only then do its values
-show, a board's cells all or none. Currents answer every SYNC: they show when all units have
-answered, 20 ms after their SYNC or at the next one. Measurement time is the instant of the SYNC. Identification and trips count at once.
+show, a board's cells all or none. Currents answer every SYNC: they show when all units have answered, 20 ms after
+their SYNC, or at the next one. Measurement time is the instant of the SYNC. Identification and trips count at
+once.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bmsd.fieldbus.drivers.slave import words as meaning
+from bmsd.fieldbus.drivers.slave.absent import sentences
+from bmsd.fieldbus.drivers.slave.counts import FrameCounts
 from bmsd.fieldbus.drivers.slave.identity import Identities
-from bmsd.fieldbus.drivers.slave.readings import BoardReadings, UnitReadings, Who
+from bmsd.fieldbus.drivers.slave.readings import BoardReadings, Stamps, UnitReadings, Who
 from bmsd.fieldbus.drivers.slave.slots import UNIT_MESSAGES, Slots, fold_tables
-from bmsd.fieldbus.drivers.slave.sorting import KINDS, Kind, OpenSync, Sorted, sort
+from bmsd.fieldbus.drivers.slave.sorting import Kind, OpenSync, Sorted, sort
+from bmsd.fieldbus.drivers.slave.words import PollPlan
 from bmsd.model.frame import RawFrames
 from bmsd.model.layout import Layout
 from bmsd.model.plant import Timing
@@ -30,11 +34,14 @@ POLL_LASTS_S = 0.120
 """Longest time from a SYNC until its poll closes; nodes have answered after 0.100 s."""
 CURRENTS_LAST_S = 0.020
 """Longest time that is waited for the currents of all units; they have answered after 0.004 s."""
-_MOST_DISCOVERED = 64
 _EARLY_S = 1e-6
+_MOST_DISCOVERED = 64
+_TEMPERATURES, _BOARD_STATE, _NODE_STATUS = 1, 2, 3
 
+T = TypeVar("T", bound=np.generic)
 _TABLES = fold_tables()
-_WORD_OFFSETS = np.arange(4, dtype=np.int64) * 65536
+_MOST_AT_ONCE = 4096
+_WORD_OFFSETS = np.tile(np.arange(4, dtype=np.int64) * 65536, _MOST_AT_ONCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +55,7 @@ class Trip:
 
 
 class _Asked(NamedTuple):
-    """What a poll of one slow group brings: its slots, how many, and how many frames per node."""
+    """What a poll of one slow group brings, with its currents: the slots, how many, and frames per board."""
 
     slots: Bools
     total: int
@@ -62,81 +69,72 @@ class Receiver:
         self._layout = layout
         self._hold_s, self._forget_after_s = timing.hold_s, timing.slow_hold_s
         self._slots = slots = Slots(layout)
-        self._boards = BoardReadings(layout, timing)
-        self._units = UnitReadings(layout, timing)
+        self._stamps = Stamps(layout, timing)
+        self._boards = BoardReadings(layout, self._stamps)
+        self._units = UnitReadings(layout, self._stamps)
+        self._plain = PollPlan(slots, layout, temperatures=False)
+        self._with_temperatures = PollPlan(slots, layout, temperatures=True)
         self.identities = Identities(slots)
-        self.counts: Ints = np.zeros(KINDS, dtype=np.int64)
-        """Frames that were not taken as a measurement, by `Kind`."""
+        self._frame_counts = FrameCounts(layout, slots)
         self.trips: dict[int, Trip] = {}
         """By address; also of nodes that this rack does not know."""
         self.discovered: dict[int, int] = {}
         """Type of nodes that have no address, by unique number."""
         self._tripped_s: Floats = np.full(slots.nodes, -math.inf)
         self._trip_code: Ints = np.zeros(slots.nodes, dtype=np.int64)
+        self._newest_trip_s = -math.inf
         self._number: int | None = None
         self._phase: int | None = None
-        self._sync = -1
+        self._group = 0
+        self._sync = self._poll_sync = -1
         self._phase_at_s = self._poll_at_s = -math.inf
-        self._poll_sync = -1
         self._poll_open = self._phase_open = False
         self._expected = slots.nothing()
         self._store: NDArray[np.uint64] = np.zeros(slots.count, dtype=np.uint64)
         self._got: Bools = np.zeros(slots.count, dtype=bool)
-        self._conflict: Bools = np.zeros(slots.count, dtype=bool)
+        self._spoilt: Bools = np.zeros(slots.count, dtype=bool)
+        self._any_spoilt = False
         self._taken = 0
         self._last_got: Bools = np.zeros(slots.count, dtype=bool)
-        self._make_views()
-        self._make_asked()
-        self._group = 0
-        shape = layout.module_shape
-        nodes = np.zeros(slots.nodes, dtype=np.int64)
-        self._frames, self._crc_errors, self._counter_errors = nodes, nodes, nodes
-        self._board_counts = (nodes[: slots.boards].reshape(shape),) * 3
-        self._unit_crc_errors = nodes[slots.boards :]
-        self._note_identities()
-
-    def _make_views(self) -> None:
-        """Name the parts of the store; the arrays themselves are never replaced."""
-        slots = self._slots
-        self._cell_words = self._store[slots.cells]
-        self._temperature_words = self._store[slots.temperatures]
-        self._unit_words = self._store[slots.unit_words].reshape(slots.units, len(UNIT_MESSAGES))
         self._unit_got = self._got[slots.unit_words].reshape(slots.units, len(UNIT_MESSAGES))
         self._current_got = self._unit_got[:, 0]
         self._is_poll = np.arange(slots.count) < slots.counted
         self._is_poll[slots.currents] = False
-        self._optional = np.zeros(slots.count, dtype=bool)
-        for part in (slots.temperatures, slots.board_state, slots.node_status):
-            self._optional[part] = True
+        self._asked = [self._asked_in(group) for group in range(16)]
+        self._note_identities()
 
-    def _make_asked(self) -> None:
-        """Prepare, for each slow group, what a complete poll brings."""
+    def _asked_in(self, group: int) -> _Asked:
         slots = self._slots
-        slow = {1: slots.temperatures, 2: slots.board_state, 3: slots.node_status}
-        self._asked: list[_Asked] = []
-        for group in range(16):
-            wanted = np.zeros(slots.count, dtype=bool)
-            wanted[slots.cells] = wanted[slots.unit_words] = True
-            wanted[slots.currents] = False
-            if group in slow:
-                wanted[slow[group]] = True
-            frames = np.bincount(slots.node[wanted], minlength=slots.nodes)
-            self._asked.append(_Asked(wanted, int(wanted.sum()), frames))
+        slow = {
+            _TEMPERATURES: slots.temperatures,
+            _BOARD_STATE: slots.board_state,
+            _NODE_STATUS: slots.node_status,
+        }
+        wanted = np.zeros(slots.count, dtype=bool)
+        wanted[slots.cells] = wanted[slots.unit_words] = True
+        if group in slow:
+            wanted[slow[group]] = True
+        return _Asked(wanted, int(wanted.sum()), self._frame_counts.per_board(slots.node[wanted]))
 
     # SYNCs
 
     def sync_sent(self, number: int, phase: int, slow_group: int, at_s: float) -> None:
         """Note that a SYNC went out at `at_s`. Phase 0 closes the poll before and opens the next."""
-        self._close_phase()
+        if self._phase_open:
+            self._close_phase()
         self._sync += 1
         if phase == 0:
-            self._close_poll()
-            self._got[:] = False
+            if self._poll_open:
+                self._close_poll()
+            self._got.fill(False)
+            if self._any_spoilt:
+                self._spoilt.fill(False)
+                self._any_spoilt = False
             self._poll_open, self._poll_at_s, self._poll_sync = True, at_s, self._sync
             self._group, self._taken = slow_group, 0
-            self._conflict[:] = False
         else:
             self._current_got[:] = False
+            self._spoilt[self._slots.currents] = False
             self._taken = int(np.count_nonzero(self._got))
         self._number, self._phase, self._phase_at_s, self._phase_open = number, phase, at_s, True
         self._expected = self._slots.expected(number, phase, self._poll_open)
@@ -157,118 +155,97 @@ class Receiver:
         """
         if len(frames):
             frames = np.ascontiguousarray(frames)
-            if not self._take_expected(frames):
-                self._take_sorted(sort(frames, self._slots, self._open_sync()), now_s)
+            if len(frames) > _MOST_AT_ONCE or not self._take_expected(frames):
+                sync = OpenSync(self._number, self._phase, self._poll_open)
+                self._take_sorted(sort(frames, self._slots, sync), now_s)
             self._publish_what_is_complete()
         self.close(now_s)
-
-    def _open_sync(self) -> OpenSync:
-        return OpenSync(self._number, self._phase, self._poll_open)
 
     def _take_expected(self, frames: RawFrames) -> bool:
         """Take all frames if each is sound, expected under the open SYNC and the first of its kind; else none.
 
         Per frame one word must vanish: bits 0..39 identifier, flags and length, 48..63 CRC, counter and phase.
         """
-        quarters, halves = frames.view(np.uint16), frames.view(np.uint64)
-        slot = self._slots.slot_of.take(quarters[0::8])
-        parts = _TABLES.take(quarters.reshape(-1, 8)[:, 4:] + _WORD_OFFSETS).view(np.uint32)
-        folded = (parts[:, 0] ^ parts[:, 1]).view(np.uint16)
+        slots, words = self._slots, frames.view(np.uint64)
+        data = words[1::2].copy()
+        slot = slots.slot_of.take(words.view(np.uint16)[0::8])
+        parts = _TABLES.take(data.view(np.uint16) + _WORD_OFFSETS[: 4 * len(data)]).view(np.uint32)
+        folded = (parts[0::2] ^ parts[1::2]).view(np.uint16)
         differs = self._expected.take(slot)
-        differs ^= halves[0::2]
+        differs ^= words[0::2]
         top = differs.view(np.uint16)[3::4]
         top ^= folded[0::2]
         top ^= folded[1::2]
-        differs &= self._slots.mask.take(slot)
+        differs &= slots.mask.take(slot)
         if np.count_nonzero(differs):
             return False
         before = self._got.copy()
         self._got[slot] = True
         taken = int(np.count_nonzero(self._got))
-        if taken != self._taken + len(frames):
+        if taken != self._taken + len(slot):
             self._got[:] = before
             return False
         self._taken = taken
-        self._store[slot] = halves[1::2]
+        self._store[slot] = data
         return True
 
     def _take_sorted(self, found: Sorted, now_s: float) -> None:
         """Count what is wrong, by kind and node; take what is sound."""
-        kind, slots = found.kind, self._slots
-        self._count_nodes(found)
-        sound = kind == Kind.SOUND
-        self._take_measured(found.slot[sound & (found.slot < slots.counted)], found.data, sound, found.slot)
-        named = sound & (found.slot >= slots.counted)
-        uid = named & (found.slot < slots.identity_version.start)
-        version = named & ~uid
-        if uid.any():
-            self.identities.take_uids(slots.node[found.slot[uid]], found.data[uid], now_s)
-        if version.any():
-            self.identities.take_versions(slots.node[found.slot[version]], found.data[version], now_s)
-        if named.any():
-            self._note_identities()
-        if (kind == Kind.TRIP).any():
-            self._note_trips(found, now_s)
-        if (kind == Kind.DISCOVERY).any():
-            self._note_discoveries(found.data[kind == Kind.DISCOVERY])
-        self.counts = self.counts + np.bincount(kind[~sound], minlength=KINDS)
+        self._frame_counts.add_sorted(found)
+        sound = found.kind == Kind.SOUND
+        measured = sound & (found.slot < self._slots.counted)
+        if measured.any():
+            self._take_measured(found.slot[measured], found.data[measured])
+        if (sound & ~measured).any():
+            self._take_identities(found.slot, found.data, sound & ~measured, now_s)
+        if (found.kind == Kind.TRIP).any():
+            self._take_trips(found, now_s)
+        if (found.kind == Kind.DISCOVERY).any():
+            self._take_discoveries(found.data[found.kind == Kind.DISCOVERY])
 
-    def _count_nodes(self, found: Sorted) -> None:
-        """Count frames, CRC and counter errors of nodes; sound measurements are counted when their poll closes."""
-        node = self._slots.node[found.slot]
-        ours = (node >= 0) & np.isin(found.kind, (Kind.CRC, Kind.COUNTER, Kind.LATE, Kind.LENGTH))
-        identifying = (found.kind == Kind.SOUND) & (found.slot >= self._slots.counted)
-        self._frames = self._frames + self._per_node(node[ours | identifying])
-        self._crc_errors = self._crc_errors + self._per_node(node[ours & (found.kind == Kind.CRC)])
-        self._counter_errors = self._counter_errors + self._per_node(node[ours & (found.kind == Kind.COUNTER)])
-        self._shape_counts()
-
-    def _per_node(self, nodes: Ints) -> Ints:
-        return np.bincount(nodes, minlength=self._slots.nodes)
-
-    def _shape_counts(self) -> None:
-        boards, shape = self._slots.boards, self._layout.module_shape
-        frames, crc, counter = self._frames[:boards], self._crc_errors[:boards], self._counter_errors[:boards]
-        self._board_counts = (frames.reshape(shape), crc.reshape(shape), counter.reshape(shape))
-        self._unit_crc_errors = self._crc_errors[boards:]
-
-    def _take_measured(self, slot: Ints, data: NDArray[np.uint64], sound: Bools, all_slots: Ints) -> None:
+    def _take_measured(self, slot: Ints, data: NDArray[np.uint64]) -> None:
         """Keep the first frame of each slot. The same once more is a duplicate; another content spoils the slot:
         two nodes speak under one address, and neither can be believed.
         """
-        if not len(slot):
-            return
-        words = data[sound & (all_slots < self._slots.counted)]
         first = np.zeros(len(slot), dtype=bool)
         first[np.unique(slot, return_index=True)[1]] = True
         first &= ~self._got[slot]
-        self._store[slot[first]] = words[first]
+        self._store[slot[first]] = data[first]
         self._got[slot[first]] = True
         self._taken = int(np.count_nonzero(self._got))
         again = slot[~first]
         if len(again):
-            conflict = words[~first] != self._store[again]
-            self._conflict[again[conflict]] = True
-            self.counts[Kind.CONFLICT] += int(conflict.sum())
-            self.counts[Kind.DUPLICATE] += int((~conflict).sum())
-            self._frames = self._frames + self._per_node(self._slots.node[again])
-            self._shape_counts()
+            conflict = data[~first] != self._store[again]
+            self._spoilt[again[conflict]] = True
+            self._any_spoilt = self._any_spoilt or bool(conflict.any())
+            self._frame_counts.add_repeated(again, int(conflict.sum()))
 
-    def _note_trips(self, found: Sorted, now_s: float) -> None:
+    def _take_identities(self, slot: Ints, data: NDArray[np.uint64], chosen: Bools, now_s: float) -> None:
+        node = self._slots.node[slot]
+        uid = chosen & (slot < self._slots.identity_version.start)
+        version = chosen & ~uid
+        if uid.any():
+            self.identities.take_uids(node[uid], data[uid], now_s)
+        if version.any():
+            self.identities.take_versions(node[version], data[version], now_s)
+        self._note_identities()
+
+    def _take_trips(self, found: Sorted, now_s: float) -> None:
         chosen = found.kind == Kind.TRIP
-        addresses = found.address[chosen]
         codes, cells = meaning.trips(found.data[chosen])
-        for address, code, cell in zip(addresses.tolist(), codes.tolist(), cells.tolist(), strict=True):
+        heard = zip(found.address[chosen].tolist(), codes.tolist(), cells.tolist(), strict=True)
+        for address, code, cell in heard:
             first_s = self.trips[address].first_s if address in self.trips else now_s
             self.trips[address] = Trip(code, cell, first_s, now_s)
             if address in self._slots.addresses:
                 node = self._slots.addresses.index(address)
                 self._tripped_s[node], self._trip_code[node] = now_s, code
-        boards, heard = self._slots.boards, self._tripped_s == now_s
-        self._boards.trip_active = self._boards.trip_active | heard[:boards].reshape(self._layout.module_shape)
-        self._units.trip_code = np.where(heard[boards:], self._trip_code[boards:], self._units.trip_code)
+        self._newest_trip_s = now_s
+        boards, tripped = self._slots.boards, self._tripped_s == now_s
+        self._boards.trip_active = self._boards.trip_active | tripped[:boards].reshape(self._layout.module_shape)
+        self._units.trip_code = np.where(tripped[boards:], self._trip_code[boards:], self._units.trip_code)
 
-    def _note_discoveries(self, words: NDArray[np.uint64]) -> None:
+    def _take_discoveries(self, words: NDArray[np.uint64]) -> None:
         uids, types = meaning.discoveries(words)
         for uid, board_type in zip(uids.tolist(), types.tolist(), strict=True):
             if uid in self.discovered or len(self.discovered) < _MOST_DISCOVERED:
@@ -277,131 +254,138 @@ class Receiver:
     # publishing
 
     def _publish_what_is_complete(self) -> None:
-        currents = int(np.count_nonzero(self._current_got))
-        phase_done = self._phase_open and currents == self._slots.units
         asked = self._asked[self._group]
-        if self._poll_open and self._taken >= asked.total and self._complete(asked):
-            self._publish_units(phase_done, True)
-            self._publish_boards(exact=self._taken == asked.total + currents)
-        elif phase_done:
-            self._publish_units(True, False)
+        whole = self._poll_open and self._phase_open and self._taken == asked.total and not self._any_spoilt
+        if whole and np.count_nonzero(self._got & asked.slots) == asked.total:
+            self._publish_whole(asked)
+            return
+        if self._phase_open and np.count_nonzero(self._current_got) == self._slots.units:
+            self._close_phase()
+        without_currents = asked.total - self._slots.units
+        if self._poll_open and self._taken >= without_currents and not self._any_spoilt:
+            wanted = asked.slots & self._is_poll
+            if np.count_nonzero(self._got & wanted) == without_currents:
+                self._close_poll()
 
-    def _complete(self, asked: _Asked) -> bool:
-        """Whether everything that the poll asked for is there, and nothing is spoilt."""
-        return np.count_nonzero(self._got & asked.slots) == asked.total and not np.count_nonzero(self._conflict)
+    def _publish_whole(self, asked: _Asked) -> None:
+        """Publish a poll of which everything that was asked for has come, and nothing else."""
+        group, stamps, at_s, sync = self._group, self._stamps, self._poll_at_s, self._poll_sync
+        poll = (self._with_temperatures if group == _TEMPERATURES else self._plain).decode(self._store)
+        self._boards.take_cells(poll, None)
+        if group == _TEMPERATURES:
+            self._boards.take_temperatures(poll, None)
+        elif group:
+            self._publish_slow(group, self._got)
+        self._units.take_currents(poll, None, self._phase_at_s)
+        self._units.take_voltages(poll, None)
+        self._units.take_state(poll, None, self._trip_after(at_s))
+        stamps.stamp(stamps.with_temperatures if group == _TEMPERATURES else stamps.plain, None, at_s, sync)
+        if self._sync != sync:
+            stamps.stamp(stamps.currents, None, self._phase_at_s, self._sync)
+        self._frame_counts.frames = self._frame_counts.frames + asked.frames
+        self._phase_open = False
+        self._poll_closed()
 
     def _close_phase(self) -> None:
-        if self._phase_open:
-            self._publish_units(True, False)
-        self._conflict[self._slots.currents] = False
+        """Publish the currents of the units that have answered."""
+        self._phase_open = False
+        who = _who(self._current_got & ~self._spoilt[self._slots.currents])
+        if who is None or who.any():
+            self._units.take_currents(self._plain.decode(self._store), who, self._phase_at_s)
+            self._stamps.stamp(self._stamps.currents, who, self._phase_at_s, self._sync)
 
     def _close_poll(self) -> None:
-        if self._poll_open:
-            self._publish_units(False, True)
-            self._publish_boards()
+        """Publish what each node has answered completely."""
+        slots, stamps, at_s, sync = self._slots, self._stamps, self._poll_at_s, self._poll_sync
+        sound = self._got & ~self._spoilt
+        poll = self._with_temperatures.decode(self._store)
+        cells = self._of_boards(_whole(sound[slots.cells], slots.boards))
+        self._boards.take_cells(poll, cells)
+        stamps.stamp(stamps.cells, cells, at_s, sync)
+        if slots.temperatures.stop > slots.temperatures.start:
+            temperatures = self._of_boards(_whole(sound[slots.temperatures], slots.boards))
+            self._boards.take_temperatures(poll, temperatures)
+            stamps.stamp(stamps.temperatures, temperatures, at_s, sync)
+        self._publish_slow(_BOARD_STATE, sound)
+        self._publish_slow(_NODE_STATUS, sound)
+        units = sound[slots.unit_words].reshape(slots.units, len(UNIT_MESSAGES))
+        self._units.take_voltages(poll, units[:, 1])
+        stamps.stamp(stamps.voltages, units[:, 1], at_s, sync)
+        self._units.take_state(poll, units[:, 2], self._trip_after(at_s))
+        stamps.stamp(stamps.unit_state, units[:, 2], at_s, sync)
+        counts = self._frame_counts
+        counts.frames = counts.frames + counts.per_board(slots.node[self._got & self._is_poll])
+        self._poll_closed()
 
-    def _publish_units(self, currents: bool, poll: bool) -> None:
-        """Publish what units have answered: their currents, or voltages and states, or both."""
-        raw = meaning.units_raw(self._unit_words)
-        physical = meaning.units_physical(raw)
-        sound, units = self._unit_got, self._units
-        if np.count_nonzero(self._conflict):
-            sound = sound & ~self._conflict[self._slots.unit_words].reshape(sound.shape)
-        if currents:
-            who = _who(sound[:, 0])
-            units.take_currents(raw, physical, who, self._phase_at_s, self._sync)
-            self._phase_open = False
-            self._frames = self._frames + self._per_unit(self._current_got)
-            self._shape_counts()
-        if poll:
-            boards = self._slots.boards
-            trip = (self._tripped_s[boards:], self._trip_code[boards:])
-            units.take_voltages(physical, _who(sound[:, 1]), self._poll_at_s, self._poll_sync)
-            units.take_state(raw, _who(sound[:, 2]), self._poll_at_s, self._poll_sync, trip)
-
-    def _per_unit(self, who: Bools) -> Ints:
-        return np.concatenate([np.zeros(self._slots.boards, dtype=np.int64), who])
-
-    def _publish_boards(self, exact: bool = False) -> None:
-        """Publish what boards have answered completely. `exact`: just what was asked for has come, from all."""
-        slots = self._slots
-        if exact:
-            self._publish_cells(None)
-            self._publish_slow(self._group, None)
-            self._frames = self._frames + self._asked[self._group].frames
-        else:
-            sound = self._got & ~self._conflict
-            self._publish_cells(_who(_whole(sound[slots.cells], slots.boards)))
-            for group in (1, 2, 3):
-                self._publish_slow(group, sound)
-            self._frames = self._frames + self._per_node(slots.node[self._got & self._is_poll])
-        self._shape_counts()
-        self._last_got = self._got & ~self._conflict
+    def _poll_closed(self) -> None:
+        self._last_got = self._got & ~self._spoilt if self._any_spoilt else self._got.copy()
         self._poll_open = False
-        self._expected = slots.expected(self._number or 0, self._phase or 0, False)
+        self._expected = self._slots.expected(self._number or 0, self._phase or 0, False)
 
-    def _publish_cells(self, who: Who) -> None:
-        self._boards.take_cells(self._cell_words, self._of_boards(who), self._poll_at_s, self._poll_sync)
+    def _publish_slow(self, group: int, sound: Bools) -> None:
+        """Publish the states or the status of the nodes that have sent it."""
+        slots, stamps, at_s, sync = self._slots, self._stamps, self._poll_at_s, self._poll_sync
+        boards = slots.boards
+        if group == _BOARD_STATE and sound[slots.board_state].any():
+            who = self._of_boards(sound[slots.board_state])
+            tripped = self._tripped_s[:boards] >= at_s
+            self._boards.take_state(meaning.board_state(self._store[slots.board_state]), who, tripped)
+            stamps.stamp(stamps.board_state, who, at_s, sync)
+            self._note_identities()
+        elif group == _NODE_STATUS and sound[slots.node_status].any():
+            status = meaning.node_status(self._store[slots.node_status])
+            who = self._of_boards(sound[slots.node_status][:boards])
+            self._boards.take_status(status.of(slice(0, boards)), who)
+            stamps.stamp(stamps.board_status, who, at_s, sync)
+            units = sound[slots.node_status][boards:]
+            self._units.take_status(status.of(slice(boards, None)), units)
+            stamps.stamp(stamps.unit_status, units, at_s, sync)
 
-    def _publish_slow(self, group: int, sound: Bools | None) -> None:
-        """Publish one slow group of the nodes that have sent it whole; `sound` None: all have."""
-        slots, at_s, sync = self._slots, self._poll_at_s, self._poll_sync
-        if group == 1:
-            who = self._answered(slots.temperatures, slots.boards, sound)
-            self._boards.take_temperatures(self._temperature_words, self._of_boards(who), at_s, sync)
-        elif group == 2:
-            who = self._of_boards(self._answered(slots.board_state, slots.boards, sound))
-            tripped_s = self._tripped_s[: slots.boards]
-            self._boards.take_state(self._store[slots.board_state], who, at_s, sync, tripped_s)
-        elif group == 3:
-            who = self._answered(slots.node_status, slots.nodes, sound)
-            words = self._store[slots.node_status]
-            boards = self._of_boards(None if who is None else who[: slots.boards])
-            self._boards.take_status(words[: slots.boards], boards, at_s, sync)
-            units = None if who is None else who[slots.boards :]
-            self._units.take_status(words[slots.boards :], units, at_s, sync)
+    def _trip_after(self, at_s: float) -> tuple[Bools, Ints] | None:
+        """Return which units have sent a trip frame since `at_s`, and its code; None: none has."""
+        boards = self._slots.boards
+        return None if self._newest_trip_s < at_s else (self._tripped_s[boards:] >= at_s, self._trip_code[boards:])
 
-    def _answered(self, part: slice, nodes: int, sound: Bools | None) -> Who:
-        """Return which nodes have sent all their slots of a part; with no slot there is nothing to publish."""
-        if part.start == part.stop:
-            return np.zeros(nodes, dtype=bool)
-        return None if sound is None else _who(_whole(sound[part], nodes))
-
-    def _of_boards(self, who: Who) -> Who:
-        return None if who is None else who.reshape(self._layout.module_shape)
+    def _of_boards(self, flat: NDArray[T]) -> NDArray[T]:
+        return flat.reshape(self._layout.module_shape)
 
     # what is known
 
-    def _note_identities(self) -> None:
-        boards, shape = self._slots.boards, self._layout.module_shape
-        identified = self.identities.identified
-        self._identified = (identified[:boards].reshape(shape), identified[boards:])
-
-    def modules(self, now_s: float) -> Modules:
-        """Return what the module boards measured, as known at `now_s`."""
-        self.close(now_s)
-        said = self._boards.cell_count
-        if np.count_nonzero(said < 0):
-            said = np.where(said < 0, self.identities.cell_count[: self._slots.boards].reshape(said.shape), said)
-        return self._boards.modules(now_s, self._identified[0], said, self._board_counts)
-
-    def units(self, now_s: float) -> Units:
-        """Return what the contactor units measured, as known at `now_s`."""
-        self.close(now_s)
-        return self._units.units(now_s, self._identified[1], self._unit_crc_errors)
+    @property
+    def counts(self) -> Ints:
+        """Frames that were not taken as a measurement, by `Kind`."""
+        return self._frame_counts.kinds
 
     @property
     def charge_restarts(self) -> Ints:
         """Times that the charge counter of each unit started anew; what flowed meanwhile is not counted."""
         return self._units.charge_restarts
 
+    def modules(self, now_s: float) -> Modules:
+        """Return what the module boards measured, as known at `now_s`."""
+        self.close(now_s)
+        counts = self._frame_counts
+        errors = (counts.frames, counts.crc_errors, counts.counter_errors)
+        return self._boards.modules(now_s, self._boards_identified, self._cell_count, errors)
+
+    def units(self, now_s: float) -> Units:
+        """Return what the contactor units measured, as known at `now_s`."""
+        self.close(now_s)
+        return self._units.units(now_s, self._units_identified, self._frame_counts.unit_crc_errors)
+
+    def _note_identities(self) -> None:
+        boards, said = self._slots.boards, self._boards.cell_count
+        self._boards_identified = self._of_boards(self.identities.identified[:boards])
+        self._units_identified = self.identities.identified[boards:]
+        self._cell_count = np.where(said < 0, self._of_boards(self.identities.cell_count[:boards]), said)
+
     def unidentified(self, now_s: float) -> tuple[int, ...]:
         """Return the addresses that must be asked who they are: never heard, silent for long, or not what they
         should be.
         """
-        heard_s = np.concatenate([self._boards.at_s[0].reshape(-1), self._units.at_s[0]])
         before_s = now_s - self._forget_after_s
-        silent = self.identities.identified & (heard_s < before_s) & self.identities.heard_before(before_s)
+        identified = self.identities.identified
+        silent = identified & (self._heard_s() < before_s) & self.identities.heard_before(before_s)
         if silent.any():
             self.identities.forget(silent)
             self._note_identities()
@@ -411,41 +395,13 @@ class Receiver:
     def missing(self, now_s: float) -> list[str]:
         """Return what is not there, one sentence per node, for a technician."""
         self.close(now_s)
-        age_s = now_s - np.concatenate([self._boards.at_s[0].reshape(-1), self._units.at_s[0]])
-        complaints = []
-        for node in range(self._slots.nodes):
-            complaint = self._complaint(node, bool(age_s[node] <= self._hold_s))
-            if complaint:
-                complaints.append(f"{self.name_of(node)}: {complaint}")
-        return complaints
+        fresh = now_s - self._heard_s() <= self._hold_s
+        return sentences(self._layout, self._slots, self.identities, fresh, self._last_got)
 
-    def _complaint(self, node: int, fresh: bool) -> str:
-        slots, identities = self._slots, self.identities
-        board = node < slots.boards
-        if not fresh:
-            mine = (slots.node == node) & self._is_poll & ~self._optional
-            absent = [slots.message_names[slot] for slot in np.flatnonzero(mine & ~self._last_got)]
-            if len(absent) == np.count_nonzero(mine):
-                return "no answer"
-            if not absent:
-                return "no current" if not board else "answers no longer"
-            return f"answers without {', '.join(absent)}"
-        if identities.wrong_type(node):
-            return f"is no {'module board' if board else 'contactor unit'}"
-        if not identities.identified[node]:
-            return "not identified"
-        cells = int(identities.cell_count[node])
-        if board and cells != self._layout.cells:
-            return f"measures {cells} cells, {self._layout.cells} are configured"
-        return ""
-
-    def name_of(self, node: int) -> str:
-        """Return what a technician calls a node."""
-        address = self._slots.addresses[node]
-        if node >= self._slots.boards:
-            return f"contactor unit of string {node - self._slots.boards + 1} (address {address})"
-        string, module = divmod(node, self._layout.modules)
-        return f"module {module + 1} of string {string + 1} (address {address})"
+    def _heard_s(self) -> Floats:
+        """Return when each node was last measured: cells of boards, currents of units; shape (nodes,)."""
+        at_s = self._stamps.at_s
+        return np.concatenate([at_s[self._stamps.cells], at_s[self._stamps.currents]])
 
 
 def _who(answered: Bools) -> Who:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bmsd.codec.dbc import Signals, choices
-from bmsd.fieldbus.drivers.slave.slots import DATABASE, UNIT_MESSAGES
+from bmsd.fieldbus.drivers.slave.slots import DATABASE, PER_FRAME, UNIT_MESSAGES, Slots
+from bmsd.model.layout import Layout
 from bmsd.model.snapshot import INPUTS, Bools, Floats, Ints, Reading
 
 Words = NDArray[np.uint64]
@@ -22,8 +24,6 @@ _VERSION = Signals.of(DATABASE, ["IdentityVersion"])
 _TRIP = Signals.of(DATABASE, ["Trip"])
 _DISCOVERY = Signals.of(DATABASE, ["Discovery"])
 
-_STARTS = _CELLS.start[:4, None].copy()
-_FIELD_MASK = _CELLS.mask[0]
 _MEANINGS = {"open_wire": Reading.OPEN, "open": Reading.OPEN, "short": Reading.SHORT, "invalid": Reading.INVALID}
 
 
@@ -32,29 +32,107 @@ def _reading_table(signals: Signals, message: str, name: str) -> Ints:
     return signals.code_table(name, codes, outside=int(Reading.INVALID))
 
 
-_CELL_V = _CELLS.value_table("Cell1Voltage")
 _CELL_READING = _reading_table(_CELLS, "CellVoltages1", "Cell1Voltage")
-_TEMPERATURE_DEGC = _TEMPERATURES.value_table("Sensor1Temperature")
 _TEMPERATURE_READING = _reading_table(_TEMPERATURES, "Temperatures1", "Sensor1Temperature")
 
+_INPUT_SIGNALS = {
+    "interlock": "Interlock", "fuse": "Fuse", "insulation": "Insulation", "smoke": "Smoke", "door": "Door",
+    "emergency_stop": "EmergencyStop",
+}  # fmt: skip
+_UNIT_VALUES = ("Current", "Charge", "BusVoltage", "StringVoltage", "CoilSupply")
+_UNIT_STATES = (
+    "MinusFeedback", "PlusFeedback", "PrechargeFeedback", "TripCode", "OpenReason", "MinusOutput",
+    "PlusOutput", "PrechargeOutput", "InverterEnableOutput", "HeartbeatLost",
+    *(_INPUT_SIGNALS[name] for name in INPUTS),
+)  # fmt: skip
+CURRENT_A, CHARGE_AS = range(2)
+VOLTAGES = slice(2, 5)
+MINUS, PLUS, PRECHARGE, TRIP_CODE, OPEN_REASON = range(5)
+FLAGS = slice(5, 10)
+UNIT_INPUTS = slice(10, 10 + len(INPUTS))
+_CURRENT = Signals.of(DATABASE, ["Current"], [("Current", "Current"), ("Current", "Charge")])
+FULL_SCALE_A = float(_CURRENT.high[0] * _CURRENT.scale[0])
+CHARGE_WRAP_AS = float((_CURRENT.high[1] + 1) * _CURRENT.scale[1])
+"""Charge after which the counter starts again at 0."""
 
-def _fields(words: Words) -> Ints:
-    """Return the four 13-bit fields of each word, shape (words, 4)."""
-    fields = words.reshape(1, -1) >> _STARTS
-    fields &= _FIELD_MASK
-    return fields.view(np.int64).T
+
+class Poll(NamedTuple):
+    """Everything in the store of a poll, decoded, also what has not come.
+
+    Cells and sensors (strings, modules, each); `unit_values` (5, strings): current in A, charge counter in As,
+    bus, string and coil voltage in V; `unit_states` (16, strings): raw integers, rows as named in this module.
+    """
+
+    cell_v: Floats
+    cell_reading: Ints
+    temperature_degc: Floats
+    temperature_reading: Ints
+    unit_values: Floats
+    unit_states: Ints
+    unknown: int
+    """Values that are not known."""
 
 
-def cells(words: Words) -> tuple[Floats, Ints]:
-    """Return cell voltages in V and their readings, both (words, 4); NaN where the reading is not OK."""
-    fields = _fields(words)
-    return _CELL_V.take(fields), _CELL_READING.take(fields)
+class PollPlan:
+    """Where every signal of a poll lies in the store, as one list: one pass decodes them all."""
+
+    def __init__(self, slots: Slots, layout: Layout, *, temperatures: bool) -> None:
+        places = _per_board(slots.cells, slots.boards, slots.cell_messages, "Cell{}Voltage", layout.cells)
+        self._cells = slice(0, len(places))
+        if temperatures:
+            messages = slots.temperature_messages
+            places += _per_board(slots.temperatures, slots.boards, messages, "Sensor{}Temperature", layout.sensors)
+        self._sensors = slice(self._cells.stop, len(places))
+        places += _per_unit(slots, _UNIT_VALUES)
+        self._values = slice(self._sensors.stop, len(places))
+        places += _per_unit(slots, _UNIT_STATES)
+        self._signals = Signals.placed(DATABASE, places)
+        self._physical = self._signals[: self._values.stop]
+        self._units = slots.units
+        self._cell_shape = layout.cell_shape
+        self._sensor_shape = layout.sensor_shape if temperatures else (*layout.module_shape, 0)
+        self._no_cell_reading = np.zeros(self._cell_shape, dtype=np.int64)
+        self._no_sensor_reading = np.zeros(self._sensor_shape, dtype=np.int64)
+
+    def decode(self, store: Words) -> Poll:
+        """Return everything in the store. Readings of a poll without any code are one shared array of OK."""
+        raw = self._signals.raw(store)
+        values, unknown = self._physical.measured(raw[: self._values.stop])
+        cell_reading, sensor_reading = self._no_cell_reading, self._no_sensor_reading
+        if unknown:
+            cell_reading = _CELL_READING.take(raw[self._cells]).reshape(self._cell_shape)
+            sensor_reading = _TEMPERATURE_READING.take(raw[self._sensors]).reshape(self._sensor_shape)
+        return Poll(
+            values[self._cells].reshape(self._cell_shape),
+            cell_reading,
+            values[self._sensors].reshape(self._sensor_shape),
+            sensor_reading,
+            values[self._values].reshape(-1, self._units),
+            raw[self._values.stop :].reshape(-1, self._units),
+            unknown,
+        )
 
 
-def temperatures(words: Words) -> tuple[Floats, Ints]:
-    """Return cell temperatures in degC and their readings, both (words, 4); NaN where the reading is not OK."""
-    fields = _fields(words)
-    return _TEMPERATURE_DEGC.take(fields), _TEMPERATURE_READING.take(fields)
+def _per_board(
+    part: slice, boards: int, messages: tuple[str, ...], signal: str, count: int
+) -> list[tuple[str, str, int]]:
+    """Return the places of the first `count` cells or sensors of all boards, board after board."""
+    frames = len(messages)
+    return [
+        (messages[k // PER_FRAME], signal.format(k + 1), part.start + board * frames + k // PER_FRAME)
+        for board in range(boards)
+        for k in range(count)
+    ]
+
+
+def _per_unit(slots: Slots, names: Sequence[str]) -> list[tuple[str, str, int]]:
+    """Return the places of signals of all units, signal after signal."""
+    places = []
+    for name in names:
+        message = next(m for m in UNIT_MESSAGES if any(s.name == name for s in DATABASE.get_message_by_name(m).signals))
+        first = slots.unit_words.start + UNIT_MESSAGES.index(message)
+        places += [(message, name, first + unit * len(UNIT_MESSAGES)) for unit in range(slots.units)]
+    return places
 
 
 class BoardState(NamedTuple):
@@ -74,7 +152,7 @@ def board_state(words: Words) -> BoardState:
     volts = column("ModuleVoltage")
     bits = raw[:, column("BalanceActive"), None] >> np.arange(24)
     return BoardState(
-        module_v=_STATE.physical(raw[:, volts : volts + 1], slice(volts, volts + 1))[:, 0],
+        module_v=_STATE[volts : volts + 1].physical(raw[:, volts : volts + 1])[:, 0],
         balancing=(bits & 1).astype(bool),
         cell_count=raw[:, column("CellCount")],
         trip_active=raw[:, column("TripActive")] != 0,
@@ -89,6 +167,10 @@ class NodeStatus(NamedTuple):
     board_degc: Floats
     boot_mode: Bools
 
+    def of(self, nodes: slice) -> NodeStatus:
+        """Return the status of some of the nodes."""
+        return NodeStatus(self.self_test[nodes], self.board_degc[nodes], self.boot_mode[nodes])
+
 
 def node_status(words: Words) -> NodeStatus:
     """Return the status of nodes from their words (nodes,)."""
@@ -98,52 +180,9 @@ def node_status(words: Words) -> NodeStatus:
     done = raw[:, column("SelfTestDone")] != 0
     return NodeStatus(
         self_test=np.where(done, raw[:, column("SelfTest")], -1),
-        board_degc=_STATUS.physical(raw[:, degc : degc + 1], slice(degc, degc + 1))[:, 0],
+        board_degc=_STATUS[degc : degc + 1].physical(raw[:, degc : degc + 1])[:, 0],
         boot_mode=raw[:, column("BootMode")] != 0,
     )
-
-
-_INPUT_SIGNALS = {
-    "interlock": "Interlock", "fuse": "Fuse", "insulation": "Insulation", "smoke": "Smoke", "door": "Door",
-    "emergency_stop": "EmergencyStop",
-}  # fmt: skip
-_UNIT_COLUMNS = (
-    ("Current", "Current"),
-    ("StringVoltages", "BusVoltage"),
-    ("StringVoltages", "StringVoltage"),
-    ("StringVoltages", "CoilSupply"),
-    ("Current", "Charge"),
-    ("ContactorState", "MinusFeedback"),
-    ("ContactorState", "PlusFeedback"),
-    ("ContactorState", "PrechargeFeedback"),
-    ("ContactorState", "TripCode"),
-    ("ContactorState", "OpenReason"),
-    ("ContactorState", "MinusOutput"),
-    ("ContactorState", "PlusOutput"),
-    ("ContactorState", "PrechargeOutput"),
-    ("ContactorState", "InverterEnableOutput"),
-    ("ContactorState", "HeartbeatLost"),
-    *(("ContactorState", _INPUT_SIGNALS[name]) for name in INPUTS),
-)
-_UNITS = Signals.of(DATABASE, UNIT_MESSAGES, _UNIT_COLUMNS)
-PHYSICAL = slice(0, 4)
-CURRENT_A, BUS_V, STRING_V, COIL_V = range(4)
-CHARGE, MINUS, PLUS, PRECHARGE, TRIP_CODE, OPEN_REASON = range(4, 10)
-FLAGS = slice(10, 15)
-UNIT_INPUTS = slice(15, 15 + len(INPUTS))
-CHARGE_AS = float(_UNITS.scale[CHARGE])
-"""As per count of the charge counter."""
-FULL_SCALE_A = float(_UNITS.high[CURRENT_A] * _UNITS.scale[CURRENT_A])
-
-
-def units_raw(words: Words) -> Ints:
-    """Return raw values of contactor units from their words (units, 3); columns as named in this module."""
-    return _UNITS.raw(words)
-
-
-def units_physical(raw: Ints) -> Floats:
-    """Return current in A, bus, string and coil voltage in V, shape (units, 4); NaN for invalid."""
-    return _UNITS.physical(raw[:, PHYSICAL], PHYSICAL)
 
 
 def uids(words: Words) -> tuple[Ints, Ints]:
