@@ -25,7 +25,9 @@ from bmsd.model.snapshot import Host, Snapshot
 _FREE = ("Sync", "IdentifyRequest")
 _BOUND = ("Heartbeat", "ContactorCommand", "BalanceCommand", "TripReset")
 _NO_DROP = ("received", "sent", "opened", "left_waiting")
-_DROPPED = {kind: f"protocol_{kind.name.lower()}" for kind in Kind if kind not in (Kind.SOUND, Kind.DISCOVERY, Kind.TRIP)}
+_DROPPED = {
+    kind: f"protocol_{kind.name.lower()}" for kind in Kind if kind not in (Kind.SOUND, Kind.DISCOVERY, Kind.TRIP)
+}
 """What the receiver of the slave protocol drops, as it is called in the status of the field bus."""
 
 

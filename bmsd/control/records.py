@@ -112,7 +112,7 @@ def _say_raised(fault: Fault) -> None:
         "fault.raised",
         code=fault.code,
         fault=fault.name,
-        level=fault.level.name.lower(),
+        severity=fault.level.name.lower(),
         string=fault.string,
         module=fault.module,
         item=fault.item,

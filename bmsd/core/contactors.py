@@ -23,6 +23,8 @@ STILL_A = 2.0
 """Below this current contacts part without an arc worth counting."""
 FEEDBACK_S = 0.5
 RETRY_PAUSE_S = 30.0
+TOLD_OPEN_S = 0.25
+"""A unit obeys a command to close only after one to open: it gets that for so long, should a frame be lost."""
 MOST_TRIES = 3
 OPEN_LATEST_S = 5.0
 FUSE_WAIT_S = 3.0
@@ -166,7 +168,9 @@ def step(
             others_move=any(other in _MOVING for other in others),
         )
         events, reason = _events(plant, state, snapshot, string, asked, dt_s)
-        states[string] = _move(state, events, reason, dt_s)
+        moved = _move(state, events, reason, dt_s)
+        # before the start no command is sent: the unit has not been told to open yet
+        states[string] = replace(moved, since_s=0.0) if moved.state is S.OPEN and not started else moved
     return tuple(states)
 
 
@@ -267,7 +271,7 @@ def _events(
     if _may_open(plant, float(units.current_a[string]), asked.stop_now, since_s):
         events.add(E.MAY_OPEN)
     reason = _why_not(snapshot, string, asked, reported, equal)
-    if not reason:
+    if not reason and since_s >= TOLD_OPEN_S:
         events.add(E.MAY_CLOSE)
     return events, reason
 

@@ -184,6 +184,17 @@ def test_a_restart_opens_a_half_closed_string_and_never_closes_the_rest_of_it(ha
     assert unit.told == [(False, False, False)]
 
 
+def test_a_unit_is_told_to_open_three_times_before_it_is_told_to_close():
+    """A unit obeys a command to close only after one to open; before the start it is sent none."""
+    unit = Unit()
+    for _ in range(10):
+        assert not unit.tick(temperature_degc=np.nan).started, "a temperature is missing"
+    unit.told.clear()
+    assert unit.tick().started
+    unit.until("closing_minus", 2.0)
+    assert unit.told == [(False, False, False)] * 3 + [(True, False, False)]
+
+
 def test_nothing_is_known_until_the_unit_reports():
     unit = Unit(minus=True, plus=True)
     assert rack.states(unit.tick(unit_state_age_s=np.inf)) == ["unknown"]
