@@ -7,10 +7,11 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from bmsd.config.load import load, plant
+from bmsd.config.schema import Settings
 from bmsd.errors import BusError
 from bmsd.fieldbus.unix_bus import Hub
 from bmsd.sim.run import run
-from bmsd.sim.scenario import load_settings
+from bmsd.sim.scenario import SimSettings, load_settings
 
 
 def run_file(path: Path, seconds: float | None) -> None:
@@ -20,8 +21,7 @@ def run_file(path: Path, seconds: float | None) -> None:
     the `[sim]` table.
     """
     settings = load(path)
-    rack = plant(settings)
-    simulated = load_settings(settings.sim, rack.layout, rack.cell.capacity_ah)
+    simulated = simulation(settings)
     buses = (settings.fieldbus, settings.inverter)
     with ExitStack() as stack:
         for bus in buses:
@@ -34,6 +34,18 @@ def run_file(path: Path, seconds: float | None) -> None:
             timer.daemon = True
             timer.start()
         run(simulated, field, inverter, stop)
+
+
+def simulation(settings: Settings) -> SimSettings:
+    """Return the simulated rack: what its [sim] table leaves open is that of the configuration."""
+    rack = plant(settings)
+    return load_settings(
+        settings.sim,
+        rack.layout,
+        rack.cell.capacity_ah,
+        capacitance_f=rack.ratings.bus_capacitance_f,
+        precharge_ohm=rack.ratings.precharge_ohm,
+    )
 
 
 def _hub_where_none(path: Path, stack: ExitStack) -> None:

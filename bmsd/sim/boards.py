@@ -1,7 +1,7 @@
 """What a module board does by itself: measures at the SYNC, answers in its slot, bleeds by lease, trips alone.
 
 Sans I/O, on its own clock: `measure` sets what its wires see, `receive` takes a frame, `step` returns the
-frames that are due. Power-on state: no bleeding, no trip, heartbeat lost.
+frames that are due. Power-on state: no bleeding, heartbeat lost; a latched trip survives it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from bmsd.model.frame import Frame
 from bmsd.model.snapshot import Bools, Floats, Ints
-from bmsd.sim.node import Identity, Node, Standing
+from bmsd.sim.node import BALANCE_FORGET_S, Identity, Node, Standing
 from bmsd.sim.packing import CELL_INVALID, SENSOR_INVALID, Received, pack, quantise, quantise_one
 
 TRIP_NONE, CELL_OVER_VOLTAGE, CELL_UNDER_VOLTAGE, OVER_TEMPERATURE = 0, 1, 2, 3
@@ -74,23 +74,27 @@ class ModuleBoard(Node):
         self.settings = settings or ModuleBoardSettings()
         cells, sensors = identity.cells, identity.sensors
         self.trip_code = TRIP_NONE
+        """The latched trip; with `trip_cell` it is kept without supply."""
         self.trip_cell = 0
-        self.bleeding: Bools = np.zeros(cells, dtype=np.bool_)
-        """Bleeders that conduct, (cells,)."""
         self.bleeder_degc = 25.0
         self._measured = Measured(np.full(cells, np.nan), np.full(sensors, np.nan), np.nan)
+        self._sample_s = -inf
+        self._power_on()
+
+    def _power_on(self) -> None:
+        cells, sensors = self.identity.cells, self.identity.sensors
+        self.bleeding: Bools = np.zeros(cells, dtype=np.bool_)
+        """Bleeders that conduct, (cells,)."""
         self._heartbeat = Standing(self.settings.heartbeat_s)
-        self._balance = Standing(self.settings.balance_lease_s)
+        self._balance = Standing(self.settings.balance_lease_s, BALANCE_FORGET_S)
         self._reset = Standing(0.0)
         self._wanted: Bools = np.zeros(cells, dtype=np.bool_)
         self._derated = False
-        self._sample_s = -inf
         self._over_v_since: Floats = np.full(cells, inf)
         self._under_v_since: Floats = np.full(cells, inf)
         self._over_t_since: Floats = np.full(sensors, inf)
-        self._trip_due_s = inf
+        self._trip_due_s = inf if self.trip_code == TRIP_NONE else -inf
         self._trip_repeat = 0
-        self._now_s = -inf
 
     @property
     def slot_s(self) -> float:
@@ -108,7 +112,6 @@ class ModuleBoard(Node):
 
     def step(self, now_s: float) -> list[Frame]:
         """Return the frames that are due."""
-        self._now_s = now_s
         if now_s - self._sample_s >= self.settings.sample_s - 1e-9:
             self._sample(now_s)
         return self._trip_frames(now_s) + self._due(now_s)
@@ -130,24 +133,35 @@ class ModuleBoard(Node):
             self._release(signals["TripCode"])
 
     def _release(self, code: int) -> None:
-        """Release the latched trip if its cause is gone."""
-        gone = np.isinf([*self._over_v_since, *self._under_v_since, *self._over_t_since]).all()
+        """Release the latched trip if its cause is known to be gone."""
+        here = self._measured
+        seen = here.sensor_degc if self.trip_code == OVER_TEMPERATURE else here.cell_v
+        gone = np.isfinite(seen).all() and not any(beyond.any() for beyond in self._beyond())
         if code == self.trip_code and gone:
             self.trip_code, self.trip_cell, self._trip_due_s = TRIP_NONE, 0, inf
+
+    def _beyond(self) -> tuple[Bools, Bools, Bools]:
+        """Return which cells are too high, which too low, which sensors too hot; unknown ones are neither."""
+        here, own = self._measured, self.settings
+        return (
+            here.cell_v >= own.over_voltage_v,
+            here.cell_v <= own.under_voltage_v,
+            here.sensor_degc >= own.over_temperature_degc,
+        )
 
     def _sample(self, now_s: float) -> None:
         """The board's own round: bleeders, their heat, its own limits."""
         elapsed_s = min(now_s - self._sample_s, 3600.0)
         self._sample_s = now_s
-        allowed = not (self._heartbeat.lost(now_s) or self._balance.lost(now_s))
         self._warm_bleeders(elapsed_s)
-        self.bleeding = self._wanted & (allowed and not self._derated)
-        here, own = self._measured, self.settings
-        self._over_v_since = _since(here.cell_v >= own.over_voltage_v, self._over_v_since, now_s)
-        self._under_v_since = _since(here.cell_v <= own.under_voltage_v, self._under_v_since, now_s)
-        self._over_t_since = _since(here.sensor_degc >= own.over_temperature_degc, self._over_t_since, now_s)
+        too_high, too_low, too_hot = self._beyond()
+        self._over_v_since = _since(too_high, self._over_v_since, now_s)
+        self._under_v_since = _since(too_low, self._under_v_since, now_s)
+        self._over_t_since = _since(too_hot, self._over_t_since, now_s)
         if self.trip_code == TRIP_NONE:
             self._judge(now_s)
+        told = not (self._heartbeat.lost(now_s) or self._balance.lost(now_s))
+        self.bleeding = self._wanted & (told and not self._derated and self.trip_code == TRIP_NONE)
 
     def _judge(self, now_s: float) -> None:
         limits = (
@@ -172,7 +186,7 @@ class ModuleBoard(Node):
     def _trip_frames(self, now_s: float) -> list[Frame]:
         if now_s < self._trip_due_s - 1e-9:
             return []
-        self._trip_due_s = max(self._trip_due_s + self.settings.trip_period_s, now_s)
+        self._trip_due_s = next_trip_s(self._trip_due_s, now_s, self.settings.trip_period_s)
         signals = {"TripCode": self.trip_code, "CellNumber": self.trip_cell, "Repeat": self._trip_repeat}
         self._trip_repeat = (self._trip_repeat + 1) % 16
         return [pack("Trip", self.address, signals)]
@@ -236,6 +250,11 @@ def node_status(counter: int, board_degc: float, balancer_degc: float) -> dict[s
         "SelfTestDone": 1,
         "Counter": counter,
     }
+
+
+def next_trip_s(due_s: float, now_s: float, period_s: float) -> float:
+    """Return when the next frame of a trip is due; one that was late by a period or more begins a new grid."""
+    return due_s + period_s if due_s + period_s > now_s else now_s + period_s
 
 
 def coded(raw: Ints, code: Ints) -> Ints:

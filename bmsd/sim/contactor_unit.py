@@ -1,8 +1,9 @@
 """What a contactor unit does by itself: counts charge, drives contactors by lease, opens without being asked.
 
-Sans I/O, on its own clock. Power-on state: everything open. After the unit opened by itself it obeys a
-command to close only after it has seen one to open everything: a controller that slept through the opening
-must not throw a charged string onto a dead bus.
+Sans I/O, on its own clock. Power-on state: everything open; a latched trip survives it. After power-on, and after
+the unit opened by itself, it obeys a command to close only after it has seen one to open everything: a controller
+that slept through the opening must not throw a charged string onto a dead bus. It counts only when no cause to
+open stands, and a command to close while a trip is latched takes it back.
 
 Without heartbeat, or without a contactor command, for its lease (1.0 s at most): inverter enable is dropped, then
 the contactors open at |I| < 2 A, at the latest 5.0 s after the last heartbeat or command (1.5 s where no
@@ -14,13 +15,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from math import exp, inf, isinf
+from math import exp, inf, isinf, isnan, nan
 
 import numpy as np
 
 from bmsd.model.frame import Frame
 from bmsd.model.snapshot import Bools, Feedback, Input
-from bmsd.sim.boards import NODE_STATUS, node_status
+from bmsd.sim.boards import NODE_STATUS, next_trip_s, node_status
 from bmsd.sim.node import Identity, Node, Standing
 from bmsd.sim.packing import Received, pack, quantise_one
 from bmsd.sim.rack import MINUS, PLUS, PRECHARGE
@@ -31,9 +32,10 @@ STATE_SLOT_START_S = 0.088
 STATE_SLOT_S = 0.001
 CURRENT_HIGHEST = 131071
 CURRENT_INVALID = -131072
-EMERGENCY_STOP, OVER_CURRENT, INTERLOCK = 7, 5, 6
+SELF_TEST, OVER_CURRENT, INTERLOCK, EMERGENCY_STOP = 4, 5, 6, 7
 _CALM_TAU_S = 0.03
-_TRIP_SILENT_S = 0.5
+TRIP_SILENT_S = 0.5
+"""Time without a trip frame of any node after which a trip may be reset."""
 
 
 class OpenReason(IntEnum):
@@ -94,17 +96,22 @@ class ContactorUnit(Node):
     def __init__(self, address: int, identity: Identity, settings: ContactorUnitSettings | None = None) -> None:
         super().__init__(address, identity)
         self.settings = settings or ContactorUnitSettings()
+        self.trip_code = 0
+        """The latched trip; with `trip_source` and an emergency stop it is kept without supply."""
+        self.trip_source = 0
+        self._stopped = False
+        self.wires = Wires()
+        self._power_on()
+
+    def _power_on(self) -> None:
         self.coil: Bools = np.zeros(3, dtype=np.bool_)
         """Driven coils: minus, precharge, plus."""
         self.enable = False
         """The hard-wired inverter enable contact."""
-        self.trip_code = 0
-        self.trip_source = 0
         self.open_reason = OpenReason.POWER_ON
         self.opened_under_load = False
         self.charge_as = 0.0
         """Net charge since power-on as the unit counts it."""
-        self.wires = Wires()
         self._heartbeat = Standing(self.settings.lease_s)
         self._command = Standing(self.settings.lease_s)
         self._reset = Standing(0.0)
@@ -116,8 +123,9 @@ class ContactorUnit(Node):
         self._latched_s = inf
         self._over_since_s = inf
         self._interlock_since_s = inf
-        self._trip_heard_s = -inf
-        self._trip_due_s = inf
+        self._trip_heard_s = nan
+        """When a trip frame was heard last; whoever has just started may have missed one."""
+        self._trip_due_s = -inf if self._stopped else inf
         self._trip_repeat = 0
 
     @property
@@ -138,6 +146,8 @@ class ContactorUnit(Node):
 
     def step(self, now_s: float) -> list[Frame]:
         """Act and return the frames that are due."""
+        if isnan(self._trip_heard_s):
+            self._trip_heard_s = now_s
         self._protect(now_s)
         self._supervise(now_s)
         return self._trip_frames(now_s) + self._due(now_s)
@@ -152,7 +162,8 @@ class ContactorUnit(Node):
         self._interlock_since_s = min(self._interlock_since_s, now_s) if broken else inf
         if wires.emergency_stop == Input.ACTIVE:
             self._trip(EMERGENCY_STOP, self.address, OpenReason.EMERGENCY_STOP)
-            self._trip_due_s = now_s if isinf(self._trip_due_s) else self._trip_due_s
+            if not self._stopped:
+                self._stopped, self._trip_due_s = True, now_s
         if now_s - self._interlock_since_s >= own.interlock_s - 1e-9:
             self._trip(INTERLOCK, self.address, OpenReason.INTERLOCK)
         if now_s - self._over_since_s >= own.over_current_s - 1e-9:
@@ -212,27 +223,35 @@ class ContactorUnit(Node):
             self._heartbeat.take(signals["Counter"], 0.1 * signals["Lease"], now_s)
         elif received.name == "Trip":
             self._trip_heard_s = now_s
-            self._trip(signals["TripCode"], received.address, OpenReason.TRIP_FRAME)
+            self._trip(signals["TripCode"] or SELF_TEST, received.address, OpenReason.TRIP_FRAME)
         elif received.address != self.address:
             return
         elif received.name == "ContactorCommand":
             if self._command.take(signals["Counter"], 0.1 * signals["Lease"], now_s):
-                self._obey(signals["CloseMinus"], signals["ClosePrecharge"], signals["ClosePlus"])
+                self._obey((signals["CloseMinus"], signals["ClosePrecharge"], signals["ClosePlus"]))
                 self._wanted_enable = bool(signals["InverterEnable"])
         elif received.name == "TripReset" and self._reset.take(signals["Counter"], 0.0, now_s):
             self._release(signals["TripCode"], now_s)
 
-    def _obey(self, minus: int, precharge: int, plus: int) -> None:
-        self._wanted = np.array((minus, precharge, plus), dtype=np.bool_)
+    def _obey(self, wanted: tuple[int, int, int]) -> None:
+        self._wanted = np.array(wanted, dtype=np.bool_)
         if not self._wanted.any():
             self._armed = True
+        elif self.trip_code != 0:
+            self._armed = False
 
     def _release(self, code: int, now_s: float) -> None:
-        """Release the latched trip if nobody sends it any more and no own cause is left."""
-        quiet = now_s - self._trip_heard_s >= _TRIP_SILENT_S
-        own = self.wires.emergency_stop == Input.ACTIVE or self.wires.interlock == Input.ACTIVE
-        if code == self.trip_code and quiet and not own:
-            self.trip_code, self.trip_source, self._trip_due_s = 0, 0, inf
+        """Release the latched trip if nobody sends one any more and no own cause is left or unknown."""
+        quiet = now_s - self._trip_heard_s >= TRIP_SILENT_S
+        inputs = {self.wires.emergency_stop, self.wires.interlock}
+        calm = inputs <= {Input.OK, Input.NOT_FITTED} and isinf(self._over_since_s)
+        if code == self.trip_code and quiet and calm:
+            self.trip_code, self.trip_source = 0, 0
+            self._stopped, self._trip_due_s = False, inf
+
+    @property
+    def _may_move(self) -> bool:
+        return not self.coil.any()
 
     # what the unit says
 
@@ -240,7 +259,7 @@ class ContactorUnit(Node):
         """An emergency stop at one unit opens all: it is said like a board's trip."""
         if now_s < self._trip_due_s - 1e-9:
             return []
-        self._trip_due_s = max(self._trip_due_s + self.settings.trip_period_s, now_s)
+        self._trip_due_s = next_trip_s(self._trip_due_s, now_s, self.settings.trip_period_s)
         signals = {"TripCode": EMERGENCY_STOP, "CellNumber": 0, "Repeat": self._trip_repeat}
         self._trip_repeat = (self._trip_repeat + 1) % 16
         return [pack("Trip", self.address, signals)]

@@ -1,8 +1,9 @@
 """What can go wrong in a rack, one function each.
 
 A mishap acts from `start_s` to `end_s` (s since the simulation began) on the places it names. Strings,
-modules, cells and sensors count from 1, as on the rack; 0 means all. There are three kinds: of the plant
-(what is), of the readings (what the wires carry), of the frames (what reaches the bus).
+modules, cells and sensors count from 1, as on the rack; 0 means all. There are four kinds: of the plant
+(what is), of the readings (what the wires carry), of the frames (what reaches the bus), and of the nodes, which
+happen once, at `start_s`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 from bmsd.model.frame import Frame
 from bmsd.model.layout import Layout
 from bmsd.model.snapshot import Bools, Floats, Ints
+from bmsd.sim.node import Node
 from bmsd.sim.packing import ADDRESS_MASK, CELL_OPEN_WIRE, SENSOR_OPEN, SENSOR_SHORT
 from bmsd.sim.rack import MINUS, PLUS, PRECHARGE
 
@@ -38,7 +40,7 @@ class Mishap:
     """Share of the frames that it hits, 0..1."""
     contact: Literal["minus", "precharge", "plus"] = "plus"
     node: Literal["module", "unit"] = "module"
-    """Whose frames: of module boards or of the string's contactor unit."""
+    """Whose frames, or which node: module boards or the string's contactor unit."""
 
     def active(self, time_s: float) -> bool:
         """Return whether it acts at this time since start."""
@@ -202,6 +204,14 @@ def silent_board(_m: Mishap, _frames: Sequence[Frame], _memory: Memory, _now_s: 
     return []
 
 
+# of the nodes
+
+
+def restart(_m: Mishap, node: Node) -> None:
+    """The node (`node`: a module's board or a string's unit) loses its supply for a moment and boots anew."""
+    node.restart()
+
+
 OF_PLANT: dict[str, Callable[[Mishap, Plant], None]] = {
     f.__name__: f
     for f in (
@@ -220,7 +230,8 @@ OF_READINGS: dict[str, Callable[[Mishap, Readings, Memory], None]] = {
 OF_FRAMES: dict[str, Callable[[Mishap, Sequence[Frame], Memory, float, Random], Iterable[Frame]]] = {
     f.__name__: f for f in (lost, stuck, garbage, delayed, silent_board)
 }
-KINDS = (*OF_PLANT, *OF_READINGS, *OF_FRAMES)
+OF_NODES: dict[str, Callable[[Mishap, Node], None]] = {f.__name__: f for f in (restart,)}
+KINDS = (*OF_PLANT, *OF_READINGS, *OF_FRAMES, *OF_NODES)
 
 
 class Mishaps:
@@ -254,6 +265,16 @@ class Mishaps:
         for mishap, memory in zip(self._mishaps, self._memory, strict=True):
             if mishap.kind in OF_READINGS and mishap.active(time_s):
                 OF_READINGS[mishap.kind](mishap, readings, memory)
+
+    def nodes(self, time_s: float, nodes: Iterable[tuple[int, Node]]) -> None:
+        """Do to the nodes what is due; `nodes` are (address of their place, node)."""
+        for mishap, memory in zip(self._mishaps, self._memory, strict=True):
+            if mishap.kind in OF_NODES and mishap.start_s <= time_s and not memory.setdefault("done", False):
+                memory["done"] = True
+                hit = self._addresses(mishap)
+                for home, node in nodes:
+                    if home in hit:
+                        OF_NODES[mishap.kind](mishap, node)
 
     def deaf(self, time_s: float) -> frozenset[int]:
         """Return the addresses of the nodes that hear nothing."""

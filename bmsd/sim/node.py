@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 from math import inf
 
@@ -12,6 +12,8 @@ from bmsd.sim.packing import Received, crc8, pack, unpack
 UNADDRESSED = 126
 FORGET_S = 1.0
 """Silence after which the last counter no longer counts as a repetition: a restarted sender may begin anywhere."""
+BALANCE_FORGET_S = 3.0
+"""The same for balancing commands, which come only once a second."""
 
 MODULE_BOARD, CONTACTOR_UNIT = 1, 2
 _LFP = 1
@@ -20,21 +22,21 @@ _LFP = 1
 class Standing:
     """Whether a leased command stands.
 
-    A frame with the counter of the one before is not valid: a stuck sender goes on sending what it sent
-    when it died. A lease counts from the arrival and never for longer than `longest_s`.
+    A frame with the counter of the one before is not valid, be that one valid or not: a stuck sender goes on
+    sending what it sent when it died. A lease counts from the arrival and never for longer than `longest_s`.
     """
 
-    def __init__(self, longest_s: float) -> None:
+    def __init__(self, longest_s: float, forget_s: float = FORGET_S) -> None:
         self.valid_s = -inf
         """Arrival of the last valid frame."""
-        self._longest_s = longest_s
+        self._longest_s, self._forget_s = longest_s, forget_s
         self._until_s = -inf
         self._counter = -1
         self._heard_s = -inf
 
     def take(self, counter: int, lease_s: float, now_s: float) -> bool:
         """Return whether this frame is valid, and remember it."""
-        repeated = counter == self._counter and now_s - self._heard_s < FORGET_S
+        repeated = counter == self._counter and now_s - self._heard_s < self._forget_s
         self._counter, self._heard_s = counter, now_s
         if repeated:
             return False
@@ -70,6 +72,16 @@ class Node:
         self.identity = identity
         self._queue: list[tuple[float, int, str, Frame]] = []
         self._sequence = 0
+
+    def restart(self) -> None:
+        """Boot anew, as after a moment without supply; address, wires and a latched trip stay what they were."""
+        self.identity = replace(self.identity, boot_counter=(self.identity.boot_counter + 1) % 65536)
+        self._queue = []
+        self._power_on()
+
+    def _power_on(self) -> None:
+        """Take the power-on state: everything open, nothing bleeding, nothing heard of bmsd."""
+        raise NotImplementedError
 
     def receive(self, frame: Frame, now_s: float) -> None:
         """Take one frame from the bus; what is foreign, damaged or not for this node does nothing."""
@@ -141,5 +153,11 @@ class Node:
 
     def _assign(self, received: Received) -> None:
         address = received.signals["Address"]
-        if received.signals["Uid"] == self.identity.uid and address in self.addresses:
+        mine = received.signals["Uid"] == self.identity.uid and address in self.addresses
+        if mine and self._may_move:
             self.address = address
+
+    @property
+    def _may_move(self) -> bool:
+        """Whether the node may take another address now."""
+        return True

@@ -64,11 +64,17 @@ def default_settings(layout: Layout, capacity_ah: float = 280.0, **changes: Any)
 
 
 def load_settings(
-    table: Mapping[str, Any], layout: Layout | None = None, capacity_ah: float | None = None
+    table: Mapping[str, Any],
+    layout: Layout | None = None,
+    capacity_ah: float | None = None,
+    *,
+    capacitance_f: float | None = None,
+    precharge_ohm: float | None = None,
 ) -> SimSettings:
     """Return the settings of a [sim] table. Raises ConfigError with every complaint.
 
-    `layout` and `capacity_ah` of the daemon's configuration are taken unless the table has its own.
+    What the daemon's configuration says of the rack is taken unless the table has its own: `layout`,
+    `capacity_ah`, `capacitance_f` of the bus and `precharge_ohm`.
     """
     try:
         checked = _SimTable.model_validate_json(json.dumps(dict(table), default=str), strict=True)
@@ -80,6 +86,9 @@ def load_settings(
         if capacity_ah is None:
             complaints.append("sim.capacity_ah: missing: capacity of a cell, Ah")
         checked = checked.model_copy(update={"capacity_ah": capacity_ah})
+    known = {"capacitance_f": capacitance_f, "precharge_ohm": precharge_ohm}
+    own = {name: value for name, value in known.items() if getattr(checked.bus, name) is None}
+    checked = checked.model_copy(update={"bus": checked.bus.model_copy(update=own)})
     if shape is not None:
         complaints += _places(checked, shape)
     if complaints or shape is None:
@@ -129,7 +138,7 @@ def _fitting(layout: Layout, table: _SimTable) -> dict[str, Any]:
     """Return the fields of SimSettings; what the table leaves open follows from layout and capacity."""
     capacity_ah = table.capacity_ah or CellParameters.capacity_ah
     cell = CellParameters.scaled(capacity_ah, table.capacity_spread, table.resistance_spread)
-    bus = BusParameters(**table.bus.model_dump())
+    bus = BusParameters(**table.bus.model_dump(exclude_none=True))
     series_ohm = layout.cells_in_series * cell.r0_ohm + bus.cable_ohm + bus.contactor_ohm
     inverter = table.inverter.model_dump()
     profile = Profile(*(inverter.pop(name) for name in ("profile", "charge_a", "discharge_a", "period_s")))
@@ -168,8 +177,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class _BusTable(_Table):
-    capacitance_f: Positive = Field(default=0.048, description="capacitor of the inverter, F")
-    precharge_ohm: Positive = Field(default=50.0, description="precharge resistor, ohm")
+    capacitance_f: Positive | None = Field(default=None, description="capacitor of the inverter, F; default 0.048")
+    precharge_ohm: Positive | None = Field(default=None, description="precharge resistor, ohm; default 50")
     cable_ohm: NotNegative = Field(default=0.8e-3, description="cables and fuse of a string, ohm")
     contactor_ohm: Positive = Field(default=0.2e-3, description="closed contactors, ohm")
     ripple_a: NotNegative = Field(default=0.0, description="amplitude of the inverter's ripple, A")
@@ -218,7 +227,7 @@ class _MishapTable(_Table):
     value: float = Field(default=0.0, description="size of the mishap, see its function")
     share: Share = Field(default=1.0, description="share of frames hit")
     contact: Literal["minus", "precharge", "plus"] = Field(default="plus", description="contactor")
-    node: Literal["module", "unit"] = Field(default="module", description="whose frames")
+    node: Literal["module", "unit"] = Field(default="module", description="whose frames, or which node")
 
     @model_validator(mode="after")
     def _check(self) -> _MishapTable:

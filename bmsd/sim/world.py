@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil
 
@@ -14,7 +14,7 @@ from bmsd.sim.boards import Measured, ModuleBoard
 from bmsd.sim.cell import Cells
 from bmsd.sim.contactor_unit import ContactorUnit, Wires
 from bmsd.sim.inverter import Inverter
-from bmsd.sim.mishap import Mishaps, Readings
+from bmsd.sim.mishap import Mishap, Mishaps, Readings
 from bmsd.sim.node import CONTACTOR_UNIT, MODULE_BOARD, UNADDRESSED, Identity, Node
 from bmsd.sim.packing import ADDRESS_MASK, prepare
 from bmsd.sim.playback import PlaybackCells, load_series
@@ -119,12 +119,20 @@ class SimWorld:
             unit.wires.emergency_stop = Input.ACTIVE if pressed else Input.OK
             unit.wires.interlock = Input.ACTIVE if pulled else Input.OK
             unit.wires.coil_v = 0.0 if dead else 24.0
+        self._mishaps.nodes(now_s - self._start_s, self._nodes)
         deaf = self._mishaps.deaf(now_s - self._start_s)
         for frame in field_frames:
             self._hear(frame, now_s, deaf)
         for frame in inverter_frames:
             self.inverter.receive(frame, now_s)
         return self._speak(now_s, deaf), self.inverter.frames(now_s)
+
+    def befall(self, mishaps: Sequence[Mishap]) -> None:
+        """Put these mishaps in the place of all others: somebody rehearses a failure while the rack runs.
+
+        Their times count from the start of the simulation, as always.
+        """
+        self._mishaps = Mishaps(mishaps, self.settings.layout, self.settings.seed)
 
     def truth(self) -> Truth:
         """Return what really is now."""

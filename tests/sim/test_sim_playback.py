@@ -134,9 +134,7 @@ def test_reference_series_are_read_with_charging_positive(name: str) -> None:
 @pytest.mark.parametrize("name", ["k2_hppc_20c", "plett_dyn_25c"])
 def test_measured_cells_reach_the_bus_as_they_were_measured(name: str) -> None:
     series = reference(name)
-    settings = default_settings(
-        Layout(1, 1, 16, 4), 100.0, playback=PlaybackSettings(name, speed=10.0, start_s=3600.0)
-    )
+    settings = default_settings(Layout(1, 1, 16, 4), 100.0, playback=PlaybackSettings(name, speed=10.0, start_s=3600.0))
     world = SimWorld(settings)
     driver = Driver(world, step_s=0.005)
     driver.close_contactors()

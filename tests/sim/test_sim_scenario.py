@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import tomllib
+from pathlib import Path
 
 import pytest
 
+from bmsd.config.load import parse
 from bmsd.errors import ConfigError
 from bmsd.model.layout import Layout
 from bmsd.sim.mishap import KINDS
 from bmsd.sim.scenario import default_settings, load_settings
+from bmsd.simulate import simulation
 
 TEXT = """
 [sim]
@@ -71,6 +74,24 @@ def test_layout_and_capacity_come_from_the_daemons_configuration_unless_named() 
     assert settings.layout is layout
     assert settings.cell.capacity_ah == 280.0
     assert load_settings({"modules": 2, "capacity_ah": 50.0}, layout, 280.0).layout == Layout(1, 2, 8, 2)
+
+
+def test_bus_and_precharge_come_from_the_daemons_configuration_unless_named() -> None:
+    layout = Layout(1, 4, 8, 2)
+    known = {"capacitance_f": 0.144, "precharge_ohm": 20.0}
+    told = load_settings({}, layout, 280.0, **known).bus
+    assert (told.capacitance_f, told.precharge_ohm) == (0.144, 20.0)
+    own = load_settings({"bus": {"precharge_ohm": 10.0, "cable_ohm": 0.002}}, layout, 280.0, **known).bus
+    assert (own.capacitance_f, own.precharge_ohm, own.cable_ohm) == (0.144, 10.0, 0.002)
+    alone = load_settings({"bus": {"capacitance_f": 0.01}}, layout, 280.0).bus
+    assert (alone.capacitance_f, alone.precharge_ohm) == (0.01, 50.0)
+
+
+@pytest.mark.parametrize(("sim", "precharge_ohm"), [("", 20.0), ("[sim.bus]\nprecharge_ohm = 7.0\n", 7.0)])
+def test_the_simulation_of_a_file_has_the_bus_and_the_precharge_of_its_string(sim: str, precharge_ohm: float) -> None:
+    text = (Path(__file__).parents[2] / "deploy" / "rack-8x16s.toml").read_text()
+    bus = simulation(parse(f"{text}\n{sim}")).bus
+    assert (bus.capacitance_f, bus.precharge_ohm) == (0.144, precharge_ohm)
 
 
 def test_an_empty_table_is_the_default_rack() -> None:
