@@ -15,25 +15,30 @@ ADDRESS_MASK = 0x7F
 
 def load(path: Path = SLAVE) -> Database:
     """Return the database, refusing overlaps and signals outside their message."""
-    return cantools.database.load_file(str(path), frame_id_mask=0x1FFFFFFF & ~ADDRESS_MASK, strict=True)
+    mask = 0x1FFFFFFF & ~ADDRESS_MASK if path == SLAVE else None
+    database = cantools.database.load_file(str(path), frame_id_mask=mask, strict=True)
+    assert isinstance(database, Database)
+    return database
 
 
 def attribute(source: Database | Message, name: str) -> int | str:
     """Return an attribute's value, its default when the database or message does not set it."""
     given = source.dbc.attributes
     if name in given:
-        value: int | str = given[name].value
-        return value
-    definition = load().dbc.attribute_definitions[name]
-    default: int | str = definition.default_value
-    return default
+        return _plain(given[name].value)
+    return _plain(load().dbc.attribute_definitions[name].default_value)
+
+
+def _plain(value: object) -> int | str:
+    assert isinstance(value, int | str)
+    return value
 
 
 def group(message: Message) -> str:
     """Return fast, slow, command or event."""
     definition = message.dbc.attribute_definitions["Group"]
     chosen = message.dbc.attributes.get("Group")
-    return definition.choices[int(chosen.value)] if chosen is not None else definition.default_value
+    return str(definition.choices[int(chosen.value)] if chosen is not None else definition.default_value)
 
 
 def by_node(message: Message) -> bool:

@@ -149,7 +149,7 @@ class Rack:
             self.receiver.sync_sent(poll.number, phase, poll.group, self.now_s)
             answers = np.concatenate([measured, currents[0]]) if phase == 0 else currents[phase]
             for drain in np.array_split(self._dice.permutation(answers), 5):
-                self.receiver.feed(drain, self.now_s + 0.04)
+                self.receiver.feed(drain, self.now_s + 0.015)
             self.now_s += 0.05
         return poll
 
@@ -197,8 +197,8 @@ def check_units(units: Units, poll: Poll) -> None:
         "HeartbeatLost": units.heartbeat_lost, "TripCode": units.trip_code, "OpenReason": units.open_reason,
     }  # fmt: skip
     states |= {name.title().replace("_", ""): units.inputs[:, column] for column, name in enumerate(INPUTS)}
-    for name, got in states.items():
-        np.testing.assert_array_equal(got, of_units(rows, "ContactorState", name), err_msg=name)
+    for name, state in states.items():
+        np.testing.assert_array_equal(state, of_units(rows, "ContactorState", name), err_msg=name)
     current_a = of_units(poll.currents[3], "Current", "Current") * 0.02
     np.testing.assert_allclose(units.current_a, current_a, rtol=0, atol=1e-9)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import bus_time
 import numpy as np
 from slave_database import ADDRESS_MASK, by_node, crc8_autosar, load, with_crc
@@ -129,7 +131,7 @@ class Controller:
         self.node, self.now_s, self.counter = node, 0.0, 0
         node.step(0.0)
 
-    def run(self, duration_s: float, *commands: tuple[str, dict[str, float]], heartbeat: bool = True) -> None:
+    def run(self, duration_s: float, *commands: tuple[str, Mapping[str, float]], heartbeat: bool = True) -> None:
         for k in range(round(duration_s * 100)):
             if k % 10 == 0:
                 self.counter += 1

@@ -12,6 +12,7 @@ from contract import CRC_INPUT, PAGE, Example, encoded, examples, renewed, shown
 from slave_database import ADDRESS_MASK, attribute, crc8_autosar, group, load
 
 from bmsd.codec.integrity import crc8, frame_crc
+from bmsd.fieldbus.drivers.slave import receiver
 from bmsd.sim import boards, contactor_unit, node
 
 DATABASE = load()
@@ -103,6 +104,11 @@ def test_the_time_slots_of_the_text_are_those_of_the_database() -> None:
     assert ms["UnitSlot_us"] == 1.0
 
 
+def test_bmsd_waits_for_answers_as_long_as_the_text_says() -> None:
+    waits = (1000 * receiver.CURRENTS_LAST_S, 1000 * receiver.POLL_LASTS_S)
+    assert "bmsd takes a Current until {:.0f} ms, everything else until {:.0f} ms after its SYNC".format(*waits) in TEXT
+
+
 def test_the_rotation_of_slow_groups_is_that_of_the_budget() -> None:
     names = DATABASE.get_message_by_name("Sync").get_signal_by_name("SlowGroup").choices
     number = {str(name): raw for raw, name in names.items()}
@@ -129,7 +135,10 @@ def test_simulated_nodes_keep_the_slots_and_times_of_the_text() -> None:
     assert f"balance command {board.balance_lease_s:.0f} s" in TEXT
     limits = f">= {board.over_voltage_v} V or <= {board.under_voltage_v:.2f} V"
     assert f"{limits}, any sensor >= {board.over_temperature_degc:.0f} degC, for {board.trip_delay_s:.1f} s" in TEXT
-    assert f"repeats the counter of the one before within {node.FORGET_S:.0f} s" in TEXT
+    forgotten = f"forgotten after {node.FORGET_S:.0f} s without such a frame"
+    assert f"{forgotten} (BalanceCommand, which comes once a second: {node.BALANCE_FORGET_S:.0f} s)" in TEXT
+    assert f"{contactor_unit.TRIP_SILENT_S} s without TRIP frames of any node" in TEXT
+    assert f"{contactor_unit.TRIP_SILENT_S} s later" in TEXT
     alone = {row[2]: row[1] for row in table_after("**By itself, without bmsd:**")}
     assert alone["over_current"] == f"{1000 * unit.over_current_s:.0f} ms"
     assert alone["interlock"] == f"{1000 * unit.interlock_s:.0f} ms"
