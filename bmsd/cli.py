@@ -181,6 +181,24 @@ def reset(
 
 @app.command(short_help="List the faults that bmsd knows.")
 @_explained
+def connect(config: ConfigFile) -> None:
+    """Ask for closed strings: after `disconnect`, or after bmsd was interrupted and found them open."""
+    from bmsd.show import ask_connect
+
+    ask_connect(config, closed=True)
+
+
+@app.command(short_help="List the faults that bmsd knows.")
+@_explained
+def disconnect(config: ConfigFile) -> None:
+    """Open all strings in order: limits to zero, wait for the current, open. They stay open, also after a restart."""
+    from bmsd.show import ask_connect
+
+    ask_connect(config, closed=False)
+
+
+@app.command(short_help="List the faults that bmsd knows.")
+@_explained
 def faults(
     code: Annotated[
         str | None, typer.Argument(metavar="CODE", help="One fault, such as CEL-003; all when left out.")

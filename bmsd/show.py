@@ -51,11 +51,22 @@ def ask_reset(config: Path, code: str, reason: str) -> None:
     wanted = code.lower() if code.lower() in GROUPS else code.upper()
     if wanted not in (*known, *GROUPS):
         raise ConfigError([f"fault {code}: unknown; expected {', '.join(GROUPS)} or a code of `bmsd faults`"])
+    _ask(config, Asked("reset", wanted, reason))
+    typer.echo(f"reset {wanted}: taken; it clears when its cause is gone (bmsd status)")
+
+
+def ask_connect(config: Path, *, closed: bool) -> None:
+    """Ask control to close or open the strings in order. BusError when it is refused or not there."""
+    what = "connect" if closed else "disconnect"
+    _ask(config, Asked(what))
+    typer.echo(f"{what}: taken; watch it with bmsd status")
+
+
+def _ask(config: Path, asked: Asked) -> None:
     client = LinkClient(Path(load(config).link.service_socket))
     try:
-        answer = client.ask(Asked("reset", wanted, reason))
+        answer = client.ask(asked)
     finally:
         client.close()
     if not answer.taken:
-        raise BusError(f"reset {wanted}: refused: {answer.text}")
-    typer.echo(f"reset {wanted}: taken; it clears when its cause is gone (bmsd status)")
+        raise BusError(f"{asked.what}: refused: {answer.text}")

@@ -26,6 +26,7 @@ from bmsd.core.protection.protect import Protections
 from bmsd.core.tick import Outcome, tick
 from bmsd.inverters.port import TICK_EXPIRES_S
 from bmsd.log import configure
+from bmsd.model.durable import Durable, LatchRecord
 from bmsd.model.request import Request, Shutdown
 
 log = structlog.get_logger()
@@ -51,9 +52,7 @@ class Control:
         self._restore()
         self._records = Records(rack, self.io)
         self._saver = Saver(rack.state_directory)
-        self._saved_latches: frozenset[object] = frozenset(
-            memories.durable(self._protections, self._memory, None).latches
-        )
+        self._saved = self._lasting(memories.durable(self._protections, self._memory, None))
         self._save_due_s = 0.0
         self._unsaved: str | None = None
         self._next_tick_s = 0.0
@@ -68,7 +67,7 @@ class Control:
         self._records.open()
         self.io.open(now_s)
         self._next_tick_s = now_s + self._plant.timing.tick_s
-        self._save_due_s = now_s + self._rack.save_period_s
+        self._save_due_s = now_s  # from the first tick on the file says that a process runs
 
     def stop(self, now_s: float) -> None:
         """Begin to leave: limits to zero, strings opened in order."""
@@ -105,11 +104,11 @@ class Control:
         """The last act after a defect of ours: zero limits, save, close; nothing is sent afterwards."""
         if self.outcome is not None and self.outcome.started:
             self.io.send_stop(now_s, self.outcome.command)
-        self.close()
+        self.close(in_order=False)
 
-    def close(self) -> None:
+    def close(self, *, in_order: bool = True) -> None:
         """Save what lasts, say goodbye, close."""
-        self._saver.save(memories.durable(self._protections, self._memory, time.time()))
+        self._saver.save(memories.durable(self._protections, self._memory, time.time(), running=not in_order))
         if not self._saver.close(timeout_s=3.0):
             log.error("state.not_saved", error="the disk did not finish in time")
         elif self._saver.error:
@@ -139,15 +138,19 @@ class Control:
         self._save(now_s)
 
     def _save(self, now_s: float) -> None:
-        """Save at once when a latch changed, else every period."""
+        """Save at once when a latch or the wish to connect changed, else every period."""
         self._say_unsaved()
         durable = memories.durable(self._protections, self._memory, time.time())
-        latches: frozenset[object] = frozenset(durable.latches)
-        if latches == self._saved_latches and now_s < self._save_due_s:
+        lasting = self._lasting(durable)
+        if lasting == self._saved and now_s < self._save_due_s:
             return
-        self._saved_latches = latches
+        self._saved = lasting
         self._save_due_s = now_s + self._rack.save_period_s
         self._saver.save(durable)
+
+    @staticmethod
+    def _lasting(durable: Durable) -> tuple[bool, frozenset[LatchRecord]]:
+        return durable.connect, frozenset(durable.latches)
 
     def _say_unsaved(self) -> None:
         """Log once when the disk begins to refuse, and once when it takes the state again: control goes on."""

@@ -4,7 +4,9 @@ Theory of operation. Each string is a small state machine; its transitions are t
 order is their priority. Every tick the facts of a string are gathered into a set of events, the first row of
 its state whose event is present decides. What the unit is told follows from the state alone. A restarted
 process adopts what the unit reports: a closed string stays closed, a half closed one is opened. Until a unit
-has reported, its string is UNKNOWN: it must not be sent a command, which could only be one to open.
+has reported, its string is UNKNOWN: it must not be sent a command, which could only be one to open. After a
+process that did not leave in order an open string stays open until somebody asks to connect, unless its unit
+has just been powered on: that is a start of the rack, not of the process.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from enum import StrEnum
 import numpy as np
 
 from bmsd.model.plant import Plant
-from bmsd.model.request import Reset
+from bmsd.model.request import Connect, Request, Reset
 from bmsd.model.snapshot import INPUTS, Bools, Feedback, Input, Snapshot
 
 STILL_A = 2.0
@@ -26,6 +28,8 @@ RETRY_PAUSE_S = 30.0
 TOLD_OPEN_S = 0.25
 """A unit obeys a command to close only after one to open: it gets that for so long, should a frame be lost."""
 MOST_TRIES = 3
+OPENED_BY_POWER_ON = 8
+"""Value of the unit's open reason: it has just been switched on."""
 OPEN_LATEST_S = 5.0
 FUSE_WAIT_S = 3.0
 LONGEST_PRECHARGE_S = 15.0
@@ -58,6 +62,7 @@ class Event(StrEnum):
     REPORTS_CLOSED = "the unit reports closed contactors"
     REPORTS_OPEN = "the unit reports open contactors"
     REPORTS_PART = "the unit reports half closed contactors"
+    LEFT_OPEN = "found open after bmsd was interrupted: ask to connect"
     OPEN_NOW = "must open at once"
     STOP = "is asked to open"
     MAY_OPEN = "the current is gone, or the time for it"
@@ -76,7 +81,12 @@ class Event(StrEnum):
 
 S, E = State, Event
 TRANSITIONS: Mapping[State, tuple[tuple[Event, State], ...]] = {
-    S.UNKNOWN: ((E.REPORTS_CLOSED, S.CLOSED), (E.REPORTS_PART, S.OPEN), (E.REPORTS_OPEN, S.OPEN)),
+    S.UNKNOWN: (
+        (E.REPORTS_CLOSED, S.CLOSED),
+        (E.LEFT_OPEN, S.LOCKED),
+        (E.REPORTS_PART, S.OPEN),
+        (E.REPORTS_OPEN, S.OPEN),
+    ),
     S.OPEN: ((E.OPEN_NOW, S.OPEN), (E.STOP, S.OPEN), (E.MAY_CLOSE, S.CLOSING_MINUS)),
     S.WAITING: ((E.PAUSE_OVER, S.OPEN),),
     S.CLOSING_MINUS: (
@@ -151,10 +161,12 @@ def step(
     dt_s: float,
     *,
     started: bool = True,
+    interrupted: bool = False,
 ) -> tuple[StringState, ...]:
     """Return the states of all strings. `opens`, `opens_now` (strings,) come from raised faults.
 
     Not `wanted`: all are opened in order. Not `started`: none closes, but what is closed stays so.
+    `interrupted`: the process before this one did not leave in order.
     """
     states = list(was)
     for string, state in enumerate(was):
@@ -164,6 +176,7 @@ def step(
             stop_now=bool(opens_now[string]),
             wanted=wanted,
             started=started,
+            interrupted=interrupted,
             others_live=S.CLOSED in others or S.OPENING in others,
             others_move=any(other in _MOVING for other in others),
         )
@@ -185,15 +198,20 @@ class _Asked:
     stop_now: bool
     wanted: bool
     started: bool
+    interrupted: bool
     others_live: bool
     others_move: bool
 
 
-def released(states: tuple[StringState, ...], resets: Sequence[Reset]) -> tuple[StringState, ...]:
-    """Locked strings may try again when somebody resets "all" or "contactors"."""
-    if not any(reset.code in ("all", LOCK_CODE) for reset in resets):
-        return states
-    return tuple(StringState(State.OPEN) if s.state is State.LOCKED else s for s in states)
+def released(states: tuple[StringState, ...], requests: Sequence[Request]) -> tuple[StringState, ...]:
+    """Locked strings may try again after a reset of "all" or "contactors"; one left open also when asked to connect."""
+    reset = any(isinstance(r, Reset) and r.code in ("all", LOCK_CODE) for r in requests)
+    connect = any(isinstance(r, Connect) and r.closed for r in requests)
+
+    def free(string: StringState) -> bool:
+        return string.state is State.LOCKED and (reset or (connect and string.reason == E.LEFT_OPEN.value))
+
+    return tuple(StringState(State.OPEN) if free(string) else string for string in states)
 
 
 def outputs(states: tuple[StringState, ...]) -> Outputs:
@@ -224,7 +242,7 @@ def _move(state: StringState, events: set[Event], reason: str, dt_s: float) -> S
         to = to if tries < MOST_TRIES else State.LOCKED
     elif to is State.CLOSED:
         tries, reason = 0, ""
-    elif event in (Event.FELL_OPEN, Event.CONTACT_OPEN):
+    elif event in (Event.FELL_OPEN, Event.CONTACT_OPEN, Event.LEFT_OPEN):
         reason = event.value
     return StringState(to, 0.0, tries, reason)
 
@@ -249,6 +267,8 @@ def _events(
         events.add(E.REPORTS_CLOSED if outs[0] and outs[1] else E.REPORTS_PART if any(outs) else E.REPORTS_OPEN)
         if not (outs[0] and outs[1]):
             events.add(E.FELL_OPEN)
+            if asked.interrupted and units.open_reason[string] != OPENED_BY_POWER_ON:
+                events.add(E.LEFT_OPEN)
         if Feedback.OPEN in (units.minus[string], units.plus[string]) and since_s > FEEDBACK_S:
             events.add(E.CONTACT_OPEN)
         minus_closed = _is_closed(int(units.minus[string]), outs[0])

@@ -46,7 +46,10 @@ class SentLimits:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """State of every part of the core. `now_s` None: no tick yet; `started`: limits may leave."""
+    """State of every part of the core. `now_s` None: no tick yet; `started`: limits may leave.
+
+    `interrupted`: the process before this one did not leave in order.
+    """
 
     now_s: float | None
     started: bool
@@ -63,6 +66,7 @@ class Memory:
     force_charge: bool = False
     stopping: bool = False
     connect: bool = True
+    interrupted: bool = False
 
 
 def start(plant: Plant, protections: Protections) -> Memory:
@@ -88,8 +92,8 @@ def start(plant: Plant, protections: Protections) -> Memory:
     )
 
 
-def durable(protections: Protections, memory: Memory, utc_s: float | None) -> Durable:
-    """The part that survives: latches, SoC with sigma, and the time of saving."""
+def durable(protections: Protections, memory: Memory, utc_s: float | None, *, running: bool = True) -> Durable:
+    """The part that survives: latches, wish to connect, SoC with sigma. Not `running`: the process leaves in order."""
     latches = []
     for scope, rows in protections.scopes.items():
         state = memory.protection.faults[scope]
@@ -98,7 +102,7 @@ def durable(protections: Protections, memory: Memory, utc_s: float | None) -> Du
             latches.append(LatchRecord(rows.table[int(row)].code, int(subject), acknowledged))
     locked = (i for i, string in enumerate(memory.contactors) if string.state is State.LOCKED)
     latches += [LatchRecord(contactors.LOCK_CODE, string, False) for string in locked]
-    return Durable(utc_s, tuple(latches), memory.soc.soc, memory.soc.sigma)
+    return Durable(utc_s, tuple(latches), memory.soc.soc, memory.soc.sigma, running, memory.connect)
 
 
 def restore(plant: Plant, protections: Protections, saved: Durable, utc_s: float | None) -> tuple[Memory, list[str]]:
@@ -127,7 +131,13 @@ def restore(plant: Plant, protections: Protections, saved: Durable, utc_s: float
             (state.raised_s, 0.0),
         ):
             values[index, latch.subject] = value
-    memory = replace(memory, protection=ProtectionMemory(faults, {}), contactors=tuple(strings))
+    memory = replace(
+        memory,
+        protection=ProtectionMemory(faults, {}),
+        contactors=tuple(strings),
+        connect=saved.connect,
+        interrupted=saved.running,
+    )
     if saved.soc.shape != plant.layout.cell_shape:
         notes.append(f"saved SoC is of a rack of {saved.soc.shape}, not {plant.layout.cell_shape}: not used")
         return memory, notes

@@ -57,13 +57,14 @@ def tick(plant: Plant, protections: Protections, was: Memory, snapshot: Snapshot
     started, waiting_s = _started(plant, was, snapshot, dt_s)
     strings = contactors.step(
         plant,
-        contactors.released(was.contactors, resets),
+        contactors.released(was.contactors, snapshot.requests),
         snapshot,
         verdict.opens,
         verdict.opens_now,
         wanted=connect and not stopping,
         dt_s=dt_s,
         started=started,
+        interrupted=was.interrupted,
     )
     outs = contactors.outputs(strings)
     limit_memory, limits = limiting.limits(
@@ -101,6 +102,7 @@ def tick(plant: Plant, protections: Protections, was: Memory, snapshot: Snapshot
         force_charge=force,
         stopping=stopping,
         connect=connect,
+        interrupted=was.interrupted,
     )
     return Outcome(memory, snapshot, estimate, verdict.faults, limits, command, guarded.vetoes, strings, started)
 

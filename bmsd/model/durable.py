@@ -20,9 +20,14 @@ class LatchRecord:
 
 @dataclass(frozen=True, slots=True)
 class Durable:
-    """Latches, and SoC with sigma per cell (strings, modules, cells; NaN: unknown), saved at `utc_s`."""
+    """Latches, and SoC with sigma per cell (strings, modules, cells; NaN: unknown), saved at `utc_s`.
+
+    `running`: the process that saved this had not left in order. `connect`: strings are wanted closed.
+    """
 
     utc_s: float | None
     latches: tuple[LatchRecord, ...]
     soc: Floats
     soc_sigma: Floats
+    running: bool = False
+    connect: bool = True

@@ -1,0 +1,79 @@
+"""What a process that comes after an interrupted one does with the contactors."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from bmsd.core import memory
+from bmsd.core.contactors import OPENED_BY_POWER_ON, State
+from bmsd.core.memory import Memory
+from bmsd.core.protection.protect import Protections
+from bmsd.core.tick import Outcome, tick
+from bmsd.model.request import Connect, Reset, Role
+from tests import rack
+
+HEARTBEAT_LOST = 1
+PLANT = rack.plant()
+PROTECTIONS = Protections.of(PLANT, 2)
+
+
+def restarted(*, running: bool, connect: bool = True) -> Memory:
+    """Memory of a process that found a state file."""
+    before = replace(memory.start(PLANT, PROTECTIONS), connect=connect)
+    saved = memory.durable(PROTECTIONS, before, 0.0, running=running)
+    return memory.restore(PLANT, PROTECTIONS, saved, 1.0)[0]
+
+
+def run(was: Memory, seconds: float, **values: object) -> Outcome:
+    start_s = 100.0 if was.now_s is None else was.now_s + 0.1
+    outcome = None
+    for step in range(max(1, round(seconds / 0.1))):
+        outcome = tick(PLANT, PROTECTIONS, was, rack.snapshot(PLANT, start_s + 0.1 * step, **values))
+        was = outcome.memory
+    assert outcome is not None
+    return outcome
+
+
+def test_an_interrupted_process_closes_nothing_by_itself_and_says_what_to_do() -> None:
+    outcome = run(restarted(running=True), 60.0, open_reason=HEARTBEAT_LOST)
+    assert outcome.contactors[0].state is State.LOCKED
+    assert "connect" in outcome.contactors[0].reason
+    assert not outcome.command.close_minus.any()
+
+
+@pytest.mark.parametrize("request_", [Connect(True), Reset("contactors", Role.SERVICE), Reset("all", Role.SERVICE)])
+def test_somebody_who_asks_gets_it_closed(request_: Connect | Reset) -> None:
+    outcome = run(restarted(running=True), 2.0, open_reason=HEARTBEAT_LOST)
+    outcome = tick(
+        PLANT, PROTECTIONS, outcome.memory, rack.snapshot(PLANT, outcome.snapshot.now_s + 0.1, requests=(request_,))
+    )
+    assert run(outcome.memory, 1.0).contactors[0].state is State.CLOSING_MINUS
+
+
+def test_a_rack_that_was_switched_on_closes_by_itself_although_it_was_cut_off() -> None:
+    outcome = run(restarted(running=True), 1.0, open_reason=OPENED_BY_POWER_ON)
+    assert outcome.contactors[0].state is State.CLOSING_MINUS
+
+
+def test_a_process_that_left_in_order_is_followed_by_one_that_closes() -> None:
+    outcome = run(restarted(running=False), 1.0, open_reason=HEARTBEAT_LOST)
+    assert outcome.contactors[0].state is State.CLOSING_MINUS
+
+
+def test_closed_contactors_are_adopted_after_an_interruption() -> None:
+    outcome = run(restarted(running=True), 1.0, **rack.closed(PLANT))
+    assert outcome.contactors[0].state is State.CLOSED
+
+
+def test_half_closed_contactors_are_opened_and_stay_open_after_an_interruption() -> None:
+    outcome = run(restarted(running=True), 1.0, minus_output=True, open_reason=HEARTBEAT_LOST)
+    assert outcome.contactors[0].state is State.LOCKED
+    assert not outcome.command.close_minus.any()
+
+
+def test_a_disconnect_outlives_a_restart() -> None:
+    outcome = run(restarted(running=False, connect=False), 5.0)
+    assert outcome.contactors[0].state is State.OPEN
+    assert outcome.contactors[0].reason == "opened on request"
