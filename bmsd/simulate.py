@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -10,6 +11,7 @@ from bmsd.config.load import load, plant
 from bmsd.config.schema import Settings
 from bmsd.errors import BusError
 from bmsd.fieldbus.unix_bus import Hub
+from bmsd.sim.packing import prepare
 from bmsd.sim.run import run
 from bmsd.sim.scenario import SimSettings, load_settings
 
@@ -22,6 +24,9 @@ def run_file(path: Path, seconds: float | None) -> None:
     """
     settings = load(path)
     simulated = simulation(settings)
+    prepare()
+    gc.collect()
+    gc.freeze()  # a full collection of what stays for good takes 20 ms, a time slot of a board 2.6 ms
     buses = (settings.fieldbus, settings.inverter)
     with ExitStack() as stack:
         for bus in buses:

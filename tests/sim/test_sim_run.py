@@ -162,3 +162,20 @@ def test_a_signal_ends_it_cleanly(channels: tuple[str, str], number: signal.Sign
         finally:
             process.kill()
     assert (process.returncode, out, errors) == (0, "left\n", "")
+
+
+def test_a_collection_in_a_running_simulation_does_not_look_through_what_stays_for_good() -> None:
+    file = Path(__file__).parents[2] / "deploy" / "vcan.toml"
+    code = (
+        "import gc, sys\n"
+        "from pathlib import Path\n"
+        "from bmsd.simulate import run_file\n"
+        "run_file(Path(sys.argv[1]), 0.2)\n"
+        "print(len(gc.get_objects()), gc.get_freeze_count())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(file)], capture_output=True, text=True, timeout=30, check=True
+    )
+    seen, frozen = map(int, done.stdout.split())
+    assert frozen > 10_000
+    assert seen < frozen / 5
