@@ -179,7 +179,7 @@ def reset(
     ask_reset(config, code, reason)
 
 
-@app.command(short_help="List the faults that bmsd knows.")
+@app.command(short_help="Close the strings.")
 @_explained
 def connect(config: ConfigFile) -> None:
     """Ask for closed strings: after `disconnect`, or after bmsd was interrupted and found them open."""
@@ -188,7 +188,7 @@ def connect(config: ConfigFile) -> None:
     ask_connect(config, closed=True)
 
 
-@app.command(short_help="List the faults that bmsd knows.")
+@app.command(short_help="Open the strings in order.")
 @_explained
 def disconnect(config: ConfigFile) -> None:
     """Open all strings in order: limits to zero, wait for the current, open. They stay open, also after a restart."""
