@@ -797,3 +797,22 @@ def test_every_layout_is_decoded_whole(layout: Layout) -> None:
     assert (modules.self_test == 0).all()
     np.testing.assert_allclose(units.current_a, 10.0)
     assert heard.counts.sum() == 0
+
+
+def test_no_turned_bit_of_a_measurement_passes() -> None:
+    for bit in range(64):
+        heard = receiver()
+        heard.sync_sent(5, 0, 0, 10.0)
+        heard.feed(slave.raw(slave.spoilt(BOARD_2, bit)), 10.05)
+        assert heard.counts[Kind.CRC] == 1, bit
+
+
+def test_a_silent_unit_holds_back_the_currents_of_the_others_for_20_ms_only() -> None:
+    heard = receiver()
+    heard.sync_sent(5, 0, 0, 10.0)
+    heard.feed(slave.raw(slave.current(65, 5)), 10.002)
+    assert np.isnan(heard.units(10.0199).current_a).all()
+    units = heard.units(10.02)
+    assert units.current_a[0] == 10.0
+    assert math.isnan(units.current_a[1])
+    assert math.isnan(units.charge_as[1])
