@@ -1,0 +1,129 @@
+"""All racks of these tests run at the same time, each with its own processes; the tests read what they said."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from measured import K2, PLETT, reference
+from recording import Recording
+
+from tests.programs import bmsd
+
+MEASURED_CELL = {"charge_max_a": 100.0, "discharge_max_a": 110.0, "resistance_ohm": 0.001}
+MISHAPS = """
+[sim.inverter]
+charge_a = 20.0
+[[sim.mishap]]
+kind = "offset"
+cell = 3
+value = 0.32
+start_s = 9.0
+end_s = 11.0
+[[sim.mishap]]
+kind = "hot_cell"
+cell = 1
+value = 1320.0
+start_s = 12.0
+end_s = 13.2
+"""
+LOSSES = """
+[[sim.mishap]]
+kind = "emergency_stop"
+string = 1
+start_s = 9.0
+[[sim.mishap]]
+kind = "silent_board"
+string = 2
+module = 2
+start_s = 12.0
+"""
+SCENARIOS: dict[str, tuple[float, dict[str, Any]]] = {
+    "mishaps": (20.0, {"sim": MISHAPS}),
+    "losses": (17.0, {"sim": LOSSES, "strings": 2, "modules": 2}),
+    "overcharge": (10.0, {"sim": K2["overcharge"].table, "cell": MEASURED_CELL | {"capacity_ah": 26.0}}),
+    "glitch": (10.0, {"sim": K2["glitch"].table, "cell": MEASURED_CELL | {"capacity_ah": 26.0}}),
+    "drive": (11.0, {"sim": PLETT.table, "cell": MEASURED_CELL | {"capacity_ah": 20.5}}),
+}
+"""For how long each runs once its link answers, s, and what it is."""
+NEEDS_REFERENCE = ("overcharge", "glitch", "drive")
+
+
+class Racks:
+    """Recordings by name; `get` waits until the rack has been stopped."""
+
+    def __init__(self, folder: Path) -> None:
+        self._pool = ThreadPoolExecutor(len(SCENARIOS) + 1)
+        self._recordings: dict[str, Future[Recording]] = {}
+        for name, (seconds, rack) in SCENARIOS.items():
+            if name in NEEDS_REFERENCE and not reference().is_dir():
+                continue
+            self._recordings[name] = self._pool.submit(_record, folder / name, seconds, rack)
+            time.sleep(0.5)
+        self.demo = self._pool.submit(bmsd, "demo", "--for", 12, "--strings", 2, "--modules", 2, "--json")
+
+    def get(self, name: str) -> Recording:
+        if name not in self._recordings:
+            message = f"reference data are not in {reference()}: set BMSD_REFERENCE_DATA"
+            if os.environ.get("CI") == "true":
+                pytest.fail(message)
+            pytest.skip(message)
+        return self._recordings[name].result()
+
+    def close(self) -> None:
+        self._pool.shutdown()
+
+
+def _record(folder: Path, seconds: float, rack: dict[str, Any]) -> Recording:
+    with Recording(folder, **rack) as recording:
+        time.sleep(seconds)
+        recording.stop()
+    return recording
+
+
+@pytest.fixture(scope="session")
+def racks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Racks]:
+    running = Racks(tmp_path_factory.mktemp("racks"))
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def mishaps(racks: Racks) -> Recording:
+    return racks.get("mishaps")
+
+
+@pytest.fixture
+def losses(racks: Racks) -> Recording:
+    return racks.get("losses")
+
+
+@pytest.fixture
+def overcharge(racks: Racks) -> Recording:
+    return racks.get("overcharge")
+
+
+@pytest.fixture
+def glitch(racks: Racks) -> Recording:
+    return racks.get("glitch")
+
+
+@pytest.fixture
+def drive(racks: Racks) -> Recording:
+    return racks.get("drive")
+
+
+@pytest.fixture(params=list(SCENARIOS))
+def any_rack(racks: Racks, request: pytest.FixtureRequest) -> Recording:
+    return racks.get(request.param)
+
+
+@pytest.fixture
+def demo(racks: Racks) -> subprocess.CompletedProcess[str]:
+    return racks.demo.result()
