@@ -1,0 +1,179 @@
+"""The daemon hung, killed and started again: what boards, contactor unit and inverter see of it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.vcan.slave_bus import UNIT, identifier, signals
+from tests.vcan.whole_rack import GUEST_S, Talker, WholeRack, allows, forbids, order, running
+from tests.vcan.wire import Seen
+
+pytestmark = pytest.mark.vcan
+
+# The site discharges, and a base load above 2 A stays: the contactor unit does not open before its 5 s are over.
+BASE_LOAD = {"sim.inverter": {"charge_a": -60.0, "standby_w": 250.0}}
+LEAST_A = 2.0
+
+
+class Observer:
+    """Polls boards and units when the daemon does not: a SYNC of its own every 50 ms."""
+
+    def __init__(self, whole: WholeRack) -> None:
+        self._whole = whole
+        self._number = 0
+
+    def watch(self, seconds: float) -> None:
+        with Talker("vcan0") as other:
+            until_s = time.monotonic() + seconds
+            while time.monotonic() < until_s:
+                other.sync(self._number // 4, self._number % 4)
+                self._number += 1
+                time.sleep(0.05)
+
+
+def last_heartbeat_s(whole: WholeRack) -> float:
+    return whole.field.of(identifier("Heartbeat"))[-1].at_s
+
+
+def first_s(states: list[tuple[float, dict[str, float]]], name: str, value: float) -> float:
+    """Return when the unit first said this."""
+    return next(at_s for at_s, said in states if said[name] == value)
+
+
+def hung(whole: WholeRack, seconds: float) -> float:
+    """Stop the daemon for so long, polling the boards in its place; return when its last heartbeat was."""
+    whole.daemon.hang()
+    time.sleep(0.1)  # what the kernel had taken before is on the bus by then
+    beat_s = last_heartbeat_s(whole)
+    Observer(whole).watch(seconds)
+    assert last_heartbeat_s(whole) == beat_s, "the heartbeat stopped with the process"
+    return beat_s
+
+
+def limits_after(whole: WholeRack, count: int) -> list[Seen]:
+    """Return the limit frames after the first `count` frames on vcan1."""
+    return whole.inverter.of(0x351, after=count)
+
+
+def test_a_hung_daemon(tmp_path: Path) -> None:
+    with running(tmp_path, BASE_LOAD, least_a=30.0) as whole:
+        # 2 s: the unit takes the inverter's enable away at 1 s, the current falls to the base load
+        told = whole.inverter.count
+        beat_s = hung(whole, 2.2)
+        assert order(whole.inverter.frames[told + 6 :]) == [], "no frame of the battery after the set that was open"
+        states = whole.unit_states(since_s=beat_s)
+        enable_s = first_s(states, "InverterEnableOutput", 0) - beat_s
+        assert 0.95 < enable_s < 1.2 + 0.2 + GUEST_S, "1.0 s after the last heartbeat, said with the next poll"
+        assert states[-1][1]["MinusOutput"] == states[-1][1]["PlusOutput"] == 1
+        after = [amps for at_s, amps in whole.currents_a(since_s=beat_s + enable_s + 0.5)]
+        assert after
+        assert all(-8.0 < amps < -LEAST_A for amps in after), "only the base load"
+
+        # it goes on: the first it says is that it knows nothing, then limits come back; nobody had to close anything
+        told = whole.inverter.count
+        woken_s = time.time()
+        whole.daemon.go_on()
+        first = whole.inverter.wait_for(0x351, within_s=3.0, after=told)
+        assert forbids(first), "no limit from before the stop"
+        assert first.at_s - woken_s < 1.0
+        whole.inverter.wait_for(allows, within_s=15.0, after=told)
+        zeros = limits_after(whole, told)
+        rising = zeros[[allows(frame) for frame in zeros].index(True) :]
+        assert allows(rising[0])
+        assert all(said["PlusOutput"] == 1 for _, said in whole.unit_states(since_s=woken_s))
+        whole.wait_for_current(lambda amps: amps < -15.0, within_s=15.0)
+
+        # for good: at |I| < 2 A, here never reached, so at the latest 5 s after the last heartbeat
+        beat_s = hung(whole, 5.6)
+        states = whole.unit_states(since_s=beat_s)
+        opened_s = first_s(states, "PlusOutput", 0) - beat_s
+        assert 4.9 < opened_s < 5.2 + GUEST_S
+        assert states[-1][1]["HeartbeatLost"] == 1
+        assert states[-1][1]["OpenReason"] == 1, "heartbeat lost"
+        assert abs(whole.currents_a()[-1][1]) < 0.1
+
+        told = whole.inverter.count
+        whole.daemon.go_on()
+        assert forbids(whole.inverter.wait_for(0x351, within_s=3.0, after=told))
+        whole.state_when(lambda now: now.strings[0].state == "waiting", 3.0, "the daemon knows that the unit opened")
+        time.sleep(1.5)
+        assert all(forbids(frame) for frame in limits_after(whole, told))
+
+
+def test_a_killed_daemon_and_its_quick_successor(tmp_path: Path) -> None:
+    with running(tmp_path, BASE_LOAD, least_a=30.0) as whole:
+        whole.daemon.kill()
+        killed_s = time.time()
+        whole.close()
+        told, wires = whole.inverter.count, whole.field.count
+        with whole.rack.daemon() as daemon:
+            exec_s = time.time()
+            whole.restarted(daemon)
+            first = whole.inverter.wait_for(0x351, within_s=8.0, after=told)
+            # 3 s is the goal; half of what is measured here is Python's start on a guest whose calls cost 60 times more
+            assert first.at_s - exec_s < 3.0 + 1.5
+            assert forbids(first)
+            heartbeat = next(f for f in whole.field.frames[wires:] if f.can_id == identifier("Heartbeat"))
+            assert heartbeat.at_s - killed_s < 5.0, "within the unit's patience: else this test shows nothing"
+            whole.inverter.wait_for(allows, within_s=15.0, after=told)
+            commands = [said for at_s, said in whole.commands(since_s=killed_s + 0.1)]
+            assert {(said["CloseMinus"], said["ClosePrecharge"], said["ClosePlus"]) for said in commands} == {(1, 0, 1)}
+            assert {said["PlusOutput"] for _, said in whole.unit_states(since_s=killed_s)} == {1}
+            assert whole.state().strings[0].state == "closed"
+
+
+def test_a_latched_trip_survives_a_kill_and_ends_with_a_reset(tmp_path: Path) -> None:
+    with running(tmp_path, rehearsed=True, least_a=30.0) as whole:
+        # one cell reads 3.70 V: over the trip of CEL-003 (3.65 V), under the board's own (3.75 V)
+        whole.befall({"kind": "cell_voltage", "module": 2, "cell": 3, "value": 3.70})
+        wrong_s = time.time()
+        zero = whole.inverter.wait_for(lambda frame: frame.can_id == 0x351 and not allows(frame), within_s=5.0)
+        # 0.7 s, and 0.1 s until the simulator reads its file
+        assert zero.at_s - wrong_s < 0.8 + GUEST_S
+        whole.state_when(lambda now: "CEL-003" in {f.code for f in now.faults}, 8.0, "CEL-003 is raised")
+        whole.state_when(lambda now: now.strings[0].state == "open", 8.0, "the string is open")
+        whole.befall()
+        whole.state_when(
+            lambda now: any(f.code == "CEL-003" and f.latched for f in now.faults), 5.0, "it stays: latched"
+        )
+        time.sleep(0.5)  # a changed latch is written at once, off the loop
+        whole.daemon.kill()
+        told, wires, killed_s = whole.inverter.count, whole.field.count, time.time()
+        whole.close()
+        with whole.rack.daemon() as daemon:
+            whole.restarted(daemon)
+            daemon.says("control.running", within_s=20.0)
+            whole.inverter.wait_for(0x35E, within_s=10.0, after=told)
+            assert "CEL-003" in whole.faults()
+            status = whole.rack.status()
+            assert status is not None
+            assert [fault["code"] for fault in status["faults"] if fault["level"] == "trip"] == ["CEL-003"]
+            assert all(forbids(frame) for frame in limits_after(whole, told))
+            assert not any(said["CloseMinus"] or said["ClosePlus"] for _, said in whole.commands(since_s=killed_s))
+            beats = [frame for frame in whole.field.frames[wires:] if frame.can_id == identifier("Heartbeat")]
+            assert len(beats) > 10, "it is in control, and keeps the string open"
+
+            asked = whole.inverter.count
+            reset(whole, "CEL-003")
+            whole.inverter.wait_for(allows, within_s=20.0, after=asked)
+            assert "CEL-003" not in whole.faults()
+
+
+def reset(whole: WholeRack, code: str) -> None:
+    program = Path(sys.executable).with_name("bmsd")
+    asked = subprocess.run(
+        [program, "reset", code, "-c", whole.rack.file], capture_output=True, text=True, check=False, timeout=30
+    )
+    assert asked.returncode == 0, asked.stderr
+
+
+def test_signals_of_the_contactor_unit_are_checked_with_their_crc() -> None:
+    """The stories above believe `signals`: a spoilt frame must not pass there."""
+    spoilt = Seen(0.0, "vcan0", identifier("Current", UNIT), True, bytes(8))
+    with pytest.raises(AssertionError):
+        signals(spoilt)
