@@ -86,7 +86,7 @@ def test_what_is_no_data_frame_is_counted_by_kind_and_dropped(hub: Hub, peer: ca
     peer.send(can.Message(arbitration_id=0x11B51281, is_extended_id=True, is_remote_frame=True, dlc=8))
     peer.send(can.Message(arbitration_id=0x4, is_error_frame=True, dlc=8, data=bytes(8)))
     peer.send(can.Message(arbitration_id=0x11B51281, is_extended_id=True, is_fd=True, data=bytes(64)))
-    peer.socket.send(bytes.fromhex("8112b591ff0000000000000000000000"))
+    peer.socket.send(bytes.fromhex("8112b591ff0000000000000000000000"))  # type: ignore[attr-defined]
     peer.send(message(5), timeout=5.0)
     assert drained(port, 1)["data"].tolist() == [5]
     counts = port.counts

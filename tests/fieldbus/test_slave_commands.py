@@ -60,7 +60,7 @@ def test_the_heartbeat_is_withheld_and_contactor_commands_are_not() -> None:
     ],
 )
 def test_each_contactor_has_its_bit_in_the_command_of_its_string(field: str, signal: str) -> None:
-    frames = Commands(LAYOUT, 5.0).frames(command(**{field: np.array([False, True])}), 0.0)
+    frames = Commands(LAYOUT, 5.0).frames(command(LAYOUT, **{field: np.array([False, True])}), 0.0)
     first, second = said(frames, "ContactorCommand")
     outputs = ("CloseMinus", "ClosePrecharge", "ClosePlus", "InverterEnable")
     assert [name for name in outputs if first.signals[name]] == []

@@ -138,7 +138,7 @@ def test_zero_limits_go_out_though_the_command_is_not_fresh() -> None:
 def test_nothing_outside_command_or_envelope_ever_passes(
     told: tuple[float | None, ...], allowed: tuple[float, ...]
 ) -> None:
-    limits = Limits(*told)
+    limits = Limits(cvl_v=told[0], dvl_v=told[1], ccl_a=told[2], dcl_a=told[3])
     guarded = command(cvl_v=allowed[0], dvl_v=allowed[1], ccl_a=allowed[2], dcl_a=allowed[3])
     if over(limits, guarded, ENVELOPE) is None:
         assert limits.cvl_v is None or 0 <= limits.cvl_v <= min(allowed[0], ENVELOPE.cvl_v) + 1e-5

@@ -90,7 +90,7 @@ def test_a_classic_frame_is_16_bytes_and_an_fd_frame_72() -> None:
 def test_packets_that_are_no_frames_are_counted_and_dropped(hub: Hub) -> None:
     with client(hub) as sender, client(hub) as reader:
         for length in (1, 15, 17, 71, 73, 500):
-            sender.socket.send(bytes(length))
+            sender.socket.send(bytes(length))  # type: ignore[attr-defined]
         sender.send(frame(1))
         assert reader.recv(timeout=5.0) is not None
         assert hub.malformed == 6
