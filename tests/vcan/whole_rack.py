@@ -25,8 +25,8 @@ from tests.vcan.wire import Candump, Seen
 SET = [0x351, 0x355, 0x356, 0x359, 0x35C, 0x35E]
 KEEP_ALIVE = 0x305
 
-# Two boards of eight cells. Only times are shortened: a smaller precharge resistor, an inverter that boots in 1.5 s (not before the end of precharge),
-# limits that rise as fast as the settings allow. The site charges with 60 A.
+# Two boards of eight cells. Only times are shortened: a smaller precharge resistor, an inverter that boots soon (but
+# not during precharge), limits that rise as fast as the settings allow. The site charges with 60 A.
 QUICK: Mapping[str, Any] = {
     "layout.modules_per_string": 2,
     "layout.cells_per_module": 8,

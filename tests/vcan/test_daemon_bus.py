@@ -1,0 +1,202 @@
+"""The daemon on buses that fail: cut, full, flooded, and with somebody else who speaks in its name."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event, Thread
+
+import pytest
+
+from tests.vcan.slave_bus import UNIT, identifier, signals
+from tests.vcan.whole_rack import GUEST_S, Talker, WholeRack, allows, forbids, limits, order, running
+from tests.vcan.wire import cangen, link_lost, nobody_acknowledges
+
+pytestmark = pytest.mark.vcan
+
+# A base load above 2 A keeps the contactors closed while heartbeats are missing, so that a story can go on.
+BASE_LOAD = {"sim.inverter": {"charge_a": -60.0, "standby_w": 250.0}}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WholeRack]:
+    """One rack for all stories of this file: each begins and ends with limits."""
+    with running(tmp_path_factory.mktemp("bus"), BASE_LOAD, least_a=20.0) as rack:
+        yield rack
+
+
+@pytest.fixture(autouse=True)
+def well(whole: WholeRack) -> Iterator[None]:
+    """Before and after each story the rack is well: it heals by itself."""
+    whole.inverter.wait_for(allows, within_s=25.0)
+    yield
+    whole.inverter.wait_for(allows, within_s=25.0)
+    assert whole.daemon.alive
+    assert whole.state().vetoes == ()
+    assert whole.boards is not None
+    assert whole.boards.alive
+
+
+def test_the_field_bus_goes_down_and_comes_back(whole: WholeRack) -> None:
+    told = whole.inverter.count
+    with link_lost("vcan0"):
+        down_s = time.time()
+        zero = whole.inverter.wait_for(forbids, within_s=3.0, after=told)
+        assert zero.at_s - down_s < 0.4 + GUEST_S, "the next tick, and the inhibit time of 0x351"
+        whole.state_when(lambda now: "CAN-009" in {f.code for f in now.faults}, 2.0, "the fault is raised")
+        assert any("field bus" in sentence for sentence in whole.state().missing)
+        time.sleep(0.7)
+    whole.state_when(lambda now: not now.missing and not now.faults, 20.0, "all is there again, by itself")
+    between = [limit for at_s, limit in whole.told(since_s=zero.at_s) if at_s < down_s + 1.5]
+    assert {(limit.ccl_a, limit.dcl_a) for limit in between} == {(0.0, 0.0)}
+
+
+def test_an_inverter_bus_that_takes_no_frame_and_one_that_is_down(whole: WholeRack) -> None:
+    """Nobody acknowledges: the queue fills, the kernel says ENOBUFS. An old limit never comes later."""
+    with nobody_acknowledges("vcan1", queue=4):
+        whole.state_when(lambda now: "CAN-005" in {f.code for f in now.faults}, 6.0, "the fault is raised")
+        assert whole.state().command.dcl_a == 0.0
+        whole.state_when(lambda now: not now.command.heartbeat, 3.0, "limits could not be sent for 1 s")
+        beats = whole.field.count
+        time.sleep(0.4)
+        assert whole.field.of(identifier("Heartbeat"), after=beats) == [], "the heartbeat is withheld"
+        told = whole.inverter.count
+    assert forbids(whole.inverter.wait_for(0x351, within_s=5.0, after=told))
+    whole.state_when(lambda now: now.command.heartbeat, 3.0, "the heartbeat is back")
+    with link_lost("vcan1"):
+        whole.state_when(lambda now: "CAN-009" in {f.code for f in now.faults}, 2.0, "the fault is raised")
+        beats = whole.field.count
+        time.sleep(0.4)
+        assert whole.field.of(identifier("Heartbeat"), after=beats), "boards are still told that bmsd lives"
+        told = whole.inverter.count
+    assert forbids(whole.inverter.wait_for(0x351, within_s=8.0, after=told)), "nothing from before"
+
+
+@contextmanager
+def noise(interface: str, gap_s: float = 0.001) -> Iterator[None]:
+    """Frames of our identifier range: any priority, type, address, length; remote, standard and extended ones."""
+    ended = Event()
+    draw = random.Random(5)
+
+    def talk() -> None:
+        with Talker(interface) as other:
+            while not ended.is_set():
+                base = identifier("Sync") & ~0x1C00FFFF
+                can_id = base | draw.getrandbits(3) << 26 | 1 << 12 | draw.getrandbits(12)
+                other.send(can_id, draw.randbytes(draw.randrange(9)), extended=draw.random() < 0.9)
+                ended.wait(gap_s)
+
+    thread = Thread(target=talk)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def test_noise_and_floods_on_both_buses_are_counted_and_lose_nothing(whole: WholeRack) -> None:
+    before = {bus.name: bus for bus in whole.state().buses}
+    frames, syncs = whole.state().snapshot.modules.frames.copy(), whole.field.of(identifier("Sync"))
+    worst_s, oldest_s, least_a = 0.0, 0.0, 1000.0
+    with (
+        cangen("vcan0", "-g", "4", "-i", "-m", "-I", "r", "-L", "r", "-D", "r"),
+        cangen("vcan0", "-g", "7", "-i", "-e", "-R", "-I", f"{identifier('CellVoltages1', 1):X}"),
+        cangen("vcan1", "-g", "4", "-i", "-m", "-I", "r", "-L", "r", "-D", "r"),
+        noise("vcan0"),
+    ):
+        until_s = time.monotonic() + 5.0
+        while time.monotonic() < until_s:
+            now = whole.state()
+            worst_s = max(worst_s, now.lateness_s)
+            least_a = min(least_a, now.command.dcl_a)
+            oldest_s = max(oldest_s, now.snapshot.modules.cell_age_s.max(), now.snapshot.units.current_age_s.max())
+    now = whole.state()
+    assert worst_s < 0.1 + GUEST_S, "ticks are on time"
+    assert oldest_s < 0.6, "no module and no current was ever stale"
+    assert least_a > 0.0, "limits stood"
+    polled = len(whole.field.of(identifier("Sync"))) - len(syncs)
+    asked = polled / 4 * 2
+    assert now.snapshot.modules.frames.min() - frames.min() > 0.9 * asked, "cells of nearly every poll"
+    after = {bus.name: bus for bus in now.buses}
+    counted = {kind: count - before["field"].dropped[kind] for kind, count in after["field"].dropped.items()}
+    assert counted["remote"] > 100
+    assert sum(counts for kind, counts in counted.items() if kind.startswith("protocol_")) > 500
+    assert after["inverter"].received >= before["inverter"].received
+    assert now.faults == ()
+
+
+def test_a_second_master_is_counted_and_never_believed(whole: WholeRack) -> None:
+    """Somebody with our identifiers: SYNCs, heartbeats, commands to close everything."""
+    before = whole.dropped("field", "protocol_own")
+    told = whole.inverter.count
+    allowed = whole.state().command.dcl_a
+    with Talker("vcan0") as other:
+        for number in range(30):
+            other.say("Heartbeat", Counter=number % 16, Lease=1.0, ControlState=1)
+            other.say("ContactorCommand", UNIT, CloseMinus=1, ClosePrecharge=0, ClosePlus=1, InverterEnable=1,
+                      Counter=number % 16, Lease=1.0)  # fmt: skip
+            other.sync(number * 7, number % 4)
+            time.sleep(0.1)
+    assert whole.dropped("field", "protocol_own") - before >= 85
+    rose_a = [limits(frame).dcl_a - allowed for frame in whole.inverter.of(0x351, after=told)]
+    assert rose_a
+    assert max(rose_a) <= 7.0 * 4.5, "never more than the slow rise of 7 A/s"
+    assert whole.state().strings[0].state == "closed"
+
+
+def test_a_second_board_with_an_address_of_ours_takes_away_what_is_known(whole: WholeRack) -> None:
+    """It answers each poll like board 1, with sound frames and better cells: neither of the two is used."""
+    told = whole.inverter.count
+    conflicts = whole.dropped("field", "protocol_conflict")
+    ended = Event()
+
+    def answer() -> None:
+        with Talker("vcan0") as other:
+            other.listen(identifier("Sync"))
+            while not ended.is_set():
+                sync = signals(other.receive(2.0))
+                if sync["Phase"] == 0:
+                    values = {f"Cell{cell}Voltage": 3.30 for cell in range(1, 5)}
+                    other.say("CellVoltages1", 1, **values, Counter=int(sync["Number"]) % 16)
+
+    twin = Thread(target=answer)
+    twin.start()
+    began_s = time.time()
+    try:
+        zero = whole.inverter.wait_for(forbids, within_s=3.0, after=told)
+        assert zero.at_s - began_s < 1.0 + GUEST_S, "like a board that fell silent"
+        time.sleep(1.0)
+        after = [limit for at_s, limit in whole.told(since_s=zero.at_s)]
+        assert {(limit.ccl_a, limit.dcl_a) for limit in after} == {(0.0, 0.0)}
+        assert whole.state().snapshot.modules.cell_age_s[0, 0] > 0.6
+        assert whole.dropped("field", "protocol_conflict") > conflicts
+    finally:
+        ended.set()
+        twin.join()
+    # a frame repeated as it was is no harm
+    duplicates = whole.dropped("field", "protocol_duplicate")
+    echo(1.0)
+    assert whole.dropped("field", "protocol_duplicate") - duplicates >= 3
+    whole.inverter.wait_for(allows, within_s=15.0)
+
+
+def echo(seconds: float) -> None:
+    """Say again what board 1 says, frame by frame."""
+    with Talker("vcan0") as other:
+        other.listen(identifier("CellVoltages1", 1))
+        until_s = time.monotonic() + seconds
+        while time.monotonic() < until_s:
+            frame = other.receive(2.0)
+            other.send(frame.can_id, frame.data)
+
+
+def test_the_status_counts_what_was_wrong(whole: WholeRack) -> None:
+    status = whole.rack.status()
+    assert status is not None
+    field = next(bus for bus in status["buses"] if bus["name"] == "field")
+    assert field["dropped"]["lost"] >= 1
+    assert field["dropped"]["protocol_own"] >= 85
+    assert order(whole.inverter.frames[-20:]), "and the battery still speaks"
