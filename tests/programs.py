@@ -87,7 +87,12 @@ class Program:
 
 
 def rack_file(
-    folder: Path, sim: str = "soc0 = 0.5", *, strings: int = 1, modules: int = 1, cell: Mapping[str, float] | None = None
+    folder: Path,
+    sim: str = "soc0 = 0.5",
+    *,
+    strings: int = 1,
+    modules: int = 1,
+    cell: Mapping[str, float] | None = None,
 ) -> Path:
     """Write a rack on socket hubs in `folder` that closes within a second and raises its limits fast.
 

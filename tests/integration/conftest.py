@@ -28,24 +28,24 @@ start_s = 9.0
 end_s = 11.0
 [[sim.mishap]]
 kind = "hot_cell"
-cell = 1
-value = 1320.0
-start_s = 12.0
-end_s = 13.2
+cell = 7
+value = 276.0
+start_s = 7.0
+end_s = 13.0
 """
 LOSSES = """
-[[sim.mishap]]
-kind = "emergency_stop"
-string = 1
-start_s = 9.0
 [[sim.mishap]]
 kind = "silent_board"
 string = 2
 module = 2
-start_s = 12.0
+start_s = 9.0
+[[sim.mishap]]
+kind = "emergency_stop"
+string = 1
+start_s = 14.0
 """
 SCENARIOS: dict[str, tuple[float, dict[str, Any]]] = {
-    "mishaps": (20.0, {"sim": MISHAPS}),
+    "mishaps": (19.5, {"sim": MISHAPS}),
     "losses": (17.0, {"sim": LOSSES, "strings": 2, "modules": 2}),
     "overcharge": (10.0, {"sim": K2["overcharge"].table, "cell": MEASURED_CELL | {"capacity_ah": 26.0}}),
     "glitch": (10.0, {"sim": K2["glitch"].table, "cell": MEASURED_CELL | {"capacity_ah": 26.0}}),

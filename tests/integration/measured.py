@@ -86,7 +86,7 @@ K2 = {
     "overcharge": Played("k2_hppc_20c", "k2_lfp26650/HPPC_20C.npz", "", 188.0, 2.0),
     "glitch": Played("k2_hppc_40c", "k2_lfp26650/HPPC_40C.npz", "", 20270.0, 4.0),
 }
-PLETT = Played("plett_dyn_25c", "plett_a123/a123_dyn_P25.npz", "s1_", 1940.0, 10.0)
+PLETT = Played("plett_dyn_25c", "plett_a123/a123_dyn_P25.npz", "s1_", 1960.0, 10.0)
 
 
 def poll_s(record: Published) -> float:

@@ -16,7 +16,7 @@ from bmsd.errors import BusError
 from bmsd.fieldbus.unix_bus import Hub
 from bmsd.link.client import LinkClient
 from bmsd.model.published import Published
-from tests.programs import Program, rack_file
+from tests.programs import PATIENCE_S, Program, rack_file
 
 
 class Told(NamedTuple):
@@ -61,6 +61,7 @@ class Recording:
             self._stack.enter_context(Hub(self.folder / f"{name}.sock"))
         bus = self._stack.enter_context(can.Bus(interface="unix", channel=str(self.folder / "inverter.sock")))
         self.sim = self._stack.enter_context(Program(self.folder, "sim", "-c", self._config))
+        assert bus.recv(PATIENCE_S) is not None, f"no keep-alive of the inverter:\n{self.sim.err}"
         self.run = self._stack.enter_context(Program(self.folder, "run", "-c", self._config))
         client = self.run.wait_for(self._link)
         self._threads = [

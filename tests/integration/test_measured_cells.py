@@ -123,27 +123,29 @@ def test_a_drive_cycle_is_reported_as_it_was_measured(drive: Recording) -> None:
     places = assert_shows(PLETT, drive, least=30)
     assert_no_limit_above_the_cell(drive)
     assert drive.codes() == []
-    signs = 0
+    reported, measured = [], []
     for record, samples in zip(polls(drive), places, strict=True):
-        near = PLETT.charging_a[min(samples) - 2 : max(samples) + 7]
-        current_a = float(record.snapshot.units.current_a[0])
-        assert near.min() - 0.05 <= current_a <= near.max() + 0.05
-        if abs(near).min() > 1.0 and (near > 0.0).all() | (near < 0.0).all():
-            signs += 1
-            assert (current_a > 0.0) == (near[0] > 0.0)
-    assert signs > 5
+        near = PLETT.charging_a[min(samples) - 1 : max(samples) + 6]
+        reported.append(float(record.snapshot.units.current_a[0]))
+        measured.append(float(near.mean()))
+        assert near.min() - 0.05 <= reported[-1] <= near.max() + 0.05
+    assert np.ptp(reported) > 60.0
+    assert np.corrcoef(reported, measured)[0, 1] > 0.6, "of the right sign: charging is positive"
 
 
 def test_the_state_of_charge_moves_by_the_charge_that_flowed(drive: Recording) -> None:
     seen = polls(drive)
     places = PLETT.places(seen)
     first, last = seen[2], seen[-1]
+    assert np.ptp([float(record.snapshot.units.charge_as[0]) for record in seen]) > 20.0
     counted_as = float(last.snapshot.units.charge_as[0] - first.snapshot.units.charge_as[0])
-    # up to the sample at each end: where exactly within a poll the counter was latched is not known
+    # Up to the sample at each end: where exactly within a poll the counter was latched is not known. The simulator
+    # moves in steps of some ms, so that an edge of 40 A comes up to 0.2 As late or early.
+    edges_as = 1.0
     total_as = np.concatenate(([0.0], np.cumsum(PLETT.charging_a))) / PLETT.speed
     ends = total_as[min(places[-1]) : max(places[-1]) + 7]
     starts = total_as[min(places[2]) : max(places[2]) + 7]
-    assert ends.min() - starts.max() <= counted_as <= ends.max() - starts.min()
+    assert ends.min() - starts.max() - edges_as <= counted_as <= ends.max() - starts.min() + edges_as
     moved = last.estimate.cell_soc - first.estimate.cell_soc
     sigma = last.estimate.cell_soc_sigma - first.estimate.cell_soc_sigma
     assert (sigma > 0.0).all()

@@ -62,28 +62,17 @@ def test_a_hot_cell_lowers_the_limits_and_raises_its_row(mishaps: Recording) -> 
     warning = mishaps.first("TMP-004")
     fault = next(fault for fault in warning.faults if fault.code == "TMP-004")
     assert fault.value > 50.0
-    assert (fault.string, fault.module) == (1, 1)
+    assert (fault.string, fault.module, fault.item) == (1, 1, 2), "the second sensor sits on the seventh cell"
     warm = [r for r in mishaps.records if float(np.nanmax(r.snapshot.modules.temperature_degc, initial=0.0)) > 50.0]
     assert 5.0 <= warning.snapshot.now_s - warm[0].snapshot.now_s <= 6.0, "five seconds above 50 degC"
-    assert warm[5].discharge_bounds[0].reason == "temperature for discharging"
-    hot_s = warm[5].snapshot.now_s
-    before, after = mishaps.between(0.0, hot_s - 3.0)[-1], mishaps.between(hot_s, hot_s + 4.0)
-    hottest = float(np.nanmax(warm[5].snapshot.modules.temperature_degc))
+    assert warning.discharge_bounds[0].reason == "temperature for discharging"
+    hottest = float(np.nanmax(warning.snapshot.modules.temperature_degc))
     share = float(np.interp(hottest, (45.0, 55.0), (1.0, 0.0)))
-    assert after[-1].dcl_a <= 140.0 * share + 2.0
-    assert after[-1].dcl_a < before.dcl_a
+    told = mishaps.between(warning.snapshot.now_s - 1.5, warning.snapshot.now_s + 0.5)
+    assert len(told) >= 2
+    assert all(0.0 < one.dcl_a <= 140.0 * share + 0.1 for one in told)
+    assert max(one.dcl_a for one in mishaps.told) > told[-1].dcl_a, "before it got hot, more was allowed"
     assert warning.strings[0].state == "closed"
-
-
-def test_an_emergency_stop_opens_its_string_and_the_other_goes_on(losses: Recording) -> None:
-    pressed = next(r for r in losses.records if r.strings[0].state == "waiting")
-    assert "by itself" in pressed.strings[0].reason
-    last_s = pressed.snapshot.now_s
-    assert losses.between(0.0, last_s - 0.5)[-1].dcl_a > 0.0
-    other = [r for r in losses.records if last_s + 0.5 < r.snapshot.now_s < last_s + 2.0]
-    assert all(r.strings[1].state == "closed" for r in other)
-    assert all(r.strings[0].state != "closed" for r in losses.records if r.snapshot.now_s > last_s)
-    assert all(not r.command.close_plus[0] for r in losses.records if r.snapshot.now_s > last_s)
 
 
 def test_a_silent_board_stops_the_current_and_is_named(losses: Recording) -> None:
@@ -93,7 +82,19 @@ def test_a_silent_board_stops_the_current_and_is_named(losses: Recording) -> Non
     assert any("module 2 of string 2" in sentence for sentence in lost.missing)
     age_s = float(lost.snapshot.modules.cell_age_s[1, 1])
     assert 3.0 <= age_s <= 3.5, "0.6 s hold and 2.4 s delay"
-    stale = next(r for r in losses.records if float(r.snapshot.modules.cell_age_s[1, 1]) > 0.6 and r.command.soc)
-    zero = [told for told in losses.told if told.at_s > stale.snapshot.now_s + 0.3]
-    assert zero
-    assert all((told.ccl_a, told.dcl_a) == (0.0, 0.0) for told in zero)
+    assert [string.state for string in lost.strings] == ["closed", "closed"], "contactors stay for now"
+    silent_s = lost.snapshot.now_s - age_s
+    assert losses.between(0.0, silent_s)[-1].dcl_a > 10.0
+    zero = [told for told in losses.told if told.at_s > silent_s + 0.6 + 0.4]
+    assert len(zero) > 3
+    assert all((told.ccl_a, told.dcl_a) == (0.0, 0.0) for told in zero), "0.6 s hold, a tick, the next 0x351"
+
+
+def test_an_emergency_stop_at_one_unit_opens_the_whole_rack(losses: Recording) -> None:
+    pressed = next(r for r in losses.records if {string.state for string in r.strings} == {"waiting"})
+    assert pressed.snapshot.now_s > losses.first("MOD-001").snapshot.now_s
+    assert all("by itself" in string.reason for string in pressed.strings)
+    later = [r for r in losses.records if r.snapshot.now_s >= pressed.snapshot.now_s]
+    assert not any(r.command.close_plus.any() for r in later)
+    assert not later[-1].snapshot.units.plus_output.any()
+    assert (later[-1].snapshot.units.trip_code > 0).all(), "both units have latched it"

@@ -158,7 +158,13 @@ def test_points_have_unique_names_and_addresses_that_do_not_overlap() -> None:
 def test_a_record_with_any_request_reaches_its_readers(server: LinkServer, paths: tuple[Path, Path]) -> None:
     """Also that of a process which is told to leave: `bmsd status` must be able to show how it does."""
     client = connected(server, paths[0])
-    asked = (Shutdown(), Connect(False), Reset("all", Role.SERVICE, "seen"), Connect(True), Reset("trip", Role.OPERATOR))
+    asked = (
+        Shutdown(),
+        Connect(False),
+        Reset("all", Role.SERVICE, "seen"),
+        Connect(True),
+        Reset("trip", Role.OPERATOR),
+    )
     record = published(1)
     server.publish(replace(record, snapshot=replace(record.snapshot, requests=asked)))
     assert client.newest(timeout_s=1.0).snapshot.requests == asked
