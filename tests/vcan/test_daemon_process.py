@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -125,58 +123,6 @@ def test_a_killed_daemon_and_its_quick_successor(tmp_path: Path) -> None:
             assert {(said["CloseMinus"], said["ClosePrecharge"], said["ClosePlus"]) for said in commands} == {(1, 0, 1)}
             assert {said["PlusOutput"] for _, said in whole.unit_states(since_s=killed_s)} == {1}
             assert whole.state().strings[0].state == "closed"
-
-
-def test_a_latched_trip_survives_a_kill_and_ends_with_a_reset(tmp_path: Path) -> None:
-    with running(tmp_path, rehearsed=True, least_a=30.0) as whole:
-        # one cell reads 3.70 V: over the trip of CEL-003 (3.65 V), under the board's own (3.75 V)
-        whole.befall({"kind": "cell_voltage", "module": 2, "cell": 3, "value": 3.70})
-        wrong_s = time.time()
-        zero = whole.inverter.wait_for(lambda frame: frame.can_id == 0x351 and not allows(frame), within_s=5.0)
-        # 0.7 s, and 0.1 s until the simulator reads its file
-        assert zero.at_s - wrong_s < 0.8 + GUEST_S
-        whole.state_when(lambda now: "CEL-003" in {f.code for f in now.faults}, 8.0, "CEL-003 is raised")
-        whole.state_when(lambda now: now.strings[0].state == "open", 8.0, "the string is open")
-        whole.befall()
-        whole.state_when(
-            lambda now: any(f.code == "CEL-003" and f.latched for f in now.faults), 5.0, "it stays: latched"
-        )
-        time.sleep(0.5)  # a changed latch is written at once, off the loop
-        whole.daemon.kill()
-        told, wires, killed_s = whole.inverter.count, whole.field.count, time.time()
-        whole.close()
-        with whole.rack.daemon() as daemon:
-            whole.restarted(daemon)
-            daemon.says("control.running", within_s=20.0)
-            whole.inverter.wait_for(0x35E, within_s=10.0, after=told)
-            assert "CEL-003" in whole.faults()
-            status = whole.rack.status()
-            assert status is not None
-            assert [fault["code"] for fault in status["faults"] if fault["level"] == "trip"] == ["CEL-003"]
-            assert all(forbids(frame) for frame in limits_after(whole, told))
-            assert not any(said["CloseMinus"] or said["ClosePlus"] for _, said in whole.commands(since_s=killed_s))
-            beats = [frame for frame in whole.field.frames[wires:] if frame.can_id == identifier("Heartbeat")]
-            assert len(beats) > 10, "it is in control, and keeps the string open"
-
-            asked = whole.inverter.count
-            ask(whole, "reset", "CEL-003")
-            whole.state_when(lambda now: not now.faults, 3.0, "the latch is released")
-            assert "ask to connect" in whole.state().strings[0].reason, (
-                "an interrupted process closes nothing by itself"
-            )
-            ask(whole, "connect")
-            whole.inverter.wait_for(allows, within_s=20.0, after=asked)
-            rising = limits_after(whole, asked)
-            assert all(forbids(frame) for frame in rising[: [allows(frame) for frame in rising].index(True)])
-
-
-def ask(whole: WholeRack, *words: str) -> None:
-    """Run a command of bmsd against the daemon."""
-    program = Path(sys.executable).with_name("bmsd")
-    asked = subprocess.run(
-        [program, *words, "-c", whole.rack.file], capture_output=True, text=True, check=False, timeout=30
-    )
-    assert asked.returncode == 0, asked.stderr
 
 
 def test_signals_of_the_contactor_unit_are_checked_with_their_crc() -> None:
