@@ -45,6 +45,7 @@ class Program:
     """One process for as long as the block lasts; what it says is in files."""
 
     def __init__(self, folder: Path, *arguments: object, environment: Mapping[str, str] | None = None) -> None:
+        self.folder = folder
         self._arguments = arguments
         self._environment = {**os.environ, "COLUMNS": "80", **(environment or {})}
         name = f"{arguments[0]}-{time.monotonic_ns()}"

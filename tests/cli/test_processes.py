@@ -1,0 +1,235 @@
+"""Commands that stay: the demo, control, the simulator, and looking at them while they run."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.programs import PATIENCE_S, ROOT, Program, bmsd, command, rack_file
+
+
+class Rack:
+    """Simulator and control of one file, running."""
+
+    def __init__(self, config: Path, sim: Program, run: Program) -> None:
+        self.config, self.sim, self.run = config, sim, run
+
+    def status(self) -> dict[str, object]:
+        shown = bmsd("status", "-c", self.config, "--json")
+        return json.loads(shown.stdout) if shown.returncode == 0 else {}
+
+
+@pytest.fixture(scope="module")
+def rack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rack]:
+    """A rack that runs, whose first cell reads too high from 4 s to 6 s after its start: a trip that latches."""
+    folder = tmp_path_factory.mktemp("rack")
+    mishap = '[[sim.mishap]]\nkind = "offset"\ncell = 1\nvalue = 0.38\nstart_s = 4.0\nend_s = 6.0\n'
+    config = rack_file(folder, mishap)
+    (folder / "state").write_text("a file where a folder should be: nothing can be saved")
+    with Program(folder, "sim", "-c", config) as sim:
+        sim.wait_for((folder / "field.sock").exists)
+        with Program(folder, "run", "-c", config) as run:
+            run.wait_for((folder / "service.sock").exists)
+            yield Rack(config, sim, run)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def whole_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+    """A demo that runs beside the other tests, to its end."""
+    folder = tmp_path_factory.mktemp("demo")
+    with Program(folder, "demo", "--for", 18, environment={"TMPDIR": str(folder)}) as demo:
+        yield demo
+
+
+def left_behind(folder: Path) -> list[Path]:
+    """Return what demos have left in their folder for temporary files."""
+    return list(folder.glob("bmsd-demo-*"))
+
+
+def children(pid: int) -> set[int]:
+    return {int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+
+
+def test_status_shows_the_rack_as_a_table_and_as_json(rack: Rack) -> None:
+    rack.run.wait_for(lambda: rack.status().get("missing") == [])
+    shown = bmsd("status", "-c", rack.config)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    for word in ("voltage", "charge", "discharge", "because of", "contactors", "field bus", "inverter bus"):
+        assert word in shown.stdout
+    assert max(map(len, shown.stdout.splitlines())) <= 80
+    assert bmsd("status", "--link", rack.config.parent / "link.sock").stdout.startswith("rack: ")
+    cells = rack.status()["cells"]
+    assert isinstance(cells, dict)
+    assert len(cells["voltage_v"][0][0]) == 16
+
+
+def test_watching_without_a_terminal_prints_lines_until_interrupted(rack: Rack, tmp_path: Path) -> None:
+    with Program(tmp_path, "status", "-c", rack.config, "--watch") as watching:
+        watching.wait_for(lambda: watching.out.count(" V ") >= 2)
+        assert watching.end(signal.SIGINT) == 0
+        assert watching.err == ""
+
+
+def test_a_second_control_process_on_the_same_link_is_refused_and_the_first_goes_on(rack: Rack) -> None:
+    shown = bmsd("run", "-c", rack.config)
+    assert shown.returncode == 1
+    assert "another bmsd listens here" in shown.stderr
+    assert rack.run.process.poll() is None
+    assert rack.status()
+
+
+def test_a_state_that_cannot_be_saved_is_in_the_log_and_control_goes_on(rack: Rack) -> None:
+    assert "state.directory" in rack.run.err
+    assert "not a directory" in rack.run.err
+    # a latch is saved at once: the refusal of the disk is said then
+    rack.run.wait_for(lambda: "state.not_saved" in rack.run.err)
+    assert rack.run.process.poll() is None
+
+
+def test_a_latched_trip_is_acknowledged_when_its_cause_is_gone(rack: Rack) -> None:
+    def codes() -> set[str]:
+        faults = rack.status().get("faults", [])
+        assert isinstance(faults, list)
+        return {fault["code"] for fault in faults if fault["latched"]}
+
+    rack.run.wait_for(lambda: "CEL-003" in codes())
+    assert "waits for acknowledgement" in " ".join(bmsd("status", "-c", rack.config).stdout.split())
+    refused = bmsd("reset", "CEL-003", "-c", rack.config.with_name("other.toml"))
+    assert refused.returncode == 2
+    rack.run.wait_for(lambda: "over_voltage_trip" in rack.run.err)
+
+    def gone() -> bool:
+        shown = bmsd("reset", "cel-003", "-c", rack.config, "--reason", "seen")
+        assert (shown.returncode, shown.stderr) == (0, "")
+        assert "taken" in shown.stdout
+        return "CEL-003" not in codes()
+
+    rack.run.wait_for(gone)
+
+
+def test_sim_and_run_leave_on_a_signal_and_take_their_sockets_with_them(tmp_path: Path) -> None:
+    config = rack_file(tmp_path)
+    with Program(tmp_path, "sim", "-c", config) as sim:
+        sim.wait_for((tmp_path / "field.sock").exists)
+        with Program(tmp_path, "run", "-c", config) as run:
+            run.wait_for((tmp_path / "service.sock").exists)
+            assert run.end(signal.SIGINT) == 0
+            assert "Traceback" not in run.err
+        assert sim.end(signal.SIGTERM) == 0
+        assert (sim.out, sim.err) == ("", "")
+    assert sorted(path.name for path in tmp_path.glob("*.sock")) == []
+
+
+def test_control_without_its_buses_starts_and_names_what_is_missing(tmp_path: Path) -> None:
+    config = rack_file(tmp_path)
+    with Program(tmp_path, "run", "-c", config) as run:
+        run.wait_for((tmp_path / "link.sock").exists)
+
+        def missing() -> str:
+            shown = bmsd("status", "-c", config, "--json")
+            return " ".join(json.loads(shown.stdout)["missing"]) if shown.returncode == 0 else ""
+
+        run.wait_for(lambda: "field bus" in missing() and "inverter bus" in missing())
+        assert "CAN-009" in bmsd("status", "-c", config).stdout
+        assert run.end() == 0
+
+
+def test_a_link_directory_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:
+    config = rack_file(tmp_path)
+    (tmp_path / "file").write_text("")
+    config.write_text(config.read_text().replace(f'"{tmp_path}/link.sock"', f'"{tmp_path}/file/link.sock"'))
+    shown = bmsd("run", "-c", config)
+    assert shown.returncode == 1
+    assert "file/link.sock" in shown.stderr
+    assert "Traceback" not in shown.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_demo_and_leaves_nothing(number: signal.Signals, tmp_path: Path) -> None:
+    with Program(tmp_path, "demo", environment={"TMPDIR": str(tmp_path)}) as demo:
+        demo.wait_for(lambda: "string 1 precharge" in demo.out)
+        assert len(left_behind(tmp_path)) == 1
+        started = children(demo.process.pid)
+        assert len(started) == 2
+        assert demo.end(number) == 0
+        assert demo.out.endswith("Stopped in order.\n")
+        assert demo.err == ""
+    assert not any(Path(f"/proc/{pid}").exists() for pid in started)
+    assert left_behind(tmp_path) == []
+
+
+def test_a_demo_that_is_killed_takes_its_processes_with_it(tmp_path: Path) -> None:
+    with Program(tmp_path, "demo", environment={"TMPDIR": str(tmp_path)}) as demo:
+        demo.wait_for(lambda: "string 1" in demo.out)
+        started = children(demo.process.pid)
+        assert demo.end(signal.SIGKILL) == -signal.SIGKILL
+    until_s = time.monotonic() + PATIENCE_S
+    while any(Path(f"/proc/{pid}").exists() for pid in started):
+        assert time.monotonic() < until_s
+        time.sleep(0.05)
+
+
+def test_a_demo_whose_reader_goes_away_ends_in_order(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        command("demo"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    ) as demo:  # fmt: skip
+        assert demo.stdout is not None
+        assert demo.stderr is not None
+        assert demo.stdout.readline().startswith("Real control")
+        demo.stdout.close()
+        assert demo.stderr.read() == ""
+        assert demo.wait(PATIENCE_S) == 1
+    assert left_behind(tmp_path) == []
+
+
+def test_on_a_terminal_the_demo_shows_a_table_of_its_width() -> None:
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        command("demo", "--for", 2), stdin=theirs, stdout=theirs, stderr=subprocess.PIPE, cwd=ROOT,
+        env={**os.environ, "COLUMNS": "80", "LINES": "24", "TERM": "xterm"}, start_new_session=True,
+    ) as demo:  # fmt: skip
+        os.close(theirs)
+        said = b""
+        while True:
+            try:
+                piece = os.read(ours, 65536)
+            except OSError:  # the last writer has closed the terminal
+                break
+            if not piece:
+                break
+            said += piece
+        assert demo.stderr is not None
+        assert demo.stderr.read() == b""
+        assert demo.wait(PATIENCE_S) == 0
+    os.close(ours)
+    text = said.decode()
+    assert "because of" in text
+    assert "contactors" in text
+    assert "Stopped in order." in text
+    assert "\x1b[" in text
+
+
+def test_the_demo_tells_its_story_in_lines_and_cleans_up(whole_demo: Program) -> None:
+    assert whole_demo.process.wait(PATIENCE_S) == 0
+    assert whole_demo.err == ""
+    lines = whole_demo.out.splitlines()
+    assert max(len(line) for line in lines if str(whole_demo.folder) not in line) <= 80
+    story = [
+        "Real control, simulated rack", "string 1 precharge", "string 1 closed", "charge limit 0.0 A: waiting",
+        "rising slowly", "the rack is charging", "balancing:", "voltage of the highest cell", "the rack is stopping",
+        "string 1 open: opened on request", "Stopped in order.",
+    ]  # fmt: skip
+    places = [next((number for number, line in enumerate(lines) if words in line), -1) for words in story]
+    assert -1 not in places, dict(zip(story, places, strict=True))
+    in_order = [place for words, place in zip(story, places, strict=True) if words != "voltage of the highest cell"]
+    assert in_order == sorted(in_order)
+    assert left_behind(whole_demo.folder) == []
