@@ -1,18 +1,23 @@
-"""The manual's page of faults, printed from the catalogue."""
+"""Pages of the manual that are printed: the faults from the catalogue, the tables of the simulator from its settings.
+
+`python -m bmsd.manual FOLDER` renews docs/faults.md and docs/simulator.md of that checkout.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from bmsd.errors import ConfigError
 from bmsd.model.catalogue import CATALOGUE, Latch, Row
 
 _CLEARS = {
     Latch.AUTO: "by itself",
-    Latch.OPERATOR: "acknowledge when the cause is gone",
-    Latch.SERVICE: "service acknowledges with a reason when the cause is gone",
+    Latch.OPERATOR: "acknowledge",
+    Latch.SERVICE: "service acknowledges with a reason",
 }
 UNITS = {"v": "V", "degc": "degC", "s": "s", "a": "A"}
 
@@ -26,7 +31,7 @@ def fault_lines(code: str | None, config: Path | None, *, markdown: bool = False
         near = get_close_matches((code or "").upper(), known, 3) or known
         raise ConfigError([f"fault {code}: unknown; known are {', '.join(near)}"])
     if markdown:
-        yield from _table(rows, thresholds)
+        yield from _document(rows, thresholds)
         return
     for row in rows:
         if code is None:
@@ -35,10 +40,35 @@ def fault_lines(code: str | None, config: Path | None, *, markdown: bool = False
             yield from _page(row, thresholds)
 
 
+WORDS = {
+    "cell_voltage": "a cell {limit}",
+    "cell_under_voltage_trip": "a cell {limit} while discharging, else for 10 min",
+    "cell_invalid": "a cell is invalid or impossible",
+    "temperature": "a sensor {limit}",
+    "temperature_charging": "a sensor {limit} while charging",
+    "charge_over_warning": "charge current beyond the limits of the last 15 s",
+    "charge_over_alarm": "charge current far beyond the limits of the last 15 s, or beyond the cell's",
+    "charge_share": "charge current of a string {limit} times its hard limit",
+    "discharge_over_warning": "discharge current beyond the limits of the last 15 s",
+    "discharge_over_alarm": "discharge current far beyond the limits of the last 15 s, or beyond the cell's",
+    "discharge_share": "discharge current of a string {limit} times its hard limit",
+    "current_age": "age of a string's current {limit}",
+    "cell_age": "age of a module's cells {limit}",
+    "counter_errors": "three polls answered with another SYNC's number",
+    "crc_errors": "5 damaged frames in 10 s, or 1 % of them",
+    "bus_off": "the controller is bus-off",
+    "send_stalled": "nothing sent, time {limit}",
+    "bus_down": "the interface is down",
+    "loop_lateness": "time between ticks {limit} periods",
+    "gate_blocked": "a frame was blocked",
+}
+"""Detector -> what it looks at; without `{limit}` it answers yes or no."""
+
+
 def condition(row: Row, thresholds: Mapping[str, float]) -> str:
     """When the fault is raised, in one line."""
-    sign = "below" if row.below else "above"
-    words = [f"{row.detector.replace('_', ' ')} {sign} {_number(row.trip, thresholds)}"]
+    limit = f"{'below' if row.below else 'above'} {_number(row.trip, thresholds)}"
+    words = [WORDS[row.detector].format(limit=limit)]
     if row.samples > 1:
         words.append(f"{row.samples} samples")
     if row.delay_s:
@@ -48,12 +78,15 @@ def condition(row: Row, thresholds: Mapping[str, float]) -> str:
 
 def clearing(row: Row, thresholds: Mapping[str, float]) -> str:
     """What clears the fault, in one line."""
-    words = [_CLEARS[row.latch], f"at {_number(row.clear, thresholds)}"]
+    words = _CLEARS[row.latch]
+    if "{limit}" in WORDS[row.detector]:
+        words += f" {'above' if row.below else 'below'} {_number(row.clear, thresholds)}"
     if row.clear_s:
-        words.append(f"for {row.clear_s:g} s")
+        words += f" for {row.clear_s:g} s"
     if row.auto_per_hour is not None:
-        words.append(f"at most {row.auto_per_hour} times an hour, then acknowledge")
-    return " ".join(words)
+        often = "once" if row.auto_per_hour == 1 else f"{row.auto_per_hour} times"
+        words += f", {often} an hour; then acknowledge"
+    return words
 
 
 def _page(row: Row, thresholds: Mapping[str, float]) -> Iterator[str]:
@@ -67,21 +100,84 @@ def _page(row: Row, thresholds: Mapping[str, float]) -> Iterator[str]:
         yield f"  inverter  {', '.join(sorted(row.alarms))}"
 
 
-def _table(rows: list[Row], thresholds: Mapping[str, float]) -> Iterator[str]:
-    yield "| code | level | name | raised | means | bmsd does | to do | clears |"
-    yield "|---|---|---|---|---|---|---|---|"
+FAULTS_INTRODUCTION = """\
+# Faults
+
+Every fault that bmsd knows, printed by `bmsd faults --markdown` (with `-c FILE`: with the thresholds of that file;
+here: the defaults for LFP). `bmsd faults CODE` shows one, `bmsd status` those that are raised.
+
+* *warning*: limits are reduced, it is shown. *alarm*: limits to zero, contactors stay. *trip*: the string opens.
+* Limits act on the first sample; delays and samples count until the fault itself is raised.
+* *acknowledge*: `bmsd reset CODE -c FILE`; a service fault also needs `--reason TEXT`. A fault whose cause is still
+  there stays. What may be cleared is judged at the value given in the last column."""
+
+
+def _document(rows: list[Row], thresholds: Mapping[str, float]) -> Iterator[str]:
+    yield from FAULTS_INTRODUCTION.splitlines()
+    yield ""
+    yield "| code | level | name | raised | clears |"
+    yield "|---|---|---|---|---|"
     for row in rows:
-        cells = (
-            row.code,
-            row.level.name.lower(),
-            row.name.replace("_", " "),
-            condition(row, thresholds),
-            row.means,
-            row.does,
-            row.remedy,
-            clearing(row, thresholds),
-        )
+        name = row.name.replace("_", " ")
+        cells = (row.code, row.level.name.lower(), name, condition(row, thresholds), clearing(row, thresholds))
         yield "| " + " | ".join(cells) + " |"
+    for row in rows:
+        yield ""
+        yield f"## {row.code} {row.name.replace('_', ' ')}"
+        yield f"{row.means} ({row.level.name.lower()}, per {row.scope.value})"
+        yield ""
+        yield f"* bmsd does: {row.does}"
+        yield f"* To do: {row.remedy}"
+        if row.alarms:
+            yield f"* Told to the inverter: {', '.join(sorted(row.alarms)).replace('_', ' ')}"
+
+
+SIM_TABLES = {
+    "sim": None,
+    "sim.bus": "_BusTable",
+    "sim.board": "_BoardTable",
+    "sim.unit": "_UnitTable",
+    "sim.inverter": "_InverterTable",
+    "sim.playback": "_PlaybackTable",
+    "[sim.mishap]": "_MishapTable",
+}
+"""Heading -> the schema's definition, None for the table itself."""
+PRINTED = "<!-- printed: python -m bmsd.manual . -->"
+"""From here to its end a page is printed."""
+
+
+def sim_tables() -> Iterator[str]:
+    """Yield the tables of docs/simulator.md: every setting of [sim], every kind of mishap."""
+    from bmsd.sim import mishap
+    from bmsd.sim.scenario import json_schema
+
+    schema = json_schema()
+    for title, definition in SIM_TABLES.items():
+        yield ""
+        yield f"## [{title}]"
+        yield ""
+        yield "| setting | default | meaning |"
+        yield "|---|---|---|"
+        table = schema["$defs"][definition] if definition else schema
+        for name, field in table["properties"].items():
+            if "description" in field:
+                yield f"| `{name}` | {_default(name, field, table)} | {field['description']} |"
+    yield ""
+    yield "## Kinds of mishaps"
+    yield ""
+    yield "| kind | what happens |"
+    yield "|---|---|"
+    for kind in mishap.KINDS:
+        yield f"| `{kind}` | {' '.join((getattr(mishap, kind).__doc__ or '').split())} |"
+
+
+def _default(name: str, field: Mapping[str, Any], table: Mapping[str, Any]) -> str:
+    if name in table.get("required", ()):
+        return "**required**"
+    default = field.get("default")
+    if default is None:
+        return ""
+    return f"`{str(default).lower() if isinstance(default, bool) else default}`"
 
 
 def _number(value: float | str, thresholds: Mapping[str, float]) -> str:
@@ -101,3 +197,16 @@ def _thresholds(config: Path | None) -> Mapping[str, float]:
     if config is None:
         return {**Protection().model_dump(), "hold_s": 3.0 * TimingSection().poll_s}
     return plant(load(config)).thresholds
+
+
+def renew(folder: Path) -> None:
+    """Write the printed pages of a checkout."""
+    faults = "\n".join(fault_lines(None, None, markdown=True)) + "\n"
+    (folder / "docs" / "faults.md").write_text(faults, encoding="utf-8")
+    page = folder / "docs" / "simulator.md"
+    written = page.read_text(encoding="utf-8").partition(PRINTED)[0]
+    page.write_text("\n".join((written + PRINTED, *sim_tables())) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    renew(Path(sys.argv[1]))

@@ -96,6 +96,11 @@ def load_settings(
     return SimSettings(**_fitting(shape, checked))
 
 
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema of the [sim] table: every setting with default and meaning, its tables in `$defs`."""
+    return _SimTable.model_json_schema()
+
+
 def _complaint(error: Any) -> str:
     path = ".".join(["sim", *(str(part + 1) if isinstance(part, int) else str(part) for part in error["loc"])])
     if error["type"] == "extra_forbidden":
