@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.resources import files
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import cantools
 import numpy as np
@@ -184,8 +184,8 @@ def encode(message: Message, values: Mapping[str, Any], address: int = 0) -> Fra
     Signals that are not given are 0. Raises ValueError for a signal that the message does not have, or a value
     outside its signal's range.
     """
-    known = {signal.name: signal for signal in message.signals}
-    unknown = sorted(set(values) - set(known))
+    known = _writable(message)
+    unknown = sorted(values.keys() - known.keys())
     if unknown:
         raise ValueError(f"{message.name} has no signal {', '.join(unknown)}")
     raw = {name: _raw_value(signal, values.get(name, 0)) for name, signal in known.items()}
@@ -217,11 +217,29 @@ def _raw_range(signal: Signal) -> tuple[int, int]:
     return max(least, int(ends[0])), min(most, int(ends[1]))
 
 
-def _raw_value(signal: Signal, value: Any) -> int:
+class _Writable(NamedTuple):
+    """A signal and what writing it needs each time."""
+
+    signal: Signal
+    scale: float
+    offset: float
+    low: int
+    high: int
+
+
+@cache
+def _writable(message: Message) -> dict[str, _Writable]:
+    """Return the signals of a message by name; worked out once, as messages do not change."""
+    return {
+        signal.name: _Writable(signal, signal.scale, signal.offset, *_raw_range(signal)) for signal in message.signals
+    }
+
+
+def _raw_value(writable: _Writable, value: Any) -> int:
+    signal, scale, offset, low, high = writable
     if isinstance(value, str):
         return int(signal.choice_to_number(value))
-    raw = round((value - signal.offset) / signal.scale)
-    low, high = _raw_range(signal)
+    raw = round((value - offset) / scale)
     if signal.name != CRC_SIGNAL and not low <= raw <= high:
         raise ValueError(f"{signal.name}: {value} is outside {signal.minimum} to {signal.maximum}")
     return int(raw)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -187,5 +187,5 @@ def _envelope(plant: Plant) -> Envelope:
 
 def _status(port: CanPort) -> BusStatus:
     counts: PortCounts = port.counts
-    dropped = {kind: count for kind, count in asdict(counts).items() if kind not in _NO_DROP}
+    dropped = {kind: count for kind, count in vars(counts).items() if kind not in _NO_DROP}
     return BusStatus(port.name, port.channel, counts.received, counts.sent, dropped)

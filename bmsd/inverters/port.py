@@ -103,7 +103,8 @@ class InverterPort:
 
     def _take(self, now_s: float, command: Command) -> None:
         self._tick_s = now_s
-        complete = self._complete(command)
+        self._frames = {frame.can_id: frame for frame in self.profile.frames(command)}
+        complete = all(can_id in self._frames for can_id in self.profile.limit_ids)
         fresh = command.fresh and complete
         self._was_fresh = self._was_fresh or fresh
         measured = complete and command.voltage_v is not None
@@ -114,8 +115,8 @@ class InverterPort:
             self._stale_since_s = now_s
         if not fresh:
             command = self._stopped(command)
+            self._frames = {frame.can_id: frame for frame in self.profile.frames(command)}
         self._newest = command
-        self._frames = {frame.can_id: frame for frame in self.profile.frames(command)}
         wanted = Limits()
         for can_id in self.profile.limit_ids:
             if can_id in self._frames:
