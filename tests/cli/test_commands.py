@@ -11,7 +11,20 @@ import pytest
 
 from tests.programs import ROOT, bmsd, command, rack_file
 
-COMMANDS = ("run", "check", "sim", "demo", "status", "reset", "faults", "schema", "decode", "encode")
+COMMANDS = (
+    "run",
+    "check",
+    "sim",
+    "demo",
+    "status",
+    "reset",
+    "connect",
+    "disconnect",
+    "faults",
+    "schema",
+    "decode",
+    "encode",
+)
 EXAMPLE = ROOT / "deploy" / "rack-16s-lfp.toml"
 
 

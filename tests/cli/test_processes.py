@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import time
@@ -233,3 +234,19 @@ def test_the_demo_tells_its_story_in_lines_and_cleans_up(whole_demo: Program) ->
     in_order = [place for words, place in zip(story, places, strict=True) if words != "voltage of the highest cell"]
     assert in_order == sorted(in_order)
     assert left_behind(whole_demo.folder) == []
+
+
+def test_the_readme_shows_the_demo_as_it_is(whole_demo: Program) -> None:
+    """Numbers and times differ from run to run; what happens, and in which order, does not."""
+
+    def without_numbers(text: str) -> list[str]:
+        return [
+            re.sub(r"\d+(\.\d+)?", "#", line).strip().replace("cells bleed", "cell bleeds")
+            for line in text.splitlines()
+        ]
+
+    assert whole_demo.process.wait(PATIENCE_S) == 0
+    shown = re.search(r"^```text\n(Real control.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert shown is not None
+    said = iter(without_numbers(whole_demo.out))
+    assert [line for line in without_numbers(shown[1]) if line not in said] == []
