@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from bmsd.control.composition import Checked
 from bmsd.fieldbus.bus import CanPort, Filter, PortCounts, buses, frames_of
 from bmsd.fieldbus.drivers.slave.commands import Commands, ControlState
+from bmsd.fieldbus.drivers.slave.read_back import contactor_order
 from bmsd.fieldbus.drivers.slave.slots import ADDRESS_MASK, DATABASE, FILTERS, message_id
 from bmsd.fieldbus.drivers.slave.sorting import Kind
 from bmsd.fieldbus.poller import Poller
@@ -47,7 +49,12 @@ class RackIO:
         self._poller = Poller(self._plant.timing, self._plant.layout)
         self._commands = Commands(self._plant.layout, self._plant.balance.lease_s)
         self._port = InverterPort(rack.profile, self._plant.inverter)
-        self._field_gate = TransmitGate(self.field, _field_rules(), listen_only=field.listen_only)
+        self._field_gate = TransmitGate(
+            self.field,
+            _field_rules(),
+            decode_contactors=partial(contactor_order, layout=self._plant.layout),
+            listen_only=field.listen_only,
+        )
         self._inverter_gate = TransmitGate(
             self.inverter,
             [Rule(*rule) for rule in rack.profile.transmit_rules],

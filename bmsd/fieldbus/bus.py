@@ -8,7 +8,9 @@ sent now is not sent at all; no queue of ours can let out an old frame later.
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import logging
 import math
 import os
 import socket
@@ -37,12 +39,19 @@ _CLASSIC_BYTES = RAW_FRAME.itemsize
 _FD_BYTES = 72
 _STRUCT = struct.Struct("<IB3x8s")
 _BUFFER_BYTES = 1 << 20
+_SO_RCVBUFFORCE = 33
+"""As SO_RCVBUF, but over the system's maximum net.core.rmem_max; asm-generic/socket.h, Python has no name for it."""
+_SO_MEMINFO, _MEMINFO = 55, struct.Struct("9I")
+"""State of a socket; the last word counts what the kernel dropped because nobody read (linux/sock_diag.h)."""
 _NOTHING: RawFrames = np.zeros(0, dtype=RAW_FRAME)
 _BUS_OFF = 0x40
 _RESTARTED = 0x100
 """Error classes in the identifier of an error frame, include/uapi/linux/can/error.h."""
 _NO_ROOM = (errno.ENOBUFS, errno.EAGAIN, errno.EINTR)
 _NOT_FOR_SEND = (errno.EINVAL, errno.EMSGSIZE)
+
+# python-can logs an error at each try to open; here an absent bus is a state, said once in `last_error`.
+logging.getLogger("can").setLevel(logging.CRITICAL)
 
 
 class Filter(NamedTuple):
@@ -67,6 +76,8 @@ class PortCounts:
     """Frames that the filter kept out (in the kernel they are not counted)."""
     left_waiting: int = 0
     """Times that more frames were waiting than are read at once."""
+    overrun: int = 0
+    """Frames that the kernel dropped because its buffer was full: the process was held up for long."""
     sent: int = 0
     not_sent: int = 0
     """Frames that found no room or no bus, and were dropped."""
@@ -110,6 +121,7 @@ class CanPort:
         self._pause_s = FIRST_PAUSE_S
         self._due_s = -math.inf
         self._stalled_since_s: float | None = None
+        self._overrun_seen = 0
 
     @property
     def up(self) -> bool:
@@ -138,6 +150,7 @@ class CanPort:
         """Return the data frames that wait, in order of arrival, at most `limit`; everything else is counted."""
         if self._socket is None:
             return _NOTHING
+        self._note_overrun(self._socket)
         packets = self._read(self._socket, limit)
         if not packets:
             return _NOTHING
@@ -192,7 +205,7 @@ class CanPort:
         try:
             self._bus = can.Bus(interface=self.interface, channel=self.channel, **settings)
             raw: socket.socket = self._bus.socket
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
+            make_room(raw, _BUFFER_BYTES)
             raw.setblocking(False)
             pending = raw.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if pending:
@@ -201,7 +214,7 @@ class CanPort:
             self.last_error = f"{self.channel}: {getattr(error, 'strerror', None) or error}"
             self.close()
             return False
-        self._socket = raw
+        self._socket, self._overrun_seen = raw, 0
         self.generation += 1
         self.counts.opened += 1
         self.bus_off = False
@@ -224,6 +237,12 @@ class CanPort:
         if self._stalled_since_s is None:
             self._stalled_since_s = self._now_s
         return False
+
+    def _note_overrun(self, raw: socket.socket) -> None:
+        """Count what the kernel dropped; asked once per drain, as a word with every frame would cost each of them."""
+        dropped = kernel_drops(raw)
+        self.counts.overrun += (dropped - self._overrun_seen) % (1 << 32)
+        self._overrun_seen = dropped
 
     def _read(self, raw: socket.socket, limit: int) -> list[bytes]:
         packets: list[bytes] = []
@@ -270,6 +289,26 @@ class CanPort:
             return frames
         self.counts.filtered += int(len(frames) - passes.sum())
         return frames[passes]
+
+
+def make_room(raw: socket.socket, size: int) -> None:
+    """Ask for a receive buffer of `size` bytes; over the system's maximum only with CAP_NET_ADMIN."""
+    try:
+        raw.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, size)
+    except OSError:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+
+
+def kernel_drops(raw: socket.socket) -> int:
+    """Return the packets (modulo 2**32) that the kernel dropped for want of room since the socket was opened.
+
+    0 where the kernel does not say so (before Linux 4.12).
+    """
+    with contextlib.suppress(OSError):
+        state = raw.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size)
+        if len(state) == _MEMINFO.size:
+            return int(_MEMINFO.unpack(state)[-1])
+    return 0
 
 
 def _passes(identifiers: NDArray[np.uint32], filters: Sequence[Filter]) -> NDArray[np.bool_]:

@@ -1,8 +1,8 @@
 """The only way to a bus: what may be sent, how often, and with which limits, judged from the bytes alone.
 
-The gate shares no code with what wrote the frame. A frame that no rule allows, that comes too soon, or whose
-limits exceed the guarded command of the tick or the envelope of the hardware is not sent; it is counted with its
-reason, and the fault row SYS-019 stands for it.
+The gate shares no code with what wrote the frame. A frame that no rule allows, that comes too soon, whose
+limits exceed the guarded command of the tick or the envelope of the hardware, or that closes a contactor which
+the command does not close, is not sent; it is counted with its reason, and the fault row SYS-019 stands for it.
 """
 
 from __future__ import annotations
@@ -49,6 +49,21 @@ class DecodedLimits(Protocol):
     def discharge_enabled(self) -> bool | None: ...
 
 
+class DecodedContactors(Protocol):
+    """What the bytes of a frame tell the contactor unit of one string to close."""
+
+    @property
+    def string(self) -> int: ...
+    @property
+    def close_minus(self) -> bool: ...
+    @property
+    def close_precharge(self) -> bool: ...
+    @property
+    def close_plus(self) -> bool: ...
+    @property
+    def inverter_enable(self) -> bool: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """Frames whose identifier equals `can_id` in the bits of `mask` may be sent with these lengths in bytes.
@@ -81,7 +96,8 @@ class TransmitGate:
     """The only caller of one bus's `send`.
 
     `decode_limits` reads the limits back from a frame's bytes, written independently of the encoder; with it an
-    `envelope` is needed. It may raise FrameError: such a frame is not sent.
+    `envelope` is needed. `decode_contactors` reads what a frame closes, None where it is no contactor command. Both
+    may raise FrameError: such a frame is not sent.
     """
 
     def __init__(
@@ -91,6 +107,7 @@ class TransmitGate:
         *,
         decode_limits: Callable[[Frame], DecodedLimits] | None = None,
         envelope: Envelope | None = None,
+        decode_contactors: Callable[[Frame], DecodedContactors | None] | None = None,
         listen_only: bool = False,
     ) -> None:
         if (decode_limits is None) != (envelope is None):
@@ -99,6 +116,7 @@ class TransmitGate:
         self._rules = tuple(rules)
         self._decode_limits = decode_limits
         self._envelope = envelope
+        self._decode_contactors = decode_contactors
         self._listen_only = listen_only
         self._command: Command | None = None
         self._command_s = -math.inf
@@ -147,13 +165,39 @@ class TransmitGate:
         command = self._command if now_s - self._command_s <= COMMAND_STANDS_S else None
         if rule.needs_command and command is None:
             return "no finished tick stands behind it"
-        if self._decode_limits is None or self._envelope is None:
-            return None
         try:
-            limits = self._decode_limits(frame)
+            return self._too_much(frame, command)
         except FrameError as error:
             return str(error)
-        return over(limits, command, self._envelope)
+
+    def _too_much(self, frame: Frame, command: Command | None) -> str | None:
+        """Return what the bytes say beyond the command or the envelope."""
+        if self._decode_contactors is not None:
+            contactors = self._decode_contactors(frame)
+            if contactors is not None and closes_more(contactors, command):
+                return "closes what the command does not"
+        if self._decode_limits is None or self._envelope is None:
+            return None
+        return over(self._decode_limits(frame), command, self._envelope)
+
+
+def closes_more(told: DecodedContactors, command: Command | None) -> bool:
+    """Whether a contactor or the inverter's enable contact would close that the command leaves open.
+
+    Opening always passes. Without a command nothing closes; nor does it for a string that the command does not know.
+    """
+    wanted = (
+        (told.close_minus, "close_minus"),
+        (told.close_precharge, "close_precharge"),
+        (told.close_plus, "close_plus"),
+        (told.inverter_enable, "inverter_enable"),
+    )
+    closing = [name for closes, name in wanted if closes]
+    if not closing:
+        return False
+    if command is None or not 0 <= told.string < len(command.close_minus):
+        return True
+    return not all(getattr(command, name)[told.string] for name in closing)
 
 
 def over(limits: DecodedLimits, command: Command | None, envelope: Envelope) -> str | None:

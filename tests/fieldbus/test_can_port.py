@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import contextlib
 import math
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +11,7 @@ import can
 import numpy as np
 import pytest
 
-from bmsd.fieldbus.bus import CanPort, Filter, buses, frames_of
+from bmsd.fieldbus.bus import CanPort, Filter, buses, frames_of, kernel_drops, make_room
 from bmsd.fieldbus.unix_bus import Hub
 from bmsd.model.frame import Frame
 
@@ -177,6 +179,38 @@ def test_an_interface_that_does_not_exist_is_a_state_and_no_exception() -> None:
     port.step(0.0)
     assert not port.up
     assert port.last_error.startswith("nocan9: ")
+
+
+def test_a_bus_that_is_not_there_is_not_logged_at_each_try(caplog: pytest.LogCaptureFixture) -> None:
+    port = CanPort("socketcan", "nocan9")
+    for now_s in range(0, 60, 6):
+        port.step(float(now_s))
+    assert caplog.records == []
+
+
+def test_what_the_kernel_drops_because_nobody_reads_is_known() -> None:
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as raw,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as far,
+    ):
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        raw.bind(("127.0.0.1", 0))
+        assert kernel_drops(raw) == 0
+        for _ in range(100):
+            far.sendto(bytes(500), raw.getsockname())
+        raw.setblocking(False)
+        taken = 0
+        with contextlib.suppress(BlockingIOError):
+            while raw.recv(600):
+                taken += 1
+        assert 0 < kernel_drops(raw) == 100 - taken
+
+
+def test_room_is_made_with_or_without_privileges() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as raw:
+        before = raw.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        make_room(raw, before // 4)
+        assert raw.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == before // 4 * 2
 
 
 def test_the_bus_comes_back_after_the_hub_was_away(tmp_path: Path) -> None:

@@ -671,6 +671,15 @@ def test_nodes_that_said_who_they_are_are_identified() -> None:
     assert heard.counts.sum() == 0
 
 
+def test_nodes_are_identified_before_the_first_sync_too() -> None:
+    heard = receiver()
+    identify(heard, *MODULES, at_s=1.0)
+    heard.feed(slave.raw(slave.current(65, 3), *slave.identity(65, uid=9)), 1.0)
+    assert heard.unidentified(1.0) == (66,)
+    assert heard.identities.uid.tolist() == [1001, 1002, 1003, 1004, 9, -1]
+    assert heard.counts[Kind.LATE] == heard.counts.sum() == 1
+
+
 def test_a_unique_number_alone_is_no_identification() -> None:
     heard = polled()
     heard.feed(slave.raw(slave.identity(1, uid=5)[0]), 10.1)

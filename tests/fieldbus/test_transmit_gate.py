@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bmsd.errors import FrameError
-from bmsd.fieldbus.drivers.slave.commands import rules
-from bmsd.fieldbus.transmit_gate import Envelope, Rule, TransmitGate, over
+from bmsd.fieldbus.drivers.slave.commands import Commands, rules
+from bmsd.fieldbus.drivers.slave.read_back import contactor_order
+from bmsd.fieldbus.transmit_gate import Envelope, Rule, TransmitGate, closes_more, over
 from bmsd.model.command import Command
 from bmsd.model.frame import Frame
 from bmsd.model.layout import Layout
@@ -245,6 +247,67 @@ def test_the_field_bus_gate_lets_only_bmsd_s_own_frames_to_known_addresses_out()
     for can_id in (0x5B51100 | 66, 0x15B51880 | 3, 0x1B51000, 0x11B51280 | 1, 0x5B51100, 0x19B51A80):
         assert not way.send(Frame(can_id, bytes(4), True), 1.0)
     assert way.sent == 7
+
+
+CONTACTORS = ("close_minus", "close_precharge", "close_plus", "inverter_enable")
+TWO_STRINGS = Layout(strings=2, modules=1, cells=16, sensors=4)
+
+
+def closing(*wanted: tuple[str, int]) -> Command:
+    """A command that closes these contactors (name, string) and no other."""
+    arrays = {name: np.array([(name, string) in wanted for string in range(2)]) for name in CONTACTORS}
+    return command(balance=np.zeros(TWO_STRINGS.cell_shape, dtype=bool), **arrays)
+
+
+def field_gate(wire: Wire) -> TransmitGate:
+    allowed = rules(TWO_STRINGS, Timing(0.1, 0.2, 4))
+    return TransmitGate(wire, allowed, decode_contactors=partial(contactor_order, layout=TWO_STRINGS))
+
+
+def contactor_frame(bits: int, address: int = 65) -> Frame:
+    """The bytes as a unit reads them: bits 4..7 are minus, precharge, plus, enable."""
+    return Frame(0x5B51100 | address, bytes([bits << 4 | 3, 10, 0, 0]), True)
+
+
+@pytest.mark.parametrize("string", [0, 1])
+@pytest.mark.parametrize("asked", range(16))
+def test_a_contactor_command_closes_nothing_that_the_command_leaves_open(asked: int, string: int) -> None:
+    guarded = closing(*((name, string) for bit, name in enumerate(CONTACTORS) if asked >> bit & 1))
+    for bits in range(16):
+        for target in (0, 1):
+            way = field_gate(Wire())
+            way.allow(guarded, 1.0)
+            within = asked if target == string else 0
+            assert way.send(contactor_frame(bits, 65 + target), 1.0) == (bits & ~within == 0)
+            assert way.blocked == (bits & ~within != 0)
+            assert all("closes what the command does not" in reason for reason in way.reasons)
+
+
+def test_every_contactor_command_that_is_written_passes_the_gate() -> None:
+    for asked in range(256):
+        guarded = closing(*((CONTACTORS[bit % 4], bit // 4) for bit in range(8) if asked >> bit & 1))
+        wire = Wire()
+        way = field_gate(wire)
+        way.allow(guarded, 1.0)
+        for frame in Commands(TWO_STRINGS, 5.0).frames(guarded, 1.0):
+            assert way.send(frame, 1.0)
+        units = {frame.can_id & 1: frame.data[0] >> 4 for frame in wire.frames if frame.can_id & ~0x7F == 0x5B51100}
+        assert units == {1: asked & 15, 0: asked >> 4}
+
+
+def test_what_no_unit_of_the_rack_would_read_is_no_contactor_command() -> None:
+    assert contactor_order(Frame(0x5B51080, bytes(4), True), TWO_STRINGS) is None
+    for frame in (contactor_frame(0, 67), contactor_frame(0, 0), Frame(0x5B51100 | 65, bytes(3), True)):
+        with pytest.raises(FrameError, match="contactor command"):
+            contactor_order(frame, TWO_STRINGS)
+
+
+def test_a_string_that_the_command_does_not_know_is_not_closed() -> None:
+    told = contactor_order(contactor_frame(1, 66), TWO_STRINGS)
+    assert told is not None
+    assert closes_more(told, command(close_minus=np.ones(1, dtype=bool)))
+    assert closes_more(told, None)
+    assert not closes_more(replace(told, close_minus=False), None)
 
 
 def test_before_the_first_tick_only_syncs_and_identification_go_out() -> None:
