@@ -11,7 +11,6 @@ once.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -24,6 +23,7 @@ from bmsd.fieldbus.drivers.slave.identity import Identities
 from bmsd.fieldbus.drivers.slave.readings import BoardReadings, Stamps, UnitReadings, Who
 from bmsd.fieldbus.drivers.slave.slots import UNIT_MESSAGES, Slots, fold_tables
 from bmsd.fieldbus.drivers.slave.sorting import Kind, OpenSync, Sorted, sort
+from bmsd.fieldbus.drivers.slave.trips import Trip, Trips
 from bmsd.fieldbus.drivers.slave.words import PollPlan
 from bmsd.model.frame import RawFrames
 from bmsd.model.layout import Layout
@@ -42,16 +42,6 @@ T = TypeVar("T", bound=np.generic)
 _TABLES = fold_tables()
 _MOST_AT_ONCE = 4096
 _WORD_OFFSETS = np.tile(np.arange(4, dtype=np.int64) * 65536, _MOST_AT_ONCE)
-
-
-@dataclass(frozen=True, slots=True)
-class Trip:
-    """Trip frames of one address: what the newest says, when the first and the newest were heard."""
-
-    code: int
-    cell: int
-    first_s: float
-    last_s: float
 
 
 class _Asked(NamedTuple):
@@ -76,13 +66,9 @@ class Receiver:
         self._with_temperatures = PollPlan(slots, layout, temperatures=True)
         self.identities = Identities(slots)
         self._frame_counts = FrameCounts(layout, slots)
-        self.trips: dict[int, Trip] = {}
-        """By address; also of nodes that this rack does not know."""
+        self._trips = Trips(slots)
         self.discovered: dict[int, int] = {}
         """Type of nodes that have no address, by unique number."""
-        self._tripped_s: Floats = np.full(slots.nodes, -math.inf)
-        self._trip_code: Ints = np.zeros(slots.nodes, dtype=np.int64)
-        self._newest_trip_s = -math.inf
         self._number: int | None = None
         self._phase: int | None = None
         self._group = 0
@@ -232,18 +218,11 @@ class Receiver:
 
     def _take_trips(self, found: Sorted, now_s: float) -> None:
         chosen = found.kind == Kind.TRIP
-        codes, cells = meaning.trips(found.data[chosen])
-        heard = zip(found.address[chosen].tolist(), codes.tolist(), cells.tolist(), strict=True)
-        for address, code, cell in heard:
-            first_s = self.trips[address].first_s if address in self.trips else now_s
-            self.trips[address] = Trip(code, cell, first_s, now_s)
-            if address in self._slots.addresses:
-                node = self._slots.addresses.index(address)
-                self._tripped_s[node], self._trip_code[node] = now_s, code
-        self._newest_trip_s = now_s
-        boards, tripped = self._slots.boards, self._tripped_s == now_s
-        self._boards.trip_active = self._boards.trip_active | tripped[:boards].reshape(self._layout.module_shape)
-        self._units.trip_code = np.where(tripped[boards:], self._trip_code[boards:], self._units.trip_code)
+        self._trips.take(found.address[chosen], found.data[chosen], now_s)
+        self._boards.trip_active = self._boards.trip_active | self._of_boards(self._trips.boards_since(now_s))
+        heard = self._trips.units_since(now_s)
+        if heard is not None:
+            self._units.trip_code = np.where(heard[0], heard[1], self._units.trip_code)
 
     def _take_discoveries(self, words: NDArray[np.uint64]) -> None:
         uids, types = meaning.discoveries(words)
@@ -278,7 +257,7 @@ class Receiver:
             self._publish_slow(group, self._got)
         self._units.take_currents(poll, None, self._phase_at_s)
         self._units.take_voltages(poll, None)
-        self._units.take_state(poll, None, self._trip_after(at_s))
+        self._units.take_state(poll, None, self._trips.units_since(at_s))
         stamps.stamp(stamps.with_temperatures if group == _TEMPERATURES else stamps.plain, None, at_s, sync)
         if self._sync != sync:
             stamps.stamp(stamps.currents, None, self._phase_at_s, self._sync)
@@ -311,7 +290,7 @@ class Receiver:
         units = sound[slots.unit_words].reshape(slots.units, len(UNIT_MESSAGES))
         self._units.take_voltages(poll, units[:, 1])
         stamps.stamp(stamps.voltages, units[:, 1], at_s, sync)
-        self._units.take_state(poll, units[:, 2], self._trip_after(at_s))
+        self._units.take_state(poll, units[:, 2], self._trips.units_since(at_s))
         stamps.stamp(stamps.unit_state, units[:, 2], at_s, sync)
         counts = self._frame_counts
         counts.frames = counts.frames + counts.per_board(slots.node[self._got & self._is_poll])
@@ -328,7 +307,7 @@ class Receiver:
         boards = slots.boards
         if group == _BOARD_STATE and sound[slots.board_state].any():
             who = self._of_boards(sound[slots.board_state])
-            tripped = self._tripped_s[:boards] >= at_s
+            tripped = self._trips.boards_since(at_s)
             self._boards.take_state(meaning.board_state(self._store[slots.board_state]), who, tripped)
             stamps.stamp(stamps.board_state, who, at_s, sync)
             self._note_identities()
@@ -341,11 +320,6 @@ class Receiver:
             self._units.take_status(status.of(slice(boards, None)), units)
             stamps.stamp(stamps.unit_status, units, at_s, sync)
 
-    def _trip_after(self, at_s: float) -> tuple[Bools, Ints] | None:
-        """Return which units have sent a trip frame since `at_s`, and its code; None: none has."""
-        boards = self._slots.boards
-        return None if self._newest_trip_s < at_s else (self._tripped_s[boards:] >= at_s, self._trip_code[boards:])
-
     def _of_boards(self, flat: NDArray[T]) -> NDArray[T]:
         return flat.reshape(self._layout.module_shape)
 
@@ -355,6 +329,11 @@ class Receiver:
     def counts(self) -> Ints:
         """Frames that were not taken as a measurement, by `Kind`."""
         return self._frame_counts.kinds
+
+    @property
+    def trips(self) -> dict[int, Trip]:
+        """Trip frames by address; also of nodes that this rack does not know."""
+        return self._trips.by_address
 
     @property
     def charge_restarts(self) -> Ints:
