@@ -124,6 +124,8 @@ class WholeRack:
     daemon: Running
     boards: Running | None = None
     mishaps: Path | None = None
+    successors: ExitStack = field(default_factory=ExitStack)
+    """Daemons that take the place of the first end with the rack."""
     _clients: list[LinkClient] = field(default_factory=list)
 
     # what the daemon says of itself
@@ -231,6 +233,7 @@ def started(folder: Path, changes: Mapping[str, Any] | None = None, *, rehearsed
             boards = stack.enter_context(rack.simulator())
         whole = WholeRack(rack, field, inverter, stack.enter_context(rack.daemon()), boards, mishaps)
         stack.callback(whole.close)
+        stack.enter_context(whole.successors)
         yield whole
 
 
