@@ -79,6 +79,6 @@ precharge_ohm = 10.0
 profile = "square"
 charge_a = {100.0 * strings}
 discharge_a = {100.0 * strings}
-period_s = 36.0
+period_s = 32.0
 boot_s = 3.0
 """

@@ -29,9 +29,9 @@ end_s = 11.0
 [[sim.mishap]]
 kind = "hot_cell"
 cell = 7
-value = 276.0
-start_s = 7.0
-end_s = 13.0
+value = 174.0
+start_s = 5.0
+end_s = 14.5
 """
 LOSSES = """
 [[sim.mishap]]
@@ -45,7 +45,7 @@ string = 1
 start_s = 14.0
 """
 SCENARIOS: dict[str, tuple[float, dict[str, Any]]] = {
-    "mishaps": (19.5, {"sim": MISHAPS}),
+    "mishaps": (21.0, {"sim": MISHAPS}),
     "losses": (17.0, {"sim": LOSSES, "strings": 2, "modules": 2}),
     "overcharge": (10.0, {"sim": K2["overcharge"].table, "cell": MEASURED_CELL | {"capacity_ah": 26.0}}),
     "glitch": (10.0, {"sim": K2["glitch"].table, "cell": MEASURED_CELL | {"capacity_ah": 26.0}}),

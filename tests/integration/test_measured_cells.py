@@ -136,18 +136,19 @@ def test_a_drive_cycle_is_reported_as_it_was_measured(drive: Recording) -> None:
 def test_the_state_of_charge_moves_by_the_charge_that_flowed(drive: Recording) -> None:
     seen = polls(drive)
     places = PLETT.places(seen)
-    first, last = seen[2], seen[-1]
-    assert np.ptp([float(record.snapshot.units.charge_as[0]) for record in seen]) > 20.0
-    counted_as = float(last.snapshot.units.charge_as[0] - first.snapshot.units.charge_as[0])
+    charges_as = np.array([float(record.snapshot.units.charge_as[0]) for record in seen])
+    begin = 2
+    end = int(np.argmax(abs(charges_as - charges_as[begin])))
+    first, last, counted_as = seen[begin], seen[end], float(charges_as[end] - charges_as[begin])
     # Up to the sample at each end: where exactly within a poll the counter was latched is not known. The simulator
     # moves in steps of some ms, so that an edge of 40 A comes up to 0.2 As late or early.
     edges_as = 1.0
     total_as = np.concatenate(([0.0], np.cumsum(PLETT.charging_a))) / PLETT.speed
-    ends = total_as[min(places[-1]) : max(places[-1]) + 7]
-    starts = total_as[min(places[2]) : max(places[2]) + 7]
+    ends = total_as[min(places[end]) : max(places[end]) + 7]
+    starts = total_as[min(places[begin]) : max(places[begin]) + 7]
     assert ends.min() - starts.max() - edges_as <= counted_as <= ends.max() - starts.min() + edges_as
     moved = last.estimate.cell_soc - first.estimate.cell_soc
     sigma = last.estimate.cell_soc_sigma - first.estimate.cell_soc_sigma
     assert (sigma > 0.0).all()
     assert (abs(moved - counted_as / 3600.0 / 20.5) <= sigma).all()
-    assert abs(moved).max() > 3.0 * sigma.max(), "otherwise this shows nothing"
+    assert abs(moved).min() > 3.0 * sigma.max(), "otherwise this shows nothing"
