@@ -27,6 +27,11 @@ class LinkClient:
             raise FrameError(f"{path}: the other end does not speak link protocol {PROTOCOL}")
         self.hello = hello
 
+    def next(self, timeout_s: float) -> Published:
+        """Wait for the next record: for those who want them all. BusError when none comes in time."""
+        self._socket.settimeout(timeout_s)
+        return self._published(self._receive())
+
     def newest(self, timeout_s: float) -> Published:
         """Wait for a record, then drain to the newest one. BusError when none comes in time."""
         self._socket.settimeout(timeout_s)
@@ -39,9 +44,12 @@ class LinkClient:
             pass
         except BusError:
             pass  # control left after this record: the next call says so
-        if not isinstance(newest, Published):
-            raise FrameError(f"{self._path}: a {type(newest).__name__} came instead of a record")
-        return newest
+        return self._published(newest)
+
+    def _published(self, message: Hello | Published | wire.Answer) -> Published:
+        if not isinstance(message, Published):
+            raise FrameError(f"{self._path}: a {type(message).__name__} came instead of a record")
+        return message
 
     def ask(self, asked: wire.Asked, timeout_s: float = 2.0) -> wire.Answer:
         """Send a request and wait for its answer, passing over records."""

@@ -95,11 +95,12 @@ def poll_s(record: Published) -> float:
 
 
 def polls(rack: Recording) -> list[Published]:
-    """Return the first record of every poll measured while the string is closed and all cells are known."""
+    """Return the first record of every poll measured while the string is closed, cells and current known."""
     chosen: list[Published] = []
     for record in rack.records:
         modules = record.snapshot.modules
-        if record.strings[0].state != "closed" or not np.isfinite(modules.cell_v).all():
+        known = np.isfinite(modules.cell_v).all() and np.isfinite(record.snapshot.units.charge_as).all()
+        if record.strings[0].state != "closed" or not known or not np.isfinite(record.snapshot.units.current_a).all():
             continue
         if not chosen or int(modules.cell_sync.max()) != int(chosen[-1].snapshot.modules.cell_sync.max()):
             chosen.append(record)

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ from bmsd.errors import BusError
 from bmsd.fieldbus.unix_bus import Hub
 from bmsd.link.client import LinkClient
 from bmsd.model.published import Published
-from tests.programs import PATIENCE_S, Program, rack_file
+from tests.programs import Program, rack_file
 
 
 class Told(NamedTuple):
@@ -60,10 +61,10 @@ class Recording:
         for name in ("field", "inverter"):
             self._stack.enter_context(Hub(self.folder / f"{name}.sock"))
         bus = self._stack.enter_context(can.Bus(interface="unix", channel=str(self.folder / "inverter.sock")))
-        self.sim = self._stack.enter_context(Program(self.folder, "sim", "-c", self._config))
-        assert bus.recv(PATIENCE_S) is not None, f"no keep-alive of the inverter:\n{self.sim.err}"
         self.run = self._stack.enter_context(Program(self.folder, "run", "-c", self._config))
         client = self.run.wait_for(self._link)
+        # the simulator's clock starts when control is there, however long that took
+        self.sim = self._stack.enter_context(Program(self.folder, "sim", "-c", self._config))
         self._threads = [
             threading.Thread(target=self._read_link, args=(client,)),
             threading.Thread(target=self._read_bus, args=(bus,)),
@@ -84,13 +85,25 @@ class Recording:
         time.sleep(0.3)
         self.exit_codes["sim"] = self.sim.end()
 
+    @property
+    def at_work(self) -> list[Published]:
+        """The records from the first closed string on: before, boards are missing because nobody has started them."""
+        first = next(i for i, r in enumerate(self.records) if any(s.state == "closed" for s in r.strings))
+        return self.records[first:]
+
+    @property
+    def latest_tick_s(self) -> float:
+        """By how much the worst tick came late, s: nothing but the load of the computer makes it."""
+        ticks_s = [record.snapshot.now_s for record in self.at_work]
+        return max(later - earlier for earlier, later in pairwise(ticks_s)) - 0.1
+
     def codes(self) -> list[str]:
         """Return every fault in the order in which it was raised first."""
-        return list(dict.fromkeys(fault.code for record in self.records for fault in record.faults))
+        return list(dict.fromkeys(fault.code for record in self.at_work for fault in record.faults))
 
     def first(self, code: str) -> Published:
         """Return the first record with this fault."""
-        found = (record for record in self.records if code in {fault.code for fault in record.faults})
+        found = (record for record in self.at_work if code in {fault.code for fault in record.faults})
         record = next(found, None)
         assert record is not None, f"{code} was never raised, but {self.codes()}:\n{self.run.err}"
         return record
@@ -108,7 +121,7 @@ class Recording:
     def _read_link(self, client: LinkClient) -> None:
         try:
             while not self._ended.is_set():
-                self.records.append(client.newest(timeout_s=5.0))
+                self.records.append(client.next(timeout_s=5.0))
         except BusError:
             pass  # control has left
         finally:
