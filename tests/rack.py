@@ -126,7 +126,7 @@ def _modules(layout: Layout, sync: int) -> Modules:
         temperature_age_s=np.full(shape, 0.1), temperature_sync=np.full(shape, sync),
         module_v=np.full(shape, 3.30 * layout.cells), balancing=np.zeros(cells, dtype=bool),
         state_age_s=np.full(shape, 0.1), board_degc=np.full(shape, 30.0), self_test=zero,
-        trip_active=np.zeros(shape, dtype=bool), heartbeat_lost=np.zeros(shape, dtype=bool),
+        trip_active=np.zeros(shape, dtype=bool), trip_code=zero, heartbeat_lost=np.zeros(shape, dtype=bool),
         identified=np.ones(shape, dtype=bool), cell_count=np.full(shape, layout.cells),
         frames=zero + 100, crc_errors=zero, counter_errors=zero,
     )  # fmt: skip

@@ -67,6 +67,7 @@ class Memory:
     stopping: bool = False
     connect: bool = True
     interrupted: bool = False
+    trip_reset_s: float = 0.0
 
 
 def start(plant: Plant, protections: Protections) -> Memory:

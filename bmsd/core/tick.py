@@ -24,6 +24,8 @@ from bmsd.model.snapshot import Bools, Floats, Reading, Snapshot
 
 START_WAIT_S = 3.0
 """Without a complete string after this time, the inverter is told measured voltages and zero limits."""
+TRIP_RESET_S = 2.0
+"""A reset of trips is repeated for so long: boards must fall silent before units listen."""
 MOST_PERIOD_S = 1.0
 """A tick later than this withholds the heartbeat."""
 
@@ -81,8 +83,19 @@ def tick(plant: Plant, protections: Protections, was: Memory, snapshot: Snapshot
     stopped = _charge_stopped(verdict, outs.connected)
     charge_memory, volts = charge.voltages(plant, was.charge, snapshot, pack_v, outs.connected, stopped, dt_s)
     force = _force_charge(plant, was.force_charge or verdict.force_charge, verdict, estimate)
+    trip_reset_s = _reset_left_s(was, resets, dt_s)
     command = _command(
-        plant, snapshot, estimate, verdict, limits, outs, volts, pack_v, force=force, started=started, resets=resets
+        plant,
+        snapshot,
+        estimate,
+        verdict,
+        limits,
+        outs,
+        volts,
+        pack_v,
+        force=force,
+        started=started,
+        trip_reset_s=trip_reset_s,
     )
     guarded = guard(plant, command, snapshot)
     command = guarded.command
@@ -103,6 +116,7 @@ def tick(plant: Plant, protections: Protections, was: Memory, snapshot: Snapshot
         stopping=stopping,
         connect=connect,
         interrupted=was.interrupted,
+        trip_reset_s=trip_reset_s,
     )
     return Outcome(memory, snapshot, estimate, verdict.faults, limits, command, guarded.vetoes, strings, started)
 
@@ -173,7 +187,7 @@ def _command(
     *,
     force: bool,
     started: bool,
-    resets: tuple[Reset, ...],
+    trip_reset_s: float,
 ) -> Command:
     fresh = (
         started and bool(outs.connected.any() | complete(snapshot).any()) and _fresh(plant, snapshot, outs.connected)
@@ -206,7 +220,7 @@ def _command(
         soh=estimate.soh,
         modules_online=int((snapshot.modules.cell_age_s <= plant.timing.hold_s).sum()),
         fresh=fresh,
-        trip_resets=_trip_resets(plant, snapshot, resets),
+        trip_resets=_trip_resets(plant, snapshot, trip_reset_s),
     )
 
 
@@ -228,16 +242,18 @@ def _stalled(snapshot: Snapshot) -> bool:
     return not bool((snapshot.buses.send_stalled_s <= 1.0).all())
 
 
-def _trip_resets(plant: Plant, snapshot: Snapshot, resets: tuple[Reset, ...]) -> tuple[tuple[int, int], ...]:
-    """Nodes whose own trip somebody asks to release: a reset of "all" or "trip".
+def _reset_left_s(was: Memory, resets: tuple[Reset, ...], dt_s: float) -> float:
+    """Time for which nodes are still told to release their trips, s, after a reset of "all" or "trip"."""
+    if any(reset.code in ("all", "trip") for reset in resets):
+        return TRIP_RESET_S
+    return max(was.trip_reset_s - dt_s, 0.0)
 
-    A module board's trip has the code that it made its string's unit latch.
-    """
-    if not any(reset.code in ("all", "trip") for reset in resets):
+
+def _trip_resets(plant: Plant, snapshot: Snapshot, left_s: float) -> tuple[tuple[int, int], ...]:
+    """Nodes to release, boards before units: a unit releases only when it has heard no trip frame for 0.5 s."""
+    if not left_s > 0.0:
         return ()
-    nodes = []
-    for string, (unit, code) in enumerate(zip(plant.layout.unit_addresses, snapshot.units.trip_code, strict=True)):
-        if code > 0:
-            boards = plant.layout.module_address_array[string][snapshot.modules.trip_active[string]]
-            nodes += [(int(address), int(code)) for address in (*boards, unit)]
-    return tuple(nodes)
+    boards = [address for string in plant.layout.module_addresses for address in string]
+    codes = [*snapshot.modules.trip_code.reshape(-1).tolist(), *snapshot.units.trip_code.tolist()]
+    nodes = zip((*boards, *plant.layout.unit_addresses), codes, strict=True)
+    return tuple((address, code) for address, code in nodes if code > 0)

@@ -70,6 +70,8 @@ class Modules:
     self_test: Ints
     """Failed self-tests as a bit word; -1 when not reported."""
     trip_active: Bools
+    trip_code: Ints
+    """Code of the board's own latched trip, 0: none, -1: latched, but no Trip frame was heard."""
     heartbeat_lost: Bools
     identified: Bools
     cell_count: Ints

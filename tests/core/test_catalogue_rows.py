@@ -227,7 +227,7 @@ def test_what_concerns_one_string_leaves_the_others_alone(entry: Row):
     drive = rack.Drive(two, table=(entry,))
     opened: dict[str, Any] = {**rack.closed(two), "minus": np.array([1, 0]), "plus": np.array([1, 0])}
     opened |= {"minus_output": np.array([True, False]), "plus_output": np.array([True, False])}
-    opened |= {"trip_code": np.array([0, 9])}
+    opened |= {"unit_trip_code": np.array([0, 9])}
     drive.run(16.0, 2.0, **opened)
     story = STORIES[entry.code]
     dt_s = 1.0 if story.seconds > 10.0 else 0.1

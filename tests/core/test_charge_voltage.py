@@ -120,7 +120,7 @@ def test_a_fault_of_an_open_string_does_not_hold_the_limit_of_the_closed_ones():
     plant = rack.plant(strings=2)
     drive = rack.Drive(plant)
     values: dict[str, Any] = {name: np.array([True, False]) for name in ("minus_output", "plus_output")}
-    values |= {"minus": np.array([1, 0]), "plus": np.array([1, 0]), "bus_v": 52.8, "trip_code": np.array([0, 9])}
+    values |= {"minus": np.array([1, 0]), "plus": np.array([1, 0]), "bus_v": 52.8, "unit_trip_code": np.array([0, 9])}
     cells = np.full(plant.layout.cell_shape, 3.30)
     cells[1, 0, 0] = 3.70
     outcome = drive.run(80.0, 1.0, **values, cell_v=cells)[-1]

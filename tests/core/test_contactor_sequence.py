@@ -261,8 +261,8 @@ def test_an_active_or_unknown_input_keeps_the_string_open(name, value):
     "values",
     [
         {"cell_v": np.nan}, {"temperature_degc": np.nan}, {"current_a": np.nan}, {"string_v": np.nan},
-        {"bus_v": np.nan}, {"unit_state_age_s": 1.0}, {"voltage_age_s": 1.0}, {"trip_code": 5}, {"trip_active": True},
-        {"string_v": 0.0}, {"string_v": 50.0},
+        {"bus_v": np.nan}, {"unit_state_age_s": 1.0}, {"voltage_age_s": 1.0}, {"unit_trip_code": 5},
+        {"trip_active": True}, {"string_v": 0.0}, {"string_v": 50.0},
     ],
     ids=str,
 )  # fmt: skip
@@ -296,10 +296,12 @@ def test_only_one_string_closes_at_a_time():
         assert sum(state in ("closing_minus", "precharge", "closing_plus") for state in rack.states(outcome)) <= 1
 
 
-def test_the_trips_of_a_string_are_reset_with_the_code_that_its_unit_latched():
+def test_trips_are_reset_with_their_own_codes_for_a_while():
     plant = rack.plant(strings=2, modules=2)
     drive = rack.Drive(plant)
-    tripped: dict[str, Any] = {"trip_code": np.array([0, 3]), "trip_active": np.array([[False, False], [False, True]])}
+    tripped: dict[str, Any] = {"unit_trip_code": np.array([0, 3]), "trip_code": np.array([[0, 0], [0, 1]])}
     assert drive.tick(**tripped).command.trip_resets == ()
     told = drive.tick(**tripped, requests=(Reset("trip", Role.OPERATOR),)).command.trip_resets
-    assert told == ((4, 3), (66, 3))
+    assert told == ((4, 1), (66, 3)), "each with its own code"
+    assert drive.tick(**tripped).command.trip_resets == told, "units listen only 0.5 s after the boards are silent"
+    assert drive.run(2.5, **tripped)[-1].command.trip_resets == ()

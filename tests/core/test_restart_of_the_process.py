@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ def restarted(*, running: bool, connect: bool = True) -> Memory:
     return memory.restore(PLANT, PROTECTIONS, saved, 1.0)[0]
 
 
-def run(was: Memory, seconds: float, **values: object) -> Outcome:
+def run(was: Memory, seconds: float, **values: Any) -> Outcome:
     start_s = 100.0 if was.now_s is None else was.now_s + 0.1
     outcome = None
     for step in range(max(1, round(seconds / 0.1))):

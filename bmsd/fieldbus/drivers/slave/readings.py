@@ -114,6 +114,7 @@ class BoardReadings:
         self._booting = False
         self.cell_count: Ints = np.full(shape, -1, dtype=np.int64)
         self.trip_active: Bools = np.zeros(shape, dtype=bool)
+        self.trip_code: Ints = np.zeros(shape, dtype=np.int64)
         self._heartbeat_lost: Bools = np.zeros(shape, dtype=bool)
 
     def take_cells(self, poll: Poll, who: Who) -> None:
@@ -126,7 +127,12 @@ class BoardReadings:
         self._temperature_degc = merged(self._temperature_degc, poll.temperature_degc, who)
         self._temperature_reading = merged(self._temperature_reading, poll.temperature_reading, who)
 
-    def take_state(self, state: BoardState, who: Who, tripped: Bools) -> None:
+    def take_trips(self, tripped: Bools, codes: Ints) -> None:
+        """Note trip frames; arrays (boards,), `codes`: what each board's newest said, -1 for one never heard."""
+        self.trip_active = self.trip_active | tripped.reshape(self._shape)
+        self.trip_code = np.where(self.trip_active, codes.reshape(self._shape), 0)
+
+    def take_state(self, state: BoardState, who: Who, tripped: Bools, codes: Ints) -> None:
         """Publish the states of boards (arrays (boards,)); `tripped` by a trip frame newer than the state."""
         shape = self._shape
         balancing = state.balancing.reshape(*shape, -1)[:, :, : self._layout.cells]
@@ -134,6 +140,7 @@ class BoardReadings:
         self._balancing = merged(self._balancing, balancing, who)
         self.cell_count = merged(self.cell_count, state.cell_count.reshape(shape), who)
         self.trip_active = merged(self.trip_active, (state.trip_active | tripped).reshape(shape), who)
+        self.take_trips(np.zeros_like(tripped), codes)
         self._heartbeat_lost = merged(self._heartbeat_lost, state.heartbeat_lost.reshape(shape), who)
 
     def take_status(self, status: NodeStatus, who: Who) -> None:
@@ -172,7 +179,7 @@ class BoardReadings:
             temperature_degc, temperature_reading,
             age_s[stamps.temperatures].reshape(shape), sync[stamps.temperatures].reshape(shape),
             module_v, self._balancing, age_s[stamps.board_state].reshape(shape), board_degc, self_test,
-            self.trip_active, self._heartbeat_lost, identified, cell_count, *counts,
+            self.trip_active, self.trip_code, self._heartbeat_lost, identified, cell_count, *counts,
         )  # fmt: skip
 
 
@@ -204,6 +211,10 @@ class UnitReadings:
         """Publish currents and charge counters; where the current is invalid, the charge is unknown too."""
         current_a, counter_as = poll.unit_values[meaning.CURRENT_A], poll.unit_values[meaning.CHARGE_AS]
         moved_as = counter_as - self._counter_as
+        if poll.unknown:
+            # a unit that has just started says so by an invalid current: its counter began anew
+            self._charge_started = self._charge_started & np.isfinite(current_a)
+            self._all_started = False
         if not self._all_started or np.count_nonzero(np.abs(moved_as) > meaning.FULL_SCALE_A):
             self._rebase(moved_as, at_s, who)
         self._counter_as = merged(self._counter_as, counter_as, who)

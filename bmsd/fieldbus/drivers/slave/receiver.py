@@ -219,7 +219,7 @@ class Receiver:
     def _take_trips(self, found: Sorted, now_s: float) -> None:
         chosen = found.kind == Kind.TRIP
         self._trips.take(found.address[chosen], found.data[chosen], now_s)
-        self._boards.trip_active = self._boards.trip_active | self._of_boards(self._trips.boards_since(now_s))
+        self._boards.take_trips(self._trips.boards_since(now_s), self._trips.board_codes)
         heard = self._trips.units_since(now_s)
         if heard is not None:
             self._units.trip_code = np.where(heard[0], heard[1], self._units.trip_code)
@@ -308,7 +308,8 @@ class Receiver:
         if group == _BOARD_STATE and sound[slots.board_state].any():
             who = self._of_boards(sound[slots.board_state])
             tripped = self._trips.boards_since(at_s)
-            self._boards.take_state(meaning.board_state(self._store[slots.board_state]), who, tripped)
+            state = meaning.board_state(self._store[slots.board_state])
+            self._boards.take_state(state, who, tripped, self._trips.board_codes)
             stamps.stamp(stamps.board_state, who, at_s, sync)
             self._note_identities()
         elif group == _NODE_STATUS and sound[slots.node_status].any():

@@ -12,6 +12,9 @@ from bmsd.fieldbus.drivers.slave.slots import Slots
 from bmsd.fieldbus.drivers.slave.words import Words
 from bmsd.model.snapshot import Bools, Floats, Ints
 
+WITHOUT_CODE = 4
+"""A trip frame that names no cause counts as a failed self-test."""
+
 
 @dataclass(frozen=True, slots=True)
 class Trip:
@@ -31,12 +34,13 @@ class Trips:
         self.by_address: dict[int, Trip] = {}
         """Also of nodes that this rack does not know."""
         self._heard_s: Floats = np.full(slots.nodes, -math.inf)
-        self._code: Ints = np.zeros(slots.nodes, dtype=np.int64)
+        self._code: Ints = np.full(slots.nodes, -1, dtype=np.int64)
         self._newest_s = -math.inf
 
     def take(self, addresses: Ints, words: Words, now_s: float) -> None:
         """Note sound trip frames, arrays (frames,)."""
         codes, cells = meaning.trips(words)
+        codes = np.where(codes == 0, WITHOUT_CODE, codes)
         for address, code, cell in zip(addresses.tolist(), codes.tolist(), cells.tolist(), strict=True):
             first_s = self.by_address[address].first_s if address in self.by_address else now_s
             self.by_address[address] = Trip(code, cell, first_s, now_s)
@@ -44,6 +48,11 @@ class Trips:
                 node = self._slots.addresses.index(address)
                 self._heard_s[node], self._code[node] = now_s, code
         self._newest_s = now_s
+
+    @property
+    def board_codes(self) -> Ints:
+        """Code of each board's newest trip frame, shape (boards,); -1: none was heard."""
+        return self._code[: self._slots.boards]
 
     def boards_since(self, at_s: float) -> Bools:
         """Return which boards have sent a trip frame at or after `at_s`, shape (boards,)."""
