@@ -19,7 +19,7 @@ import numpy as np
 
 from bmsd.model.plant import Plant
 from bmsd.model.request import Connect, Request, Reset
-from bmsd.model.snapshot import INPUTS, Bools, Feedback, Input, Snapshot
+from bmsd.model.snapshot import INPUTS, OPEN_REASONS, TRIP_CODES, Bools, Feedback, Input, Snapshot, named
 
 STILL_A = 2.0
 """Below this current contacts part without an arc worth counting."""
@@ -28,7 +28,7 @@ RETRY_PAUSE_S = 30.0
 TOLD_OPEN_S = 0.25
 """A unit obeys a command to close only after one to open: it gets that for so long, should a frame be lost."""
 MOST_TRIES = 3
-OPENED_BY_POWER_ON = 8
+OPENED_BY_POWER_ON = OPEN_REASONS.index("power on")
 """Value of the unit's open reason: it has just been switched on."""
 OPEN_LATEST_S = 5.0
 FUSE_WAIT_S = 3.0
@@ -181,7 +181,8 @@ def step(
             others_move=any(other in _MOVING for other in others),
         )
         events, reason = _events(plant, state, snapshot, string, asked, dt_s)
-        moved = _move(state, events, reason, dt_s)
+        opened_by = named(int(snapshot.units.open_reason[string]), OPEN_REASONS)
+        moved = _move(state, events, reason, dt_s, opened_by)
         # before the start no command is sent: the unit has not been told to open yet
         states[string] = replace(moved, since_s=0.0) if moved.state is S.OPEN and not started else moved
     return tuple(states)
@@ -229,8 +230,8 @@ def outputs(states: tuple[StringState, ...]) -> Outputs:
     )
 
 
-def _move(state: StringState, events: set[Event], reason: str, dt_s: float) -> StringState:
-    """Take the first row of the state's table whose event is present."""
+def _move(state: StringState, events: set[Event], reason: str, dt_s: float, opened_by: str) -> StringState:
+    """Take the first row of the state's table whose event is present. `opened_by`: why the unit opened last."""
     event, to = next((row for row in TRANSITIONS[state.state] if row[0] in events), (E.ALWAYS, state.state))
     if to is state.state:
         kept = state.reason if state.state in (State.LOCKED, State.WAITING) else reason
@@ -242,7 +243,9 @@ def _move(state: StringState, events: set[Event], reason: str, dt_s: float) -> S
         to = to if tries < MOST_TRIES else State.LOCKED
     elif to is State.CLOSED:
         tries, reason = 0, ""
-    elif event in (Event.FELL_OPEN, Event.CONTACT_OPEN, Event.LEFT_OPEN):
+    elif event is Event.FELL_OPEN:
+        reason = f"{event.value}: {opened_by}"
+    elif event in (Event.CONTACT_OPEN, Event.LEFT_OPEN):
         reason = event.value
     return StringState(to, 0.0, tries, reason)
 
@@ -324,6 +327,7 @@ def _why_not(snapshot: Snapshot, string: int, asked: _Asked, reported: bool, equ
     """Return why this string may not close, empty when it may."""
     units, modules = snapshot.units, snapshot.modules
     active = [n for n, v in zip(INPUTS, units.inputs[string], strict=True) if v in (Input.ACTIVE, Input.UNKNOWN)]
+    trip = int(units.trip_code[string])
     sum_v, string_v = float(modules.cell_v[string].sum()), float(units.string_v[string])
     checks = (
         (not asked.wanted, "opened on request"),
@@ -335,8 +339,8 @@ def _why_not(snapshot: Snapshot, string: int, asked: _Asked, reported: bool, equ
         (not np.isfinite(units.current_a[string]), "its current is unknown"),
         (not np.isfinite(units.string_v[string] + units.bus_v[string]), "a voltage of its unit is unknown"),
         (not abs(string_v - sum_v) <= SUM_SHARE * sum_v, "its voltage is not the sum of its cells"),
-        (bool(units.trip_code[string] != 0), "its contactor unit has a trip latched"),
-        (bool(modules.trip_active[string].any()), "a module board has a trip latched"),
+        (trip != 0, f"its contactor unit has a trip latched: {named(trip, TRIP_CODES)}; bmsd reset trip"),
+        (bool(modules.trip_active[string].any()), "a module board has a trip latched; bmsd reset trip"),
         (bool(active), "input active or unknown: " + ", ".join(active)),
         (asked.others_move, "another string is closing or opening"),
         (asked.others_live and not equal, "its voltage differs from the bus by more than 20 mV per cell"),

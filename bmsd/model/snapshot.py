@@ -43,6 +43,24 @@ class Input(IntEnum):
     UNKNOWN = 3
 
 
+TRIP_CODES = (
+    "none", "cell over voltage", "cell under voltage", "over temperature", "self test", "over current", "interlock",
+    "emergency stop", "smoke", "insulation", "fuse",
+)  # fmt: skip
+"""What a node's trip code means; the position is the code of the slave protocol."""
+
+OPEN_REASONS = (
+    "commanded", "heartbeat lost", "trip frame", "over current", "interlock", "emergency stop", "coil supply",
+    "lease expired", "power on",
+)  # fmt: skip
+"""Why a unit opened its contactors last; the position is the code of the slave protocol."""
+
+
+def named(code: int, names: tuple[str, ...]) -> str:
+    """Return the name of a code, or the code itself where none is known."""
+    return names[code] if 0 <= code < len(names) else f"code {code}"
+
+
 INPUTS = ("interlock", "fuse", "insulation", "smoke", "door", "emergency_stop")
 
 

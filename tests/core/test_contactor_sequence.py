@@ -26,7 +26,7 @@ SETS = [frozenset(some) for count in (0, 1, 2, 3) for some in combinations(EVENT
 def asked(state: State):
     """Where the string goes from this state, for every set of up to three events and for all at once."""
     for events in SETS:
-        yield events, contactors._move(StringState(state, 1.0), set(events), "", 0.1).state
+        yield events, contactors._move(StringState(state, 1.0), set(events), "", 0.1, "trip frame").state
 
 
 @pytest.mark.parametrize("state", State)
@@ -56,13 +56,15 @@ def test_a_stop_never_closes_anything_and_leads_out_of_closing(state, stop):
 def test_from_every_state_a_stop_leads_to_open(state):
     now = StringState(state)
     for _ in range(10):
-        now = contactors._move(now, {Event.STOP, Event.MAY_OPEN, Event.REPORTS_CLOSED, Event.PAUSE_OVER}, "", 0.1)
+        now = contactors._move(
+            now, {Event.STOP, Event.MAY_OPEN, Event.REPORTS_CLOSED, Event.PAUSE_OVER}, "", 0.1, "trip frame"
+        )
     assert now.state in (State.OPEN, State.LOCKED)
 
 
 @pytest.mark.parametrize("report", [Event.REPORTS_CLOSED, Event.REPORTS_PART, Event.REPORTS_OPEN])
 def test_adopting_what_a_unit_reports_drives_nothing_more_than_it_does(report):
-    to = contactors._move(StringState(), {report, Event.MAY_CLOSE, Event.STOP}, "", 0.1).state
+    to = contactors._move(StringState(), {report, Event.MAY_CLOSE, Event.STOP}, "", 0.1, "trip frame").state
     assert (to in DRIVEN) == (report is Event.REPORTS_CLOSED)
 
 
