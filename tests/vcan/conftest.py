@@ -18,6 +18,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.vcan.stall import METER
+from tests.vcan.whole_rack import Stage
+
 HERE = Path(__file__).parent
 INSIDE = os.environ.get("IN_VCAN") == "1"
 REPORTS = "BMSD_VCAN_REPORTS"
@@ -56,6 +59,32 @@ def interfaces(request: pytest.FixtureRequest) -> None:
     if needs_interfaces(request.node):
         for name in ("vcan0", "vcan1"):
             subprocess.run(["ip", "link", "set", name, "up"], check=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _stalls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What the computer takes away is measured as long as there are tests: bounds and deadlines ask for it."""
+    if INSIDE:
+        kept = os.environ.get("BMSD_VCAN_STALLS")
+        METER.start(Path(kept) if kept else tmp_path_factory.mktemp("stalls") / "noted")
+    yield
+    if INSIDE:
+        METER.stop()
+
+
+@pytest.fixture(scope="session")
+def stage() -> Iterator[Stage]:
+    """The rack that files share."""
+    shared = Stage()
+    yield shared
+    shared.clear()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_rack_at_a_time(request: pytest.FixtureRequest) -> None:
+    """A file that does not ask for the shared rack has the buses for itself."""
+    if INSIDE and not getattr(request.module, "SHARES_THE_RACK", False):
+        request.getfixturevalue("stage").clear()
 
 
 # --- outside --------------------------------------------------------------------------------------------------------

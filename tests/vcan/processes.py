@@ -13,6 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
+from tests.vcan.stall import METER
+
 Value = TypeVar("Value")
 
 
@@ -100,10 +102,14 @@ class Running:
 
 
 def until(condition: Callable[[], Value], within_s: float, what: str) -> Value:
-    """Ask `condition` again and again until it is true and return its value. AssertionError says `what` never was."""
-    deadline_s = time.monotonic() + within_s
+    """Ask `condition` again and again until it is true and return its value. AssertionError says `what` never was.
+
+    Time that the computer lost meanwhile does not count.
+    """
+    began_s, deadline_s = time.time(), time.monotonic() + within_s
     while not (value := condition()):
-        assert time.monotonic() < deadline_s, f"not within {within_s} s: {what}"
+        late_s = time.monotonic() - deadline_s
+        assert late_s < 0.0 or late_s < METER.lost_s(began_s), f"not within {within_s} s: {what}"
         time.sleep(0.01)
     return value
 

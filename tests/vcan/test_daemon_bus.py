@@ -6,50 +6,42 @@ import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Event, Thread
 
 import pytest
 
 from tests.vcan.slave_bus import UNIT, identifier, signals
-from tests.vcan.whole_rack import GUEST_S, Talker, WholeRack, allows, forbids, limits, order, running
+from tests.vcan.stall import METER
+from tests.vcan.whole_rack import GUEST_S, Stage, Talker, WholeRack, allows, forbids, limits, room_s
 from tests.vcan.wire import cangen, link_lost, nobody_acknowledges
 
 pytestmark = pytest.mark.vcan
 
-# A base load above 2 A keeps the contactors closed while heartbeats are missing, so that a story can go on.
-BASE_LOAD = {"sim.inverter": {"charge_a": -60.0, "standby_w": 250.0}}
+SHARES_THE_RACK = True
+STALE_S = 0.6
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WholeRack]:
-    """One rack for all stories of this file: each begins and ends with limits."""
-    with running(tmp_path_factory.mktemp("bus"), BASE_LOAD, least_a=20.0) as rack:
-        yield rack
-
-
-@pytest.fixture(autouse=True)
-def well(whole: WholeRack) -> Iterator[None]:
+@pytest.fixture
+def whole(stage: Stage, tmp_path: Path) -> Iterator[WholeRack]:
     """Before and after each story the rack is well: it heals by itself."""
-    whole.inverter.wait_for(allows, within_s=25.0)
-    yield
-    whole.inverter.wait_for(allows, within_s=25.0)
-    assert whole.daemon.alive
-    assert whole.state().vetoes == ()
-    assert whole.boards is not None
-    assert whole.boards.alive
+    yield stage.rack(tmp_path)
+    stage.check()
 
 
 def test_buses_go_down_and_come_back(whole: WholeRack) -> None:
-    told = whole.inverter.count
+    told, lost = whole.inverter.count, whole.dropped("field", "lost")
     with link_lost("vcan0"):
         down_s = time.time()
         zero = whole.inverter.wait_for(forbids, within_s=3.0, after=told)
-        assert zero.at_s - down_s < 0.4 + GUEST_S, "the next tick, and the inhibit time of 0x351"
+        assert zero.at_s - down_s < 0.4 + room_s(down_s, zero.at_s), "the next tick, and the inhibit time of 0x351"
         whole.state_when(lambda now: "CAN-009" in {f.code for f in now.faults}, 2.0, "the fault is raised")
         assert any("field bus" in sentence for sentence in whole.state().missing)
         time.sleep(0.7)
+        up_s = time.time()
+    assert whole.dropped("field", "lost") > lost
     whole.state_when(lambda now: not now.missing, 10.0, "all is there again")
-    between = [limit for at_s, limit in whole.told(since_s=zero.at_s) if at_s < down_s + 1.5]
+    between = [limit for at_s, limit in whole.told(since_s=zero.at_s) if at_s < up_s]
     assert {(limit.ccl_a, limit.dcl_a) for limit in between} == {(0.0, 0.0)}
     an_inverter_bus_that_takes_no_frame_and_one_that_is_down(whole)
 
@@ -72,9 +64,8 @@ def an_inverter_bus_that_takes_no_frame_and_one_that_is_down(whole: WholeRack) -
     whole.state_when(lambda now: now.command.heartbeat, 3.0, "the heartbeat is back")
     with link_lost("vcan1"):
         whole.state_when(lambda now: "CAN-009" in {f.code for f in now.faults}, 2.0, "the fault is raised")
-        beats = whole.field.count
         time.sleep(0.4)
-        assert whole.field.of(identifier("Heartbeat"), after=beats), "boards are still told that bmsd lives"
+        whole.field.wait_for(identifier("Heartbeat"), within_s=0.7)  # boards are still told that bmsd lives
         told = whole.inverter.count
     assert forbids(whole.inverter.wait_for(0x351, within_s=8.0, after=told)), "nothing from before"
 
@@ -105,7 +96,7 @@ def noise(interface: str, gap_s: float = 0.001) -> Iterator[None]:
 def test_noise_and_floods_on_both_buses_are_counted_and_lose_nothing(whole: WholeRack) -> None:
     before = {bus.name: bus for bus in whole.state().buses}
     frames, syncs = whole.state().snapshot.modules.frames.copy(), whole.field.of(identifier("Sync"))
-    worst_s, oldest_s, least_a = 0.0, 0.0, 1000.0
+    began_s, records = time.time(), []
     with (
         cangen("vcan0", "-g", "4", "-i", "-m", "-I", "r", "-L", "r", "-D", "r"),
         cangen("vcan0", "-g", "7", "-i", "-e", "-R", "-I", f"{identifier('CellVoltages1', 1):X}"),
@@ -114,30 +105,33 @@ def test_noise_and_floods_on_both_buses_are_counted_and_lose_nothing(whole: Whol
     ):
         until_s = time.monotonic() + 5.0
         while time.monotonic() < until_s:
-            now = whole.state()
-            worst_s = max(worst_s, now.lateness_s)
-            least_a = min(least_a, now.command.dcl_a)
-            oldest_s = max(oldest_s, now.snapshot.modules.cell_age_s.max(), now.snapshot.units.current_age_s.max())
+            records.append(whole.state())
     now = whole.state()
-    assert worst_s < 0.1 + GUEST_S, "ticks are on time"
-    assert oldest_s < 0.6, "no module and no current was ever stale"
-    assert least_a > 0.0, "limits stood"
+    lost_s = METER.lost_s(began_s - STALE_S)
     polled = len(whole.field.of(identifier("Sync"))) - len(syncs)
     asked = polled / 4 * 2
-    assert now.snapshot.modules.frames.min() - frames.min() > 0.9 * asked, "cells of nearly every poll"
+    assert now.snapshot.modules.frames.min() - frames.min() > 0.9 * asked - 10 * lost_s, "cells of nearly every poll"
     after = {bus.name: bus for bus in now.buses}
     counted = {kind: count - before["field"].dropped[kind] for kind, count in after["field"].dropped.items()}
-    assert counted["remote"] > 100
-    assert sum(counts for kind, counts in counted.items() if kind.startswith("protocol_")) > 500
+    share = max(0.1, 1.0 - lost_s / 5.0)
+    assert counted["remote"] > 100 * share
+    assert sum(counts for kind, counts in counted.items() if kind.startswith("protocol_")) > 500 * share
     assert after["inverter"].received >= before["inverter"].received
-    assert now.faults == ()
+
+    assert max(record.lateness_s for record in records) < 0.1 + GUEST_S + lost_s, "ticks are on time"
+    oldest_s = [max(record.snapshot.modules.cell_age_s.max(), record.snapshot.units.current_age_s.max())
+                for record in records]  # fmt: skip
+    assert max(oldest_s) < STALE_S + lost_s, "no module and no current was ever stale"
+    if max(oldest_s) < STALE_S:  # else the computer stood still, and zero is what the daemon has to say
+        assert min(record.command.dcl_a for record in records) > 0.0, "limits stood"
+        assert now.faults == ()
 
 
 def test_a_second_master_is_counted_and_never_believed(whole: WholeRack) -> None:
     """Somebody with our identifiers: SYNCs, heartbeats, commands to close everything."""
     before = whole.dropped("field", "protocol_own")
     told = whole.inverter.count
-    allowed = whole.state().command.dcl_a
+    allowed, began_s = whole.state().command.dcl_a, time.time()
     with Talker("vcan0") as other:
         for number in range(30):
             other.say("Heartbeat", Counter=number % 16, Lease=1.0, ControlState=1)
@@ -145,11 +139,18 @@ def test_a_second_master_is_counted_and_never_believed(whole: WholeRack) -> None
                       Counter=number % 16, Lease=1.0)  # fmt: skip
             other.sync(number * 7, number % 4)
             time.sleep(0.1)
-    assert whole.dropped("field", "protocol_own") - before >= 85
+    whole.state_when(
+        lambda _: whole.dropped("field", "protocol_own") - before >= 85, 2.0, "nearly all of the 90 are counted"
+    )
     rose_a = [limits(frame).dcl_a - allowed for frame in whole.inverter.of(0x351, after=told)]
     assert rose_a
-    assert max(rose_a) <= 7.0 * 4.5, "never more than the slow rise of 7 A/s"
+    span_s = whole.inverter.of(0x351, after=told)[-1].at_s - began_s
+    assert max(rose_a) <= 7.0 * (span_s + 1.0), "never more than the slow rise of 7 A/s"
     assert whole.state().strings[0].state == "closed"
+    status = whole.rack.status()
+    assert status is not None
+    field = next(bus for bus in status["buses"] if bus["name"] == "field")
+    assert field["dropped"]["protocol_own"] - before >= 85, "and the command shows the same"
 
 
 def test_a_second_board_with_an_address_of_ours_takes_away_what_is_known(whole: WholeRack) -> None:
@@ -172,7 +173,7 @@ def test_a_second_board_with_an_address_of_ours_takes_away_what_is_known(whole: 
     began_s = time.time()
     try:
         zero = whole.inverter.wait_for(forbids, within_s=3.0, after=told)
-        assert zero.at_s - began_s < 1.0 + GUEST_S, "like a board that fell silent"
+        assert zero.at_s - began_s < 1.0 + room_s(began_s, zero.at_s), "like a board that fell silent"
         time.sleep(1.0)
         after = [limit for at_s, limit in whole.told(since_s=zero.at_s)]
         assert {(limit.ccl_a, limit.dcl_a) for limit in after} == {(0.0, 0.0)}
@@ -183,7 +184,10 @@ def test_a_second_board_with_an_address_of_ours_takes_away_what_is_known(whole: 
         twin.join()
     # a frame repeated as it was is no harm
     duplicates = whole.dropped("field", "protocol_duplicate")
-    echo(1.0)
+    for _ in range(10):
+        echo(0.5)
+        if whole.dropped("field", "protocol_duplicate") - duplicates >= 3:
+            break
     assert whole.dropped("field", "protocol_duplicate") - duplicates >= 3
     whole.inverter.wait_for(allows, within_s=15.0)
 
@@ -196,12 +200,3 @@ def echo(seconds: float) -> None:
         while time.monotonic() < until_s:
             frame = other.receive(2.0)
             other.send(frame.can_id, frame.data)
-
-
-def test_the_status_counts_what_was_wrong(whole: WholeRack) -> None:
-    status = whole.rack.status()
-    assert status is not None
-    field = next(bus for bus in status["buses"] if bus["name"] == "field")
-    assert field["dropped"]["lost"] >= 1
-    assert field["dropped"]["protocol_own"] >= 85
-    assert order(whole.inverter.frames[-20:]), "and the battery still speaks"

@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from pathlib import Path
 from threading import Event, Thread
 
 import pytest
 
-from tests.vcan.processes import Running
+from tests.vcan.processes import Running, until
 from tests.vcan.slave_bus import UNIT, identifier, signals
-from tests.vcan.whole_rack import GUEST_S, Talker, WholeRack, allows, forbids, order, running
+from tests.vcan.stall import METER
+from tests.vcan.whole_rack import Stage, Talker, WholeRack, allows, forbids, order, room_s
 from tests.vcan.wire import Seen
 
 pytestmark = pytest.mark.vcan
 
-# The site discharges, and a base load above 2 A stays: the contactor unit does not open before its 5 s are over.
-BASE_LOAD = {"sim.inverter": {"charge_a": -60.0, "standby_w": 250.0}}
+SHARES_THE_RACK = True
 LEAST_A = 2.0
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WholeRack]:
-    """One rack for the stories in the order of this file."""
-    with running(tmp_path_factory.mktemp("process"), BASE_LOAD, least_a=30.0) as rack:
-        yield rack
+@pytest.fixture
+def whole(stage: Stage, tmp_path: Path) -> WholeRack:
+    """The site discharges, with a base load above 2 A: the contactor unit does not open before its 5 s are over."""
+    rack = stage.rack(tmp_path)
+    rack.wait_for_current(lambda amps: amps < -15.0, within_s=30.0)
+    return rack
 
 
 class Observer:
@@ -36,8 +37,8 @@ class Observer:
 
     def watch(self, seconds: float) -> None:
         with Talker("vcan0") as other:
-            until_s = time.monotonic() + seconds
-            while time.monotonic() < until_s:
+            began_s = time.time()
+            while time.time() < began_s + seconds or time.time() < began_s + seconds + METER.lost_s(began_s):
                 other.sync(self._number // 4, self._number % 4)
                 self._number += 1
                 time.sleep(0.05)
@@ -52,13 +53,23 @@ def first_s(states: list[tuple[float, dict[str, float]]], name: str, value: floa
     return next(at_s for at_s, said in states if said[name] == value)
 
 
+def ended(whole: WholeRack) -> float:
+    """Wait until all is in candump's log that the kernel had taken of the daemon; return when its last heartbeat was.
+
+    Nobody polls then, so that vcan0 is silent.
+    """
+    until(lambda: whole.field.silent_for(0.15), 5.0, "silence on vcan0")
+    return last_heartbeat_s(whole)
+
+
 def hung(whole: WholeRack, seconds: float) -> float:
     """Stop the daemon for so long, polling the boards in its place; return when its last heartbeat was."""
     whole.daemon.hang()
-    time.sleep(0.1)  # what the kernel had taken before is on the bus by then
-    beat_s = last_heartbeat_s(whole)
+    beat_s = ended(whole)
+    told = whole.inverter.count
     Observer(whole).watch(seconds)
     assert last_heartbeat_s(whole) == beat_s, "the heartbeat stopped with the process"
+    assert order(whole.inverter.frames[told:]) == [], "and so did the battery"
     return beat_s
 
 
@@ -69,7 +80,7 @@ def limits_after(whole: WholeRack, count: int) -> list[Seen]:
 
 def test_a_killed_daemon_and_its_successor(whole: WholeRack) -> None:
     whole.daemon.kill()
-    time.sleep(0.1)  # what the kernel had taken before is in candump's log by then
+    ended(whole)
     killed_s = time.time()
     told, wires = whole.inverter.count, whole.field.count
     whole.restarted(successor(whole))
@@ -77,7 +88,7 @@ def test_a_killed_daemon_and_its_successor(whole: WholeRack) -> None:
     first = whole.inverter.wait_for(0x351, within_s=3.0, after=told)
     # The goal is 3 s from exec. Most of it is Python's start, here as slow as the machine is busy (measured on the
     # host by tests/bench): what the daemon itself adds, from its first SYNC on, is held to what the goal leaves.
-    assert first.at_s - sync.at_s < 1.0 + GUEST_S
+    assert first.at_s - sync.at_s < 1.0 + room_s(sync.at_s, first.at_s)
     assert forbids(first)
     whole.inverter.wait_for(allows, within_s=15.0, after=told)
     commands = [said for _, said in whole.commands(since_s=sync.at_s)]
@@ -117,14 +128,16 @@ def successor(whole: WholeRack) -> Running:
 
 def test_a_hung_daemon(whole: WholeRack) -> None:
     # 2 s: the unit takes the inverter's enable away at 1 s, the current falls to the base load
-    told = whole.inverter.count
     beat_s = hung(whole, 2.2)
-    assert order(whole.inverter.frames[told + 6 :]) == [], "no frame of the battery after the set that was open"
     states = whole.unit_states(since_s=beat_s)
     enable_s = first_s(states, "InverterEnableOutput", 0) - beat_s
-    assert 0.95 < enable_s < 1.2 + 0.2 + GUEST_S, "1.0 s after the last heartbeat, said with the next poll"
+    assert 0.95 < enable_s < 1.2 + 0.2 + room_s(beat_s, beat_s + enable_s), (
+        "1.0 s after the last heartbeat, said with the next poll"
+    )
     assert states[-1][1]["MinusOutput"] == states[-1][1]["PlusOutput"] == 1
-    after = [amps for at_s, amps in whole.currents_a(since_s=beat_s + enable_s + 0.5)]
+    settled_s = beat_s + enable_s + 0.5
+    settled_s += METER.lost_s(beat_s, settled_s)
+    after = [amps for at_s, amps in whole.currents_a(since_s=settled_s)]
     assert after
     assert all(-8.0 < amps < -LEAST_A for amps in after), "only the base load"
 
@@ -134,7 +147,7 @@ def test_a_hung_daemon(whole: WholeRack) -> None:
     whole.daemon.go_on()
     first = whole.inverter.wait_for(0x351, within_s=3.0, after=told)
     assert forbids(first), "no limit from before the stop"
-    assert first.at_s - woken_s < 1.0
+    assert first.at_s - woken_s < 0.7 + room_s(woken_s, first.at_s)
     whole.inverter.wait_for(allows, within_s=15.0, after=told)
     assert all(said["PlusOutput"] == 1 for _, said in whole.unit_states(since_s=woken_s))
     whole.wait_for_current(lambda amps: amps < -15.0, within_s=15.0)
@@ -143,7 +156,7 @@ def test_a_hung_daemon(whole: WholeRack) -> None:
     beat_s = hung(whole, 5.6)
     states = whole.unit_states(since_s=beat_s)
     opened_s = first_s(states, "PlusOutput", 0) - beat_s
-    assert 4.9 < opened_s < 5.2 + GUEST_S
+    assert 4.9 < opened_s < 5.2 + room_s(beat_s, beat_s + opened_s)
     assert states[-1][1]["HeartbeatLost"] == 1
     assert states[-1][1]["OpenReason"] == 1, "heartbeat lost"
     assert abs(whole.currents_a()[-1][1]) < 0.1

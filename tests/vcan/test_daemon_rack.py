@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.vcan.slave_bus import identifier
-from tests.vcan.whole_rack import GUEST_S, WholeRack, allows, forbids, running
+from tests.vcan.slave_bus import UNIT, identifier, signals
+from tests.vcan.stall import METER
+from tests.vcan.whole_rack import WholeRack, allows, forbids, room_s, running
 from tests.vcan.wire import Seen
 
 pytestmark = pytest.mark.vcan
@@ -34,11 +35,14 @@ def test_a_board_that_falls_silent(whole: WholeRack) -> None:
     whole.befall({"kind": "silent_board", "module": 2})
     zero = whole.inverter.wait_for(forbids, within_s=4.0, after=told)
     last_good_s = whole.field.of(identifier("CellVoltages2", 2))[-1].at_s
-    assert zero.at_s - last_good_s < 1.0 + GUEST_S
+    assert zero.at_s - last_good_s < 1.0 + room_s(last_good_s, zero.at_s)
     assert all(whole.unit_states()[-1][1][name] for name in ("MinusOutput", "PlusOutput"))
     whole.state_when(lambda now: now.strings[0].state == "open", 13.0, "its string opens")
-    opened_s = next(at_s for at_s, said in whole.commands(since_s=zero.at_s) if not said["ClosePlus"])
-    assert 9.5 < opened_s - last_good_s < 10.5 + GUEST_S
+    opens = identifier("ContactorCommand", UNIT)
+    opened_s = whole.field.wait_for(
+        lambda frame: frame.can_id == opens and frame.at_s > zero.at_s and not signals(frame)["ClosePlus"], 2.0, after=0
+    ).at_s
+    assert 9.5 < opened_s - last_good_s < 10.5 + room_s(last_good_s, opened_s)
     assert all(forbids(frame) for frame in limits_after(whole, told)[1:] if frame.at_s >= zero.at_s)
     assert whole.unit_states()[-1][1]["OpenedUnderLoad"] == 0
     assert any("module 2 of string 1" in sentence for sentence in whole.state().missing)
@@ -54,12 +58,12 @@ def test_a_latched_trip_survives_a_kill_and_ends_with_a_reset(whole: WholeRack) 
     wrong_s = time.time()
     zero = whole.inverter.wait_for(lambda frame: frame.can_id == 0x351 and not allows(frame), within_s=5.0)
     # 0.7 s, and 0.1 s until the simulator reads its file
-    assert zero.at_s - wrong_s < 0.8 + GUEST_S
+    assert zero.at_s - wrong_s < 0.8 + room_s(wrong_s, zero.at_s)
     whole.state_when(lambda now: "CEL-003" in {f.code for f in now.faults}, 8.0, "CEL-003 is raised")
     whole.state_when(lambda now: now.strings[0].state == "open", 8.0, "the string is open")
     whole.befall()
     whole.state_when(lambda now: any(f.code == "CEL-003" and f.latched for f in now.faults), 5.0, "it stays: latched")
-    time.sleep(0.5)  # a changed latch is written at once, off the loop
+    METER.rest(0.5)  # a changed latch is written at once, off the loop
     whole.daemon.kill()
     told, wires, killed_s = whole.inverter.count, whole.field.count, time.time()
     whole.close()

@@ -13,7 +13,8 @@ import pytest
 
 from tests.vcan.processes import Running
 from tests.vcan.slave_bus import UNIT, identifier, name_of, signals
-from tests.vcan.whole_rack import GUEST_S, KEEP_ALIVE, SET, Talker, WholeRack, allows, limits, order, quick, rehearsal
+from tests.vcan.stall import METER
+from tests.vcan.whole_rack import KEEP_ALIVE, SET, Talker, WholeRack, allows, limits, order, quick, rehearsal, room_s
 from tests.vcan.wire import Candump, Seen, cansend, gaps_s
 
 pytestmark = pytest.mark.vcan
@@ -96,7 +97,7 @@ def test_before_the_first_complete_snapshot_there_are_only_syncs_and_questions(d
     complete_s = max(
         min(frame.at_s for frame in before if (name_of(frame), frame.can_id & 0x7F) == one) for one in wanted
     )
-    assert first_limits.at_s - complete_s < 0.4 + GUEST_S, "and soon after"
+    assert first_limits.at_s - complete_s < 0.4 + room_s(complete_s, first_limits.at_s), "and soon after"
     early = [frame for frame in before if frame.at_s < complete_s]
     assert {name_of(frame) for frame in of_bmsd(early)} == {"Sync", "IdentifyRequest"}
     assert complete_s - day.asked.at_s > 1.4
@@ -122,8 +123,9 @@ def test_limits_begin_with_zero_and_rise(day: Day) -> None:
     assert 50.0 < first.cvl_v < 58.0
     assert day.scene.inverter.of(0x35C)[0].data[0] == 0, "all flags off"
     assert told[-1].ccl_a >= 20.0
-    rising = [limit.ccl_a for limit in told]
-    assert rising == sorted(rising)
+    for (before_s, before), (at_s, limit) in pairwise(day.scene.told()):
+        if at_s < day.stop_s and METER.lost_s(before_s - 1.0, at_s) < 0.2:  # else what is measured may have been old
+            assert limit.ccl_a >= before.ccl_a
 
 
 def test_the_set_has_the_protocols_order_pace_and_period(day: Day) -> None:
@@ -133,19 +135,24 @@ def test_the_set_has_the_protocols_order_pace_and_period(day: Day) -> None:
     assert [order(one) for one in sets] == [SET] * len(sets)
     paces = sorted(gap for one in sets for gap in gaps_s(one))
     # The port counts 20 ms from its own clock; the kernel stamps a frame when the guest's CPU got to it.
-    assert paces[0] > 0.012
+    # A frame that had to wait comes close before the next: not oftener than the computer stood still.
+    stalls = METER.stalls(frames[0].at_s, frames[-1].at_s)
+    assert sum(pace <= 0.012 for pace in paces) <= len(stalls)
     assert 0.019 < paces[len(paces) // 2] < 0.030
-    periods = gaps_s([one[0] for one in sets])
-    assert all(abs(period - 1.0) < GUEST_S for period in periods)
-    assert abs(sum(periods) / len(periods) - 1.0) < 0.05, "lateness does not add up"
+    begins = [one[0].at_s for one in sets]
+    for begun_s, next_s in pairwise(begins):
+        assert abs(next_s - begun_s - 1.0) < room_s(begun_s, next_s)
+    total_s = begins[-1] - begins[0]
+    assert abs(total_s - len(begins) + 1) < 0.05 * (len(begins) - 1) + METER.lost_s(begins[0], begins[-1]), "adds up"
 
 
 def test_heartbeats_and_syncs_come_ten_and_twenty_times_a_second(day: Day) -> None:
     for name, period_s in (("Heartbeat", 0.1), ("Sync", 0.05)):
         frames = [f for f in day.scene.field.of(identifier(name), after=day.asked.field) if f.at_s < day.stop_s]
-        gaps = gaps_s(frames)
-        assert abs(sum(gaps) / len(gaps) - period_s) < 0.1 * period_s
-        assert max(gaps) < period_s + GUEST_S
+        gaps, lost_s = gaps_s(frames), METER.lost_s(frames[0].at_s, frames[-1].at_s)
+        assert abs(sum(gaps) / len(gaps) - period_s) < 0.1 * period_s + lost_s / len(gaps)
+        for one, other in pairwise(frames):
+            assert other.at_s - one.at_s < period_s + room_s(one.at_s, other.at_s)
         for frame in frames[:50]:
             signals(frame)  # the CRC is right
 
@@ -166,7 +173,7 @@ def test_sigterm_zeroes_limits_waits_for_the_current_opens_in_order_and_saves(da
     assert (day.scene.rack.folder / "state.bin").stat().st_size > 0
     after = day.scene.told(since_s=day.stop_s)
     zero_s = next(at_s for at_s, limit in after if limit.ccl_a == 0.0 and limit.dcl_a == 0.0)
-    assert zero_s - day.stop_s < 0.4 + GUEST_S
+    assert zero_s - day.stop_s < 0.4 + room_s(day.stop_s, zero_s)
     assert all(limit.ccl_a == 0.0 for at_s, limit in after if at_s >= zero_s)
     flags = [frame.data[0] for frame in day.scene.inverter.of(0x35C) if frame.at_s >= zero_s]
     assert set(flags) == {0}
@@ -206,7 +213,7 @@ def half_a_rack(tmp_path: Path) -> Iterator[tuple[WholeRack, Mark]]:
 def test_a_board_that_is_dead_from_the_start(half_a_rack: tuple[WholeRack, Mark]) -> None:
     scene, asked = half_a_rack
     first = scene.inverter.wait_for(0x351, within_s=8.0, after=0)
-    assert 2.5 < first.at_s - asked.at_s < 3.5 + GUEST_S
+    assert 2.5 < first.at_s - asked.at_s < 3.5 + room_s(asked.at_s, first.at_s)
     scene.inverter.wait_for(0x35E, within_s=2.0, after=0)
     assert order(scene.inverter.frames) == [can_id for can_id in SET if can_id != 0x355], "SoC is not known"
     assert (limits(first).ccl_a, limits(first).dcl_a) == (0.0, 0.0)

@@ -10,16 +10,18 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bmsd.errors import BmsdError
 from bmsd.link.client import LinkClient
 from bmsd.model.published import Published
 from tests.vcan.processes import Running, until
 from tests.vcan.rack_on_can import RackOnCan
 from tests.vcan.slave_bus import PROTOCOL, UNIT, crc, identifier, signals
+from tests.vcan.stall import METER
 from tests.vcan.wire import Candump, Seen
 
 SET = [0x351, 0x355, 0x356, 0x359, 0x35C, 0x35E]
@@ -40,6 +42,15 @@ QUICK: Mapping[str, Any] = {
 # The guest has one CPU for everything, and candump's stamps are the kernel's: what a deadline of the safety goals
 # says of the daemon gets this much more here, for processes that had to wait for their turn.
 GUEST_S = 0.3
+
+
+def room_s(since_s: float, until_s: float) -> float:
+    """Return what a bound of the daemon gets more here for an answer that took from then to then, wall clock.
+
+    GUEST_S, and what the computer took away meanwhile from everybody: on a quiet machine nothing. A stall just before
+    counts: what was asked may have been stamped in the middle of it.
+    """
+    return GUEST_S + METER.lost_s(since_s - 0.02, until_s + 0.02)
 
 
 def packed(name: str, address: int, values: Mapping[str, Any]) -> tuple[int, bytes]:
@@ -247,3 +258,60 @@ def running(
         if least_a > 0.0:
             whole.wait_for_current(lambda amps: abs(amps) >= least_a, within_s=30.0)
         yield whole
+
+
+class Stage:
+    """One rack for the stories of several files, which each leave it well; who finds it unwell gets another.
+
+    A base load above 2 A keeps the contactors closed while heartbeats are missing, so that a story can go on.
+    """
+
+    CHANGES: Mapping[str, Any] = {"sim.inverter": {"charge_a": -60.0, "standby_w": 250.0}}
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._whole: WholeRack | None = None
+        self._checked = False
+
+    def rack(self, folder: Path) -> WholeRack:
+        """Return the rack with limits and current; it lives in `folder` when it has to be started."""
+        if self._whole is not None and not self._checked:
+            with suppress(AssertionError):
+                self.check()
+        self._checked = False
+        if self._whole is None:
+            self._whole = self._stack.enter_context(running(folder, self.CHANGES, least_a=20.0))
+        return self._whole
+
+    def check(self) -> None:
+        """Wait until the rack is well by itself, as after each story; AssertionError says in which state it stayed."""
+        whole = self._whole
+        assert whole is not None
+        try:
+            assert whole.daemon.alive
+            assert whole.boards is not None
+            assert whole.boards.alive
+            whole.inverter.wait_for(allows, within_s=25.0)
+            assert whole.state().vetoes == ()
+            self._checked = True
+        except (AssertionError, BmsdError) as trouble:
+            seen = told_of(whole)
+            self.clear()
+            raise AssertionError(f"{trouble}; {seen}") from trouble
+
+    def clear(self) -> None:
+        """End the rack; the next story has one of its own."""
+        self._whole = None
+        self._stack.close()
+
+
+def told_of(whole: WholeRack) -> str:
+    """Return in words what the daemon says of a rack that is in trouble, and what the computer did meanwhile."""
+    try:
+        now = whole.state()
+    except (AssertionError, BmsdError) as silent:
+        return f"the daemon does not answer: {silent}"
+    strings = [(string.state, string.reason) for string in now.strings]
+    faults = [(fault.code, fault.latched) for fault in now.faults]
+    lost_s = METER.lost_s(0.0)
+    return f"{strings=} {faults=} {now.missing=} {now.vetoes=} {now.command=} {lost_s=:.2f}"

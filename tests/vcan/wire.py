@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from tests.vcan.stall import METER
+
 _LINE = re.compile(r"\((?P<stamp>[\d.]+)\) (?P<interface>\S+) (?P<id>[0-9A-F]+)#(?P<rest>\S*)")
 _ERROR_FLAG = 0x20000000
 
@@ -102,13 +104,14 @@ class Candump:
     def wait_for(self, wanted: int | Callable[[Seen], bool], within_s: float, after: int | None = None) -> Seen:
         """Return the first frame with this identifier (or for which this is true) that comes from now on.
 
-        `after` counts from an earlier `count` instead. AssertionError when none comes within `within_s`.
+        `after` counts from an earlier `count` instead. AssertionError when none comes within `within_s`, not counting
+        the time that the computer lost meanwhile.
         """
 
         def fits(frame: Seen) -> bool:
             return frame.can_id == wanted if isinstance(wanted, int) else wanted(frame)
 
-        deadline_s = time.monotonic() + within_s
+        began_s, deadline_s = time.time(), time.monotonic() + within_s
         with self._news:
             position = len(self._seen) if after is None else after
             while True:
@@ -118,6 +121,8 @@ class Candump:
                 position = len(self._seen)
                 name = f"{wanted:X}" if isinstance(wanted, int) else "such"
                 left_s = deadline_s - time.monotonic()
+                if left_s <= 0:
+                    left_s += METER.lost_s(began_s)
                 assert left_s > 0, f"no {name} frame on {self.interface} within {within_s} s ({position} frames in all)"
                 self._news.wait(left_s)
 
