@@ -230,6 +230,23 @@ def outputs(states: tuple[StringState, ...]) -> Outputs:
     )
 
 
+def not_open(plant: Plant, states: tuple[StringState, ...], snapshot: Snapshot) -> Bools:
+    """(strings,): strings that are told to be open, or not yet known, and yet are part of the circuit.
+
+    Their unit reports them closed, or they carry more than the floor of the current checks and no contact is seen
+    open: welded contacts, a unit that does not obey. With report and current unknown the unit's own time-out acts.
+    """
+    units = snapshot.units
+    told = np.array([s.state in (S.UNKNOWN, S.OPEN, S.WAITING, S.LOCKED) for s in states], dtype=bool)
+    driven = units.minus_output & units.plus_output
+    welded = (units.minus == Feedback.CLOSED) & (units.plus == Feedback.CLOSED)
+    fresh = units.state_age_s <= plant.timing.hold_s
+    seen_open = fresh & ((units.minus == Feedback.OPEN) | (units.plus == Feedback.OPEN))
+    with np.errstate(invalid="ignore"):
+        carries = np.abs(units.current_a) > plant.thresholds["over_current_floor_c"] * plant.cell.capacity_ah
+    return np.asarray(told & ((fresh & (driven | welded)) | (carries & ~seen_open)), dtype=bool)
+
+
 def _move(state: StringState, events: set[Event], reason: str, dt_s: float, opened_by: str) -> StringState:
     """Take the first row of the state's table whose event is present. `opened_by`: why the unit opened last."""
     event, to = next((row for row in TRANSITIONS[state.state] if row[0] in events), (E.ALWAYS, state.state))

@@ -73,8 +73,8 @@ def limits(
 ) -> tuple[LimitMemory, Limits]:
     """Return both limits of the rack. `connected` (strings,) are the closed ones; `faults`: charge, discharge.
 
-    While a string is `leaving`, nothing may flow: its contacts part without current, and what it carried must
-    not move to the others.
+    While a string is `leaving`, or is told to be open and is not, nothing may flow: its contacts part without
+    current, what it carried must not move to the others, and nobody watches the cells of a string that does not obey.
     """
     cell_v = snapshot.modules.cell_v.reshape(plant.layout.strings, -1)
     settings = plant.limits
@@ -97,7 +97,7 @@ def limits(
     ):
         whole = _rack(proposals[side] + window[side] + list(faults[side]), connected)
         if leaving:
-            whole.append(Bound(0.0, "a string is opening", "contactors"))
+            whole.append(Bound(0.0, "a string is opening, or is not open", "contactors"))
         top_a = rated_a * max(int(connected.sum()), 1)
         ordered = _with_ramp(plant, memory, whole, top_a, dt_s)
         ratchet = charge_ratchet if side == 0 else discharge_ratchet

@@ -75,7 +75,7 @@ def tick(plant: Plant, protections: Protections, was: Memory, snapshot: Snapshot
         snapshot,
         estimate,
         outs.connected,
-        bool(outs.leaving.any()),
+        bool((outs.leaving | contactors.not_open(plant, strings, snapshot)).any()),
         (verdict.charge, verdict.discharge),
         dt_s,
     )

@@ -11,6 +11,7 @@ import pytest
 
 from bmsd.core import contactors
 from bmsd.core.contactors import TRANSITIONS, Event, State, StringState
+from bmsd.core.tick import Outcome
 from bmsd.model.request import Connect, Reset, Role, Shutdown
 from bmsd.model.snapshot import INPUTS, Feedback
 from tests import rack
@@ -307,3 +308,52 @@ def test_trips_are_reset_with_their_own_codes_for_a_while():
     assert told == ((4, 1), (66, 3)), "each with its own code"
     assert drive.tick(**tripped).command.trip_resets == told, "units listen only 0.5 s after the boards are silent"
     assert drive.run(2.5, **tripped)[-1].command.trip_resets == ()
+
+
+HIGH_CELL = 3.70
+
+
+def a_string_that_stays_closed(**second: Any) -> Outcome:
+    """String 2 of 2 has a cell far too high; it is told to open, its unit goes on as `second` says."""
+    two = rack.plant(strings=2)
+    drive = rack.running(two)
+    cell_v = np.full(two.layout.cell_shape, 3.30)
+    cell_v[1, 0, 0] = HIGH_CELL
+    values = {**rack.closed(two), "cell_v": cell_v, "current_a": np.array([10.0, 10.0])}
+    outcome = drive.run(20.0, **{**values, **second})[-1]
+    assert outcome.contactors[0].state is State.CLOSED
+    assert outcome.contactors[1].state in (State.OPEN, State.WAITING)
+    return outcome
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        {},
+        {"minus_output": np.array([True, False]), "plus_output": np.array([True, False])},
+        {"unit_state_age_s": np.array([0.1, np.inf])},
+        {
+            "minus": np.array([Feedback.CLOSED, Feedback.NOT_FITTED]),
+            "plus": np.array([Feedback.CLOSED, Feedback.NOT_FITTED]),
+            "minus_output": np.array([True, False]),
+            "plus_output": np.array([True, False]),
+        },
+    ],
+    ids=["does not obey", "welded", "silent, carries current", "no auxiliary contacts, carries current"],
+)
+def test_nothing_flows_while_a_string_that_must_be_open_is_not(second: dict[str, Any]) -> None:
+    """The others would charge it: a current limit cannot leave it out."""
+    command = a_string_that_stays_closed(**second).command
+    assert (command.ccl_a, command.dcl_a) == (0.0, 0.0)
+    assert not command.charge_enabled
+    assert not command.discharge_enabled
+
+
+def test_the_others_go_on_once_a_string_is_open() -> None:
+    command = a_string_that_stays_closed(
+        minus=np.array([Feedback.CLOSED, Feedback.OPEN]),
+        minus_output=np.array([True, False]),
+        plus_output=np.array([True, False]),
+    ).command
+    assert command.ccl_a > 0.0
+    assert command.dcl_a > 0.0
