@@ -32,7 +32,10 @@ def decode(data: bytes, kind: type[T]) -> T:
         plain = msgpack.unpackb(data, ext_hook=_extension, raw=False, strict_map_key=False)
     except Exception as error:  # msgpack raises several unrelated types for garbage
         raise FrameError(f"not a record: {error}") from error
-    built: T = _build(plain, kind, kind.__name__)
+    try:
+        built: T = _build(plain, kind, kind.__name__)
+    except (TypeError, ValueError) as error:  # a value that its enumeration or its set does not take
+        raise FrameError(f"not a {kind.__name__}: {error}") from error
     return built
 
 
@@ -78,6 +81,8 @@ def _hints(kind: type) -> dict[str, Any]:
 def _build(value: Any, kind: Any, where: str) -> Any:
     """Give a decoded value the type that the field declares."""
     origin = get_origin(kind)
+    if kind in (int, str, bool, float) and isinstance(value, np.ndarray):
+        raise FrameError(f"{where}: an array is not {kind.__name__}")
     if kind is Any or isinstance(value, np.ndarray):
         return value
     if origin in (Union, UnionType):

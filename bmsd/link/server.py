@@ -13,6 +13,7 @@ from bmsd.model.published import Hello, Published
 from bmsd.model.request import Request, Role
 
 MOST_CLIENTS = 16
+"""On each socket: readers of the link take no place from service; also how many are let in at once."""
 MOST_REQUESTS = 10
 SEND_BUFFER = 1 << 20
 
@@ -53,7 +54,7 @@ class LinkServer:
         """Accept who waits and return the requests of this tick, at most ten."""
         for listener, service in self._listeners.items():
             with suppress(BlockingIOError):
-                while True:
+                for _ in range(MOST_CLIENTS):
                     self._accept(listener.accept()[0], service)
         requests: list[Request] = []
         for client, service in list(self._clients.items()):
@@ -85,7 +86,7 @@ class LinkServer:
             path.unlink(missing_ok=True)
 
     def _accept(self, client: socket.socket, service: bool) -> None:
-        if len(self._clients) >= MOST_CLIENTS:
+        if sum(other is service for other in self._clients.values()) >= MOST_CLIENTS:
             client.close()
             return
         client.setblocking(False)

@@ -11,13 +11,14 @@ import msgpack
 import numpy as np
 import pytest
 
+from bmsd.codec import record
 from bmsd.core import memory
 from bmsd.core.protection.protect import Protections
 from bmsd.core.tick import tick
 from bmsd.errors import BusError, FrameError
 from bmsd.link import wire
 from bmsd.link.client import LinkClient
-from bmsd.link.server import LinkServer
+from bmsd.link.server import MOST_CLIENTS, LinkServer
 from bmsd.model.points import POINTS, values
 from bmsd.model.published import PROTOCOL, BusStatus, Hello, Published, StringStatus
 from bmsd.model.request import Connect, Reset, Role, Shutdown
@@ -178,3 +179,29 @@ def test_a_request_of_no_known_kind_is_refused(fields: dict[str, object]) -> Non
     plain["snapshot"]["requests"] = [fields]
     with pytest.raises(FrameError, match=r"snapshot\.requests"):
         wire.unpack(data[:1] + msgpack.packb(plain))
+
+
+@pytest.mark.parametrize("field", ["what", "code", "reason"])
+def test_an_array_where_a_text_belongs_is_refused_and_breaks_nothing(
+    server: LinkServer, paths: tuple[Path, Path], field: str
+) -> None:
+    client = connected(server, paths[1])
+    plain = {"what": "reset", "code": "all", "reason": "seen"} | {field: np.zeros(3)}
+    client._socket.send(bytes([wire.Kind.REQUEST]) + record.encode(plain))
+    assert server.step() == []
+    answer = client._receive()
+    assert isinstance(answer, wire.Answer)
+    assert not answer.taken
+    assert f"Asked.{field}" in answer.text
+    client.close()
+
+
+def test_readers_take_no_place_from_service(server: LinkServer, paths: tuple[Path, Path]) -> None:
+    readers = [connected(server, paths[0]) for _ in range(MOST_CLIENTS)]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as one_more:
+        one_more.connect(str(paths[0]))
+        server.step()
+        assert one_more.recv(100) == b""
+    service = connected(server, paths[1])
+    for client in (*readers, service):
+        client.close()
