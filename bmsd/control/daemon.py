@@ -11,6 +11,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
@@ -33,6 +34,8 @@ log = structlog.get_logger()
 
 STOP_WITHIN_S = 10.0
 LONGEST_SLEEP_S = 0.010
+STOP_AGAIN_S = 0.25
+"""After a defect a limit frame that came too soon after the one before is said once more; intervals are 0.2 s."""
 STARTUP_ERROR, DEFECT = 1, 70
 LONGEST_TICK_S = TICK_EXPIRES_S
 """An outcome that is ready later than this after its snapshot is not sent."""
@@ -103,7 +106,10 @@ class Control:
     def fail(self, now_s: float) -> None:
         """The last act after a defect of ours: zero limits, save, close; nothing is sent afterwards."""
         if self.outcome is not None and self.outcome.started:
-            self.io.send_stop(now_s, self.outcome.command)
+            last = self.outcome.command
+            if not self.io.send_stop(now_s, last):
+                time.sleep(STOP_AGAIN_S)
+                self.io.send_stop(self._clock(), last)
         self.close(in_order=False)
 
     def close(self, *, in_order: bool = True) -> None:
@@ -164,9 +170,13 @@ class Control:
         for note in found.notes:
             log.error("state.unreadable", note=note)
         if found.durable is None:
+            # a file that was there and cannot be read may have held latches: nothing closes by itself
+            self._memory = replace(self._memory, interrupted=bool(found.notes))
             log.info("state.new", directory=str(self._rack.state_directory))
             return
         self._memory, notes = memories.restore(self._plant, self._protections, found.durable, time.time())
+        # the generation before the newest may lack its latches
+        self._memory = replace(self._memory, interrupted=self._memory.interrupted or bool(found.notes))
         for note in notes:
             log.warning("state.partly_used", note=note)
         log.info("state.restored", latches=[latch.code for latch in found.durable.latches])

@@ -132,12 +132,15 @@ class RackIO:
         if now_s >= self._port.due_s or self._heard:
             self._to_inverter(now_s, None)
 
-    def send_stop(self, now_s: float, command: Command) -> None:
-        """Tell the inverter zero limits at once: the last words of a process that found a defect in itself."""
+    def send_stop(self, now_s: float, command: Command) -> bool:
+        """Tell the inverter zero limits at once: the last words of a process that found a defect in itself.
+
+        Return whether all of it went out; a limit frame may not follow its predecessor sooner than its interval.
+        """
         stop = replace(command, ccl_a=0.0, dcl_a=0.0, charge_enabled=False, discharge_enabled=False, fresh=False)
         self._inverter_gate.allow(stop, now_s)
-        for frame in self._port.profile.limit_frames(stop):
-            self._inverter_gate.send(frame, now_s)
+        sent = [self._inverter_gate.send(frame, now_s) for frame in self._port.profile.limit_frames(stop)]
+        return all(sent)
 
     def missing(self, now_s: float) -> tuple[str, ...]:
         """Return what is not there, one sentence each."""
