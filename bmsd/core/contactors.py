@@ -344,7 +344,7 @@ def _why_not(snapshot: Snapshot, string: int, asked: _Asked, reported: bool, equ
     """Return why this string may not close, empty when it may."""
     units, modules = snapshot.units, snapshot.modules
     active = [n for n, v in zip(INPUTS, units.inputs[string], strict=True) if v in (Input.ACTIVE, Input.UNKNOWN)]
-    trip = int(units.trip_code[string])
+    trip, counts = int(units.trip_code[string]), modules.cell_count[string]
     sum_v, string_v = float(modules.cell_v[string].sum()), float(units.string_v[string])
     checks = (
         (not asked.wanted, "opened on request"),
@@ -353,6 +353,7 @@ def _why_not(snapshot: Snapshot, string: int, asked: _Asked, reported: bool, equ
         (not reported, "its contactor unit does not answer"),
         (bool(np.isnan(modules.cell_v[string]).any()), "not all of its cells are known"),
         (bool(np.isnan(modules.temperature_degc[string]).all(axis=1).any()), "a module's temperature is unknown"),
+        (bool(((counts >= 0) & (counts != modules.cell_v.shape[2])).any()), "a module has another number of cells"),
         (not np.isfinite(units.current_a[string]), "its current is unknown"),
         (not np.isfinite(units.string_v[string] + units.bus_v[string]), "a voltage of its unit is unknown"),
         (not abs(string_v - sum_v) <= SUM_SHARE * sum_v, "its voltage is not the sum of its cells"),

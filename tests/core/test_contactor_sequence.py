@@ -357,3 +357,11 @@ def test_the_others_go_on_once_a_string_is_open() -> None:
     ).command
     assert command.ccl_a > 0.0
     assert command.dcl_a > 0.0
+
+
+@pytest.mark.parametrize(("count", "closes"), [(16, True), (-1, True), (15, False), (24, False)])
+def test_a_string_closes_only_when_its_boards_have_the_cells_of_the_layout(count: int, closes: bool) -> None:
+    """Cells that a board has and the layout has not would be charged without being watched."""
+    outcome = rack.Drive(PLANT).run(0.6, cell_count=count)[-1]
+    assert bool(outcome.command.close_minus[0]) is closes
+    assert ("number of cells" in outcome.contactors[0].reason) is not closes
