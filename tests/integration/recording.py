@@ -97,6 +97,11 @@ class Recording:
         ticks_s = [record.snapshot.now_s for record in self.at_work]
         return max(later - earlier for earlier, later in pairwise(ticks_s)) - 0.1
 
+    @property
+    def oldest_answer_s(self) -> float:
+        """How old the freshest board's measurement ever was, s: a simulator that got no time to answer makes it so."""
+        return max(float(record.snapshot.modules.cell_age_s.min()) for record in self.at_work)
+
     def codes(self) -> list[str]:
         """Return every fault in the order in which it was raised first."""
         return list(dict.fromkeys(fault.code for record in self.at_work for fault in record.faults))
