@@ -74,7 +74,6 @@ class Event(StrEnum):
     FELL_OPEN = "the unit opened by itself"
     CONTACT_OPEN = "a contact is open although its coil is driven"
     TIME_OUT = "took too long"
-    TRIES_LEFT = "tries left"
     PAUSE_OVER = "pause over"
     ALWAYS = "always"
 
