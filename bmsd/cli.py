@@ -88,6 +88,19 @@ def run(config: ConfigFile) -> None:
     raise typer.Exit(run_file(config))
 
 
+@app.command(short_help="Serve what control publishes.")
+@_explained
+def gateway(config: ConfigFile) -> None:
+    """Run the gateway process: Modbus, MQTT, REST and metrics, as the configuration asks for.
+
+    It takes everything from the control process through its link socket, and says so when that does not answer.
+    Runs until SIGTERM or Ctrl-C. Exit code 2: its part of the configuration is wrong; 1: a port cannot be had.
+    """
+    from bmsd.gateway.app import run_file
+
+    raise typer.Exit(run_file(config))
+
+
 @app.command(short_help="Check a configuration.")
 @_explained
 def check(config: Annotated[Path, typer.Argument(metavar="FILE", help="Configuration of the rack (TOML).")]) -> None:
@@ -95,9 +108,9 @@ def check(config: Annotated[Path, typer.Argument(metavar="FILE", help="Configura
 
     Notes on standard error are about this computer and do not make a configuration wrong.
     """
-    from bmsd.control.composition import checked
+    from bmsd.control.composition import checked_whole
 
-    rack = checked(config)
+    rack = checked_whole(config)
     for line in rack.summary():
         typer.echo(line)
     for note in rack.notes():

@@ -17,6 +17,7 @@ from types import FrameType
 
 import typer
 
+from bmsd.codec.plain import as_object
 from bmsd.config.demo import CELLS, demo_toml
 from bmsd.config.load import parse
 from bmsd.errors import BusError, ConfigError
@@ -25,7 +26,6 @@ from bmsd.link.client import LinkClient
 from bmsd.model.layout import MAX_MODULES
 from bmsd.model.published import Published
 from bmsd.screen import Screen, Silent, screen
-from bmsd.status import as_object
 
 START_WITHIN_S = 20.0
 STOP_WITHIN_S = 12.0

@@ -8,13 +8,14 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
+from bmsd.codec.plain import as_object
 from bmsd.config.load import load
 from bmsd.errors import BusError, ConfigError
 from bmsd.link.client import LinkClient
 from bmsd.link.wire import Asked
 from bmsd.model.catalogue import CATALOGUE
 from bmsd.screen import screen
-from bmsd.status import as_object, table
+from bmsd.status import table
 
 DEFAULT_LINK = Path("/run/bmsd/link.sock")
 GROUPS = ("all", "trip", "contactors")

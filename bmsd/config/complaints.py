@@ -12,7 +12,8 @@ from typing import Any
 from pydantic_core import ErrorDetails
 
 from bmsd.config.described import Setting, section_of, sections, settings
-from bmsd.config.schema import Section, Settings
+from bmsd.config.gateway import WholeFile
+from bmsd.config.schema import Section
 
 LONGEST_SHOWN = 60
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]{1,60}")
@@ -107,7 +108,7 @@ def _unknown(where: Sequence[int | str]) -> str:
     name = str(where[-1])
     if len(where) == 1:
         here = _elsewhere(name)
-        return f"{dotted(where)}: unknown section{here or nearest(name, Settings.model_fields)}"
+        return f"{dotted(where)}: unknown section{here or nearest(name, WholeFile.model_fields)}"
     model = _model(where[:-1])
     names = list(model.model_fields) if model else []
     close = nearest(name, names)
@@ -124,7 +125,7 @@ def _elsewhere(name: str) -> str:
 
 def _model(where: Sequence[int | str]) -> type[Section] | None:
     model: type[Section] | None = None
-    fields = Settings.model_fields
+    fields = WholeFile.model_fields
     for part in where:
         if not isinstance(part, str) or part not in fields:
             return None

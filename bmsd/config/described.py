@@ -13,7 +13,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from bmsd.config.schema import Section, Settings
+from bmsd.config.gateway import WholeFile
+from bmsd.config.schema import Section
 
 
 @dataclass(frozen=True)
@@ -50,16 +51,23 @@ class Setting:
     @property
     def expected(self) -> str:
         """What is allowed, for a person: `a number 2..5 V`."""
-        if self.choices:
-            return "one of " + ", ".join(f'"{choice}"' for choice in self.choices)
+        if self.kind == "text" and self.choices:
+            return self._one_of
         kind = self.kind if self.kind in ("text", "true or false") else f"a {self.kind}"
-        return " ".join(filter(None, (kind, self.range, self._length))) + (f", {self.form}" if self.form else "")
+        form = self.form or (f"each {self._one_of}" if self.choices else "")
+        return " ".join(filter(None, (kind, self.range, self._length))) + (f", {form}" if form else "")
 
     @property
     def expected_entry(self) -> str:
         """What is allowed for an entry of the innermost list."""
+        if self.choices:
+            return self._one_of
         kind = self.kind.rpartition("list of ")[2].removesuffix("s")
-        return " ".join(filter(None, (f"a {kind}", self.range)))
+        return " ".join(filter(None, (f"a {kind}", self.range))) + (f", {self.form}" if self.form else "")
+
+    @property
+    def _one_of(self) -> str:
+        return "one of " + ", ".join(f'"{choice}"' for choice in self.choices)
 
     @property
     def range(self) -> str:
@@ -81,12 +89,12 @@ class Setting:
 @cache
 def settings() -> dict[str, Setting]:
     """All settings by path, in the order of the schema; the entries of curves too, not free tables' contents."""
-    return {found.path: found for found in _walk(Settings, "")}
+    return {found.path: found for found in _walk(WholeFile, "")}
 
 
 def sections() -> dict[str, type[Section]]:
     """The sections with fixed settings by name."""
-    return {name: kind for name, info in Settings.model_fields.items() if (kind := section_of(info)) is not None}
+    return {name: kind for name, info in WholeFile.model_fields.items() if (kind := section_of(info)) is not None}
 
 
 def section_of(info: FieldInfo) -> type[Section] | None:

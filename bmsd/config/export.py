@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from bmsd.config.described import Setting, sections, settings
-from bmsd.config.schema import Settings
+from bmsd.config.gateway import WholeFile
 
 SCHEMA = Path("deploy/bmsd.schema.json")
 REFERENCE = Path("docs/configuration.md")
@@ -38,7 +38,7 @@ This page is printed from the program; `python -m bmsd.config.export .` renews i
 
 def json_schema() -> str:
     """Return the JSON schema of the file, with `unit`, `reloadable` and `lfp` at each setting."""
-    schema = Settings.model_json_schema()
+    schema = WholeFile.model_json_schema()
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "bmsd configuration"}
     return json.dumps(schema, indent=2) + "\n"
 
@@ -51,7 +51,7 @@ def reference_markdown() -> str:
             f"\n## [{name}]\n{model.__doc__}\n\n| setting | type | range | default | meaning |\n|---|---|---|---|---|"
         )
         parts += [_row(found, name) for path, found in settings().items() if path.startswith(f"{name}.")]
-    parts.append(f"\n## [sim]\n{Settings.model_fields['sim'].description}\n")
+    parts.append(f"\n## [sim]\n{WholeFile.model_fields['sim'].description}\n")
     return "\n".join(parts)
 
 

@@ -9,15 +9,16 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from pydantic import ValidationError
 
 from bmsd.config import checks
 from bmsd.config.complaints import complaint, dotted, nearest, plain, shown
+from bmsd.config.gateway import GATEWAY_TABLES, GatewaySettings
 from bmsd.config.known import Known
-from bmsd.config.schema import Cell, Limits, OptionValue, Settings, TemperatureCurve, VoltageCurve
+from bmsd.config.schema import Cell, Limits, OptionValue, Section, Settings, TemperatureCurve, VoltageCurve
 from bmsd.errors import ConfigError
 from bmsd.model.cell import CellSpec
 from bmsd.model.layout import Layout
@@ -32,6 +33,8 @@ from bmsd.model.plant import (
     StringRatings,
     Timing,
 )
+
+S = TypeVar("S", bound=Section)
 
 LARGEST_FILE = 1 << 20
 DECIMAL_COMMA = re.compile(r"=\s*[-+]?\d+,\d+\s*(#.*)?$")
@@ -68,26 +71,22 @@ def load(path: Path | str, profiles: Profiles | None = None) -> Settings:
 
 def parse(text: str, profiles: Profiles | None = None, name: str = "configuration") -> Settings:
     """Return the settings of this TOML text, otherwise as `load`; `name` is for messages about the TOML itself."""
+    return checked(_tables(text, name), profiles)
+
+
+def _tables(text: str, name: str) -> dict[str, Any]:
     try:
-        data = tomllib.loads(text)
+        return tomllib.loads(text)
     except RecursionError:
         raise ConfigError([f"{name}: nested too deeply to be a configuration"]) from None
     except ValueError as error:  # tomllib also lets int()'s pass
         raise ConfigError([_syntax(name, text, error)]) from None
-    return checked(data, profiles)
 
 
 def checked(data: Mapping[str, Any], profiles: Profiles | None = None) -> Settings:
-    """Return the settings of these tables; raises ConfigError with everything that is wrong."""
-    settings, lines, wrong = None, [], []
-    try:
-        settings = Settings.model_validate(data)
-    except ValidationError as invalid:
-        for error in invalid.errors(include_url=False):
-            line = complaint(error, data)
-            if line not in lines:
-                lines.append(line)
-            wrong.append(dotted(plain(error["loc"]), items=False))
+    """Return control's settings of these tables; raises ConfigError with everything that is wrong with them."""
+    tables = {name: table for name, table in data.items() if name not in GATEWAY_TABLES}
+    settings, lines, wrong = _validated(Settings, tables)
     get = Known(data, wrong)
     lines += [line for line in checks.complaints(get) if line not in lines]
     if profiles is not None:
@@ -95,6 +94,35 @@ def checked(data: Mapping[str, Any], profiles: Profiles | None = None) -> Settin
     if settings is None or lines:
         raise ConfigError(lines)
     return settings
+
+
+def load_gateway(path: Path | str) -> GatewaySettings:
+    """Return the gateway's settings of this file. ConfigError lists all that is wrong with its tables."""
+    path = Path(path)
+    return checked_gateway(_tables(_read(path), path.name))
+
+
+def checked_gateway(data: Mapping[str, Any]) -> GatewaySettings:
+    """Return the gateway's settings of these tables; raises ConfigError with everything that is wrong with them."""
+    settings, lines, _ = _validated(GatewaySettings, data)
+    if settings is None:
+        raise ConfigError(lines)
+    return settings
+
+
+def _validated(model: type[S], data: Mapping[str, Any]) -> tuple[S | None, list[str], list[str]]:
+    """The settings (None: wrong), what is wrong with them, and the paths of the wrong ones."""
+    lines: list[str] = []
+    wrong: list[str] = []
+    try:
+        return model.model_validate(data), lines, wrong
+    except ValidationError as invalid:
+        for error in invalid.errors(include_url=False):
+            line = complaint(error, data)
+            if line not in lines:
+                lines.append(line)
+            wrong.append(dotted(plain(error["loc"]), items=False))
+    return None, lines, wrong
 
 
 def check_inverter(profile: str, options: Mapping[str, OptionValue], profiles: Profiles) -> list[str]:

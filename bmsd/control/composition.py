@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from bmsd.config.load import load, plant
+from bmsd.config.load import load, load_gateway, plant
 from bmsd.config.schema import Settings
 from bmsd.control.state_file import not_writable
+from bmsd.errors import ConfigError
 from bmsd.inverters.profile import Profile, load_profile, profile_class, profile_names
 from bmsd.model.plant import Plant
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -67,3 +71,21 @@ def checked(path: Path) -> Checked:
     settings = load(path, profiles)
     inverter = settings.inverter
     return Checked(path, settings, plant(settings), load_profile(inverter.profile, inverter.options))
+
+
+def checked_whole(path: Path) -> Checked:
+    """Return the checked configuration of which the gateway's tables are right as well. ConfigError lists all."""
+    lines: dict[str, None] = {}
+    rack = _collecting(lambda: checked(path), lines)
+    _collecting(lambda: load_gateway(path), lines)
+    if rack is None or lines:
+        raise ConfigError(lines)
+    return rack
+
+
+def _collecting(check: Callable[[], T], lines: dict[str, None]) -> T | None:
+    try:
+        return check()
+    except ConfigError as error:
+        lines |= dict.fromkeys(error.complaints)
+        return None

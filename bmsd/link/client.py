@@ -46,7 +46,7 @@ class LinkClient:
             pass  # control left after this record: the next call says so
         return self._published(newest)
 
-    def _published(self, message: Hello | Published | wire.Answer) -> Published:
+    def _published(self, message: wire.Message) -> Published:
         if not isinstance(message, Published):
             raise FrameError(f"{self._path}: a {type(message).__name__} came instead of a record")
         return message
@@ -60,10 +60,46 @@ class LinkClient:
             if isinstance(message, wire.Answer):
                 return message
 
+    def fileno(self) -> int:
+        """Return the socket's number, to wait on it together with others."""
+        return self._socket.fileno()
+
+    def send(self, message: wire.Asked | wire.Ack) -> None:
+        """Send without waiting. BusError when control is gone or takes nothing now."""
+        try:
+            self._socket.send(wire.pack(message), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        except OSError as error:
+            raise BusError(f"{self._path}: bmsd takes nothing: {error}") from error
+
+    def drain(self) -> list[wire.Message]:
+        """Return all that waits, of the records only the newest. BusError when control is gone.
+
+        What came before its end is returned first; the next call says that it is gone.
+        """
+        self._socket.setblocking(False)
+        messages: list[wire.Message] = []
+        newest: bytes | None = None
+        try:
+            while data := self._read():
+                if data[0] == wire.Kind.PUBLISHED:
+                    newest = data
+                else:
+                    messages.append(wire.unpack(data))
+        except BlockingIOError:
+            pass
+        except BusError:
+            if newest is None and not messages:
+                raise
+        return messages if newest is None else [*messages, wire.unpack(newest)]
+
     def close(self) -> None:
         self._socket.close()
 
-    def _receive(self) -> Hello | Published | wire.Answer:
+    def _receive(self) -> wire.Message:
+        message: wire.Message = wire.unpack(self._read())
+        return message
+
+    def _read(self) -> bytes:
         try:
             data = self._socket.recv(wire.MOST_MESSAGE_BYTES)
         except BlockingIOError:
@@ -72,5 +108,4 @@ class LinkClient:
             raise BusError(f"{self._path}: no record from bmsd: {error}") from error
         if not data:
             raise BusError(f"{self._path}: bmsd has closed the link")
-        message: Hello | Published | wire.Answer = wire.unpack(data)
-        return message
+        return data

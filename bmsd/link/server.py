@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import os
 import socket
+from collections import deque
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from bmsd.errors import BusError, FrameError
 from bmsd.link import wire
+from bmsd.model.event import Event
 from bmsd.model.published import Hello, Published
 from bmsd.model.request import Request, Role
 
 MOST_CLIENTS = 16
 """On each socket: readers of the link take no place from service; also how many are let in at once."""
 MOST_REQUESTS = 10
+MOST_EVENTS = 1024
+"""Events that are kept for readers; the numbers of older ones are the gap that a late reader sees."""
 SEND_BUFFER = 1 << 20
 
 
@@ -47,6 +52,9 @@ class LinkServer:
         self._paths = (link, service)
         self._listeners = {_listen(link): False, _listen(service): True}
         self._clients: dict[socket.socket, bool] = {}
+        self._events: deque[tuple[int, bytes]] = deque(maxlen=MOST_EVENTS)
+        self._heard: dict[socket.socket, int] = {}
+        """Number of the newest event that each reader of events was sent."""
         self.skipped = 0
         """Records that a full reader did not get."""
 
@@ -69,12 +77,29 @@ class LinkServer:
             return
         data = wire.pack(published)
         for client in list(self._clients):
-            try:
-                client.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
-            except BlockingIOError:
+            if not self._send(client, data) and client in self._clients:
                 self.skipped += 1
-            except OSError:
-                self._drop(client)
+
+    def tell(self, events: Iterable[Event]) -> None:
+        """Keep these events and send to every reader of events what it has not been sent, as far as it has room."""
+        self._events.extend((event.number, wire.pack(event)) for event in events)
+        for client, heard in list(self._heard.items()):
+            for number, data in self._events:
+                if number > heard:
+                    if not self._send(client, data):
+                        break
+                    self._heard[client] = number
+
+    def _send(self, client: socket.socket, data: bytes) -> bool:
+        """Whether it was sent; a reader that is gone is dropped."""
+        try:
+            client.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        except BlockingIOError:
+            return False
+        except OSError:
+            self._drop(client)
+            return False
+        return True
 
     def close(self) -> None:
         """Close all and remove the socket files."""
@@ -107,10 +132,24 @@ class LinkServer:
         if not data:
             self._drop(client)
             return []
+        if data[0] == wire.Kind.ACK:
+            self._acknowledged(client, data)
+            return []
         answer, requests = self._judge(data, service)
         with suppress(OSError):
             client.send(wire.pack(answer), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
         return requests
+
+    def _acknowledged(self, client: socket.socket, data: bytes) -> None:
+        """Begin to send events to this reader, and forget those that it says are safe with it."""
+        try:
+            ack = wire.unpack(data)
+        except FrameError:
+            self._drop(client)
+            return
+        self._heard.setdefault(client, 0)
+        while self._events and self._events[0][0] <= ack.number:
+            self._events.popleft()
 
     def _judge(self, data: bytes, service: bool) -> tuple[wire.Answer, list[Request]]:
         if not service:
@@ -127,4 +166,5 @@ class LinkServer:
 
     def _drop(self, client: socket.socket) -> None:
         self._clients.pop(client, None)
+        self._heard.pop(client, None)
         client.close()

@@ -8,6 +8,7 @@ from typing import Any
 
 from bmsd.codec import record
 from bmsd.errors import FrameError
+from bmsd.model.event import Event
 from bmsd.model.published import Hello, Published
 from bmsd.model.request import Connect, Request, Reset, Role
 
@@ -22,6 +23,8 @@ class Kind(IntEnum):
     PUBLISHED = 2
     REQUEST = 3
     ANSWER = 4
+    EVENT = 5
+    ACK = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +44,36 @@ class Answer:
     text: str
 
 
-def pack(message: Hello | Published | Asked | Answer) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """A reader wants events, and those up to this number are safe: they may be forgotten. 0: none yet."""
+
+    number: int
+
+
+Message = Hello | Published | Asked | Answer | Event | Ack
+TYPES: dict[int, type[Any]] = {
+    Kind.HELLO: Hello,
+    Kind.PUBLISHED: Published,
+    Kind.REQUEST: Asked,
+    Kind.ANSWER: Answer,
+    Kind.EVENT: Event,
+    Kind.ACK: Ack,
+}
+_KIND_OF = {kind: number for number, kind in TYPES.items()}
+
+
+def pack(message: Message) -> bytes:
     """Return the bytes of a message."""
-    kind = {Hello: Kind.HELLO, Published: Kind.PUBLISHED, Asked: Kind.REQUEST, Answer: Kind.ANSWER}[type(message)]
-    return bytes([kind]) + record.encode(message)
+    return bytes([_KIND_OF[type(message)]]) + record.encode(message)
 
 
 def unpack(data: bytes) -> Any:
     """Return the message in these bytes. FrameError says what is wrong with them."""
-    kinds: dict[int, type[Any]] = {1: Hello, 2: Published, 3: Asked, 4: Answer}
-    if not data or data[0] not in kinds:
-        raise FrameError(f"message kind {data[0] if data else 'none'} is not known, expected one of {sorted(kinds)}")
-    return record.decode(data[1:], kinds[data[0]])
+    if not data or data[0] not in TYPES:
+        known = sorted(int(kind) for kind in TYPES)
+        raise FrameError(f"message kind {data[0] if data else 'none'} is not known, expected one of {known}")
+    return record.decode(data[1:], TYPES[data[0]])
 
 
 def request_of(asked: Asked, role: Role) -> Request:

@@ -35,7 +35,10 @@ class BusStatus:
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """First message on the link: who is there and what shape its rack has."""
+    """First message on the link: who is there and what shape its rack has.
+
+    `configuration` and `catalogue` are hashes of all settings and of all rows: the same for what means the same.
+    """
 
     protocol: int
     boot_id: str
@@ -44,6 +47,10 @@ class Hello:
     modules: int
     cells: int
     sensors: int
+    version: str = ""
+    configuration: str = ""
+    catalogue: str = ""
+    tick_s: float = 0.1
 
 
 @dataclass(frozen=True, slots=True)

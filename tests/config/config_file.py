@@ -5,7 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import Any
 
-from bmsd.config.load import checked
+from bmsd.config.load import checked, checked_gateway
 from bmsd.errors import ConfigError
 
 RIGHT: dict[str, Any] = {
@@ -48,12 +48,14 @@ def tables(changes: dict[str, Any] | None = None) -> dict[str, Any]:
 
 
 def complaints(changes: dict[str, Any]) -> list[str]:
-    """What is said of the right tables with these changes; empty when nothing is wrong."""
-    try:
-        checked(tables(changes))
-    except ConfigError as error:
-        return list(error.complaints)
-    return []
+    """What control and gateway say of the right tables with these changes; empty when nothing is wrong."""
+    lines: dict[str, None] = {}
+    for check in (checked, checked_gateway):
+        try:
+            check(tables(changes))
+        except ConfigError as error:
+            lines |= dict.fromkeys(error.complaints)
+    return list(lines)
 
 
 def about(path: str, lines: list[str]) -> list[str]:

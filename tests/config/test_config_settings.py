@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 
 from bmsd.config.described import Setting, section_of, sections, settings
-from bmsd.config.schema import Settings
+from bmsd.config.gateway import WholeFile
 from tests.config.config_file import GONE, about, complaints, tables
 
 ALL = list(settings().values())
 NUMBERS = [one for one in ALL if one.kind in ("number", "whole number")]
 LISTS = [one for one in ALL if one.kind.startswith("list")]
+NUMBER_LISTS = [one for one in LISTS if one.low is not None]
+TEXT_LISTS = [one for one in LISTS if one.low is None]
 TEXTS = [one for one in ALL if one.kind == "text"]
 UNIT_OF_SUFFIX = {
     "_v": "V", "_a": "A", "_ah": "Ah", "_s": "s", "_degc": "degC", "_ohm": "ohm", "_f": "F", "_share": "share",
@@ -59,7 +61,10 @@ def test_no_kind_of_setting_escapes_these_tests():
         "sim",
         *(f"limits.{d}_by_{by}" for d in ("charge", "discharge") for by in ("cell_v", "temperature")),
     }
-    switches = {"balance.enabled", "fieldbus.listen_only", "inverter.keepalive_required"}
+    switches = {
+        "balance.enabled", "fieldbus.listen_only", "inverter.keepalive_required", "modbus.enabled", "mqtt.enabled",
+        "mqtt.tls", "web.enabled",
+    }  # fmt: skip
     assert others == tables_ | switches
 
 
@@ -96,12 +101,19 @@ def test_a_fraction_is_not_a_whole_number(one):
     assert refused_as_value(one, float(in_range(one)[0]))
 
 
-@named(LISTS)
+@named(NUMBER_LISTS)
 def test_entries_of_a_list_are_bounded_and_named_by_their_place(one):
     low, high = in_range(one)
     for bad in (math.nan, "1", True, as_value(one, low) - 1, as_value(one, high) + 1):
         lines = about(one.path, complaints({one.path: in_list(one, bad)}))
         assert any(f"{one.path}, entry 1" in line for line in lines), (bad, lines)
+
+
+@named(TEXT_LISTS)
+def test_an_entry_of_a_list_of_texts_is_a_text(one):
+    for bad in (1, True, {}, *(["no such word"] if one.choices else [])):
+        lines = about(one.path, complaints({one.path: [bad]}))
+        assert any(f"{one.path}, entry 1" in line and one.expected_entry in line for line in lines), (bad, lines)
 
 
 @named(LISTS)
@@ -125,7 +137,7 @@ def test_a_text_is_not_a_number_and_a_choice_is_one_of_its_words(one):
         assert refused_as_value(one, bad)
     if one.choices:
         assert refused_as_value(one, "no such word")
-        assert refused_as_value(one, one.choices[0].upper())
+        assert all(refused_as_value(one, shouted) for shouted in map(str.upper, one.choices) if shouted.isalpha())
         assert all(not refused_as_value(one, choice) for choice in one.choices)
 
 
@@ -226,7 +238,7 @@ def test_an_unknown_section_is_refused_and_a_setting_outside_its_section_is_sent
 def test_the_schema_and_its_description_have_the_same_settings():
     paths = {f"{name}.{field}" for name, model in sections().items() for field in model.model_fields}
     assert paths <= set(settings())
-    assert set(Settings.model_fields) == {*sections(), "sim"}
+    assert set(WholeFile.model_fields) == {*sections(), "sim"}
 
 
 @pytest.mark.parametrize(

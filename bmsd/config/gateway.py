@@ -1,0 +1,93 @@
+"""Settings of the gateway: who may ask it, where it listens, where it reports. Control never reads them."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, ConfigDict, Field
+
+from bmsd.config.schema import Link, Log, Rack, Section, Settings, number, setting
+
+LOCAL = "127.0.0.1"
+
+
+def _network(text: str) -> str:
+    ip_network(text, strict=False)
+    return text
+
+
+Network = Annotated[str, AfterValidator(_network)]
+TopicWord = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+
+
+class Modbus(Section):
+    """Modbus TCP for SCADA and EMS. Read-only unless `writers` and `writable` say otherwise."""
+
+    enabled: bool = setting("Whether it listens.", True)
+    host: str = setting("Address to listen on; 0.0.0.0 for all of IPv4.", LOCAL, min_length=1)
+    port: int = number("Port; 502 is Modbus's own and needs the right to have it.", "", 1, 65535, 1502)
+    most_clients: int = number("Connections at once; more are refused.", "", 1, 256, 32)
+    most_per_address: int = number("Connections at once from one address.", "", 1, 256, 16)
+    idle_s: float = number("A connection without a request for this long is closed.", "s", 5.0, 86400.0, 300.0)
+    writers: list[Network] = setting(
+        "Who may write; empty: nobody.", [], form='addresses or networks such as "192.168.1.20" or "10.0.5.0/24"'
+    )
+    writable: list[Literal["alarm_reset", "controller_heartbeat", "reserve_soc", "power_setpoint"]] = setting(
+        "Points that they may write.", []
+    )
+
+
+class Mqtt(Section):
+    """MQTT for telemetry and events."""
+
+    enabled: bool = setting("Whether it connects.", False)
+    host: str = setting("Name or address of the broker.", LOCAL, min_length=1)
+    port: int = number("Port of the broker; 8883 is usual with TLS.", "", 1, 65535, 1883)
+    version: Literal["5", "3.1.1"] = setting("Version of the protocol.", "5")
+    tenant: TopicWord = setting("Second part of every topic.", "default", form="letters, digits, _ . -")
+    site: TopicWord = setting("Third part of every topic.", "site", form="letters, digits, _ . -")
+    rack: TopicWord = setting("Fourth part of every topic; unique at the site.", "rack", form="letters, digits, _ . -")
+    client_id: str = setting("Client id; empty: made of tenant, site and rack.", "", max_length=64)
+    period_s: float = number("Telemetry is sent this often.", "s", 0.2, 3600.0, 10.0)
+    keepalive_s: int = number("The broker speaks our last will after 1.5 times this.", "s", 5, 600, 30)
+    username: str = setting("User name; empty: none.", "")
+    password_file: str = setting("File with the password in its first line; empty: none.", "")
+    tls: bool = setting("Whether the connection is encrypted.", False)
+    ca_file: str = setting("Certificates of the authorities to trust; empty: those of the system.", "")
+    cert_file: str = setting("Our certificate, if the broker asks for one.", "")
+    key_file: str = setting("Its private key.", "")
+
+
+class Web(Section):
+    """REST, WebSocket stream and Prometheus metrics over HTTP. Read-only."""
+
+    enabled: bool = setting("Whether it listens.", True)
+    host: str = setting("Address to listen on; 0.0.0.0 for all of IPv4.", LOCAL, min_length=1)
+    port: int = number("Port to listen on.", "", 1, 65535, 8080)
+    most_streams: int = number("WebSocket readers at once; more are refused.", "", 1, 256, 16)
+
+
+class GatewaySettings(Section):
+    """What the gateway reads of the file: the shared tables and its own. The rest is control's business."""
+
+    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
+
+    rack: Rack
+    link: Link = Field(default_factory=Link)
+    log: Log = Field(default_factory=Log)
+    modbus: Modbus = Field(default_factory=Modbus)
+    mqtt: Mqtt = Field(default_factory=Mqtt)
+    web: Web = Field(default_factory=Web)
+
+
+class WholeFile(Settings):
+    """Every table that a file may have: those of control and those of the gateway."""
+
+    modbus: Modbus = Field(default_factory=Modbus)
+    mqtt: Mqtt = Field(default_factory=Mqtt)
+    web: Web = Field(default_factory=Web)
+
+
+GATEWAY_TABLES = tuple(name for name in WholeFile.model_fields if name not in Settings.model_fields)
+"""Tables that only the gateway reads."""

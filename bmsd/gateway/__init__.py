@@ -1,0 +1,1 @@
+"""The second process: what control publishes, for SCADA, telemetry, people and metrics."""

@@ -1,0 +1,1 @@
+"""Modbus TCP for SCADA and EMS."""

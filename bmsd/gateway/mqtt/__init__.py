@@ -1,0 +1,1 @@
+"""Telemetry and events over MQTT."""

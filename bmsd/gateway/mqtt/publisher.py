@@ -1,0 +1,12 @@
+"""Telemetry and events over MQTT."""
+
+from __future__ import annotations
+
+from bmsd.config.gateway import GatewaySettings
+from bmsd.errors import BusError
+from bmsd.gateway.feed import Feed
+
+
+async def serve(settings: GatewaySettings, feed: Feed) -> None:  # noqa: ARG001
+    """Serve until cancelled. BusError when it cannot listen."""
+    raise BusError("mqtt: not built yet")

@@ -1,0 +1,1 @@
+"""REST, WebSocket stream and metrics over HTTP."""
