@@ -101,6 +101,19 @@ def gateway(config: ConfigFile) -> None:
     raise typer.Exit(run_file(config))
 
 
+@app.command(short_help="Control and gateway together.")
+@_explained
+def up(config: ConfigFile) -> None:
+    """Run control and gateway as two processes, for a container. The end of either ends both.
+
+    SIGTERM or Ctrl-C stops control first, in order. Exit code 2: the configuration is wrong; otherwise that of the
+    process that ended first, 1 when it ended by itself without an error.
+    """
+    from bmsd.up import run_file
+
+    raise typer.Exit(run_file(config))
+
+
 @app.command(short_help="Check a configuration.")
 @_explained
 def check(config: Annotated[Path, typer.Argument(metavar="FILE", help="Configuration of the rack (TOML).")]) -> None:
@@ -146,14 +159,27 @@ def demo(
         int, typer.Option(min=1, max=32, metavar="N", help="Modules in series in each string; 32 in the whole rack.")
     ] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Show nothing; print the last snapshot as JSON.")] = False,
+    port_base: Annotated[
+        int | None,
+        typer.Option(
+            "--port-base",
+            min=1,
+            max=65533,
+            metavar="N",
+            help="REST on port N, Modbus on N+1, MQTT on N+2; left out: the first that are free from 8480 on.",
+        ),
+    ] = None,
+    mqtt: Annotated[
+        str | None, typer.Option(metavar="HOST[:PORT]", help="Report to this MQTT broker instead of an embedded one.")
+    ] = None,
 ) -> None:
-    """Run a simulated rack and the real control process on this computer, and show what happens.
+    """Run a simulated rack and the real control and gateway on this computer, and show what happens.
 
     No hardware, no root, nothing is left behind. Ctrl-C ends it in order.
     """
     from bmsd.demo import run_demo
 
-    run_demo(strings=strings, modules=modules, seconds=seconds, as_json=as_json)
+    run_demo(strings=strings, modules=modules, seconds=seconds, as_json=as_json, port_base=port_base, mqtt=mqtt)
 
 
 @app.command(short_help="Show what control does now.")

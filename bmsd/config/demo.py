@@ -3,18 +3,38 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 CELLS = 16
 """Cells of a module."""
 
 
-def demo_toml(strings: int, modules: int, field_channel: str, inverter_channel: str, state_dir: Path | str) -> str:
+@dataclass(frozen=True)
+class Outlets:
+    """Where the demo's gateway can be looked at: ports on this computer; broker None: no MQTT."""
+
+    web: int = 8080
+    modbus: int = 1502
+    broker: tuple[str, int] | None = None
+    mqtt_version: str = "5"
+
+
+def demo_toml(
+    strings: int,
+    modules: int,
+    field_channel: str,
+    inverter_channel: str,
+    state_dir: Path | str,
+    outlets: Outlets | None = None,
+) -> str:
     """Return the configuration of a simulated rack of `modules` modules of `CELLS` cells in each of `strings` strings.
 
     The channels are paths of the hub's sockets; state file and link sockets are in `state_dir` (absolute).
     The counts are not checked here: `parse` does that.
     """
+    outlets = outlets or Outlets()
+    host, port = outlets.broker or ("127.0.0.1", 1883)
     folder = Path(state_dir)
     return f"""\
 # A simulated rack: this file is read by the daemon and by the simulator.
@@ -66,6 +86,19 @@ directory = {json.dumps(str(folder))}
 [link]
 socket = {json.dumps(str(folder / "link.sock"))}
 service_socket = {json.dumps(str(folder / "service.sock"))}
+
+[modbus]
+port = {outlets.modbus}
+
+[mqtt]
+enabled = {json.dumps(outlets.broker is not None)}
+host = {json.dumps(host)}
+port = {port}
+version = {json.dumps(outlets.mqtt_version)}
+period_s = 1.0
+
+[web]
+port = {outlets.web}
 
 # Nearly full and not well balanced, so that the top is reached within seconds.
 [sim]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,20 @@ def run_file(path: Path) -> int:
     return 0
 
 
+LAST_RECORDS_S = 10.0
+NOTICE_S = 0.5
+"""Told to stop together with control, the gateway gives it this long to say that it leaves."""
+
+
+async def _control_left(feed: Feed) -> None:
+    """Stay while control leaves, so that its last records are told, but not longer than 10 s."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LAST_RECORDS_S):
+            await asyncio.sleep(NOTICE_S)
+            while feed.connected and feed.newest is not None and feed.newest.lifecycle == "stopping":
+                await asyncio.sleep(0.05)
+
+
 async def _run(settings: GatewaySettings) -> None:
     feed = Feed(Path(settings.link.socket))
     stop = asyncio.Event()
@@ -68,6 +83,7 @@ async def _run(settings: GatewaySettings) -> None:
             log.info("gateway.running", outputs=[task.get_name() for task in tasks[1:]])
             await stop.wait()
             log.info("gateway.stopping")
+            await _control_left(feed)
             for task in tasks:
                 task.cancel()
     except* BmsdError as failed:

@@ -1,0 +1,36 @@
+"""`bmsd up`: control and gateway together, for a container; the end of either ends both."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+from types import FrameType
+
+from bmsd.control.composition import checked_whole
+from bmsd.processes import bmsd, running
+
+LOOK_EVERY_S = 0.05
+
+
+def run_file(path: Path) -> int:
+    """Run both until SIGTERM or SIGINT, or until one ends; return the exit code of the one that ended first.
+
+    ConfigError when any part of the configuration is wrong. Control is stopped first: the gateway tells its end.
+    """
+    checked_whole(path)
+    asked = False
+
+    def ask(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        nonlocal asked
+        asked = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, ask)
+    with running({"run": bmsd("run", path), "gateway": bmsd("gateway", path)}) as family:
+        while not asked and family.ended() is None:
+            time.sleep(LOOK_EVERY_S)
+        ended = family.ended()
+        code = family.members[ended].returncode if ended else 0
+    # neither may end by itself: 0 would say that all was well
+    return (code or 1) if ended else max(process.returncode for process in family.members.values())
