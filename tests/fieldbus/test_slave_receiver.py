@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bmsd.fieldbus.drivers.slave.sorting import Kind
+from bmsd.fieldbus.poller import Poller
 from bmsd.fieldbus.receive import Receiver
 from bmsd.model.frame import ERROR_FLAG, EXTENDED_FLAG, RAW_FRAME, REMOTE_FLAG, Frame, RawFrames
 from bmsd.model.layout import Layout
@@ -371,7 +372,8 @@ def test_a_charge_counter_that_starts_anew_is_no_charge() -> None:
 def test_charge_that_flowed_during_a_gap_is_counted() -> None:
     heard = receiver()
     charged(heard, 1, 0.0, 0, 0)
-    assert charged(heard, 2, 60.0, 1_000_000, 0) == [10_000.0, 0.0]
+    charged(heard, 2, 60.0, 990_000, 0)
+    assert charged(heard, 3, 60.2, 1_000_000, 0) == [10_000.0, 0.0]
 
 
 # hold and expiry
@@ -451,6 +453,113 @@ def test_a_snapshot_is_never_written_again() -> None:
     for part, copy in zip(before, copies, strict=True):
         for name, was in copy.items():
             np.testing.assert_array_equal(getattr(part, name), was, err_msg=name)
+
+
+# silence, and what comes after it
+
+
+def old_cells(number: int) -> list[Frame]:
+    """Cells of board 2 as they were at another time."""
+    return slave.cells(2, number, 14, **{f"Cell{c}Voltage": 4000 for c in range(1, 15)})
+
+
+def silent_since(number: int, at_s: float, polls: int) -> Receiver:
+    """A rack whose board 2 answered poll `number` and then none of `polls`."""
+    heard = polled(number, at_s=at_s)
+    for k in range(1, polls + 1):
+        answer(heard, number + k, at_s=at_s + 0.2 * k, without=[2])
+    return heard
+
+
+def test_frames_that_waited_in_a_board_for_16_polls_are_not_believed_although_their_counter_fits() -> None:
+    heard = silent_since(5, 10.0, 15)
+    heard.sync_sent(21, 0, 0, 13.2)
+    heard.feed(slave.raw(*slave.poll(LAYOUT, 21, without=[2]), *old_cells(5)), 13.3)
+    assert heard.counts.sum() == 0, "nothing in them shows that they are old"
+    modules = heard.modules(13.33)
+    assert np.isnan(modules.cell_v[0, 1]).all()
+    np.testing.assert_allclose(modules.cell_age_s, [[0.13, 3.33], [0.13, 0.13]])
+    answer(heard, 22, at_s=13.4)
+    np.testing.assert_array_equal(heard.modules(13.5).cell_v, wanted_cells())
+    np.testing.assert_allclose(heard.modules(13.5).cell_age_s, 0.1)
+
+
+@pytest.mark.parametrize(("polls", "believed"), [(1, True), (2, True), (3, False), (15, False)])
+def test_the_first_answer_after_a_silence_counts_only_while_the_value_before_is_held(
+    polls: int, believed: bool
+) -> None:
+    heard = silent_since(5, 10.0, polls)
+    answer(heard, 6 + polls, at_s=10.2 + 0.2 * polls)
+    assert np.isfinite(heard.modules(10.3 + 0.2 * polls).cell_v[0, 1]).all() == believed
+    answer(heard, 7 + polls, at_s=10.4 + 0.2 * polls)
+    assert np.isfinite(heard.modules(10.5 + 0.2 * polls).cell_v).all()
+
+
+def test_a_unit_that_was_silent_is_believed_from_its_second_answer_on() -> None:
+    heard = polled(1, 1, 10.0)
+    answer(heard, 2, 1, 10.7)
+    assert np.isnan([heard.units(10.8).current_a, heard.units(10.8).bus_v]).all()
+    assert (heard.units(10.8).minus == Feedback.UNKNOWN).all()
+    heard.sync_sent(2, 1, 0, 10.85)
+    heard.feed(slave.raw(*[slave.current(unit, 2, 1) for unit in UNITS]), 10.86)
+    assert heard.units(10.86).current_a.tolist() == [10.0, 10.0]
+    answer(heard, 3, 1, 10.9)
+    assert heard.units(11.0).bus_v.tolist() == [52.0, 52.0]
+    assert (heard.units(11.0).minus == Feedback.OPEN).all()
+
+
+def test_temperatures_that_were_silent_for_long_are_believed_from_the_second_answer_on() -> None:
+    heard = polled(1, 1, 10.0)
+    for k in range(1, 17):
+        answer(heard, 1 + k, 0, 10.0 + 0.2 * k)
+    answer(heard, 18, 1, 13.4)
+    assert np.isnan(heard.modules(13.5).temperature_degc).all()
+    assert np.isfinite(heard.modules(13.5).cell_v).all()
+    answer(heard, 19, 1, 13.6)
+    assert np.isfinite(heard.modules(13.7).temperature_degc).all()
+
+
+@pytest.mark.parametrize("group", [2, 3])
+def test_states_that_were_silent_for_long_are_believed_from_the_second_answer_on(group: int) -> None:
+    heard = polled(1, group, 10.0)
+    for k in range(1, 17):
+        answer(heard, 1 + k, 1, 10.0 + 0.2 * k)
+    answer(heard, 18, group, 13.4)
+    known = heard.modules(13.5).module_v if group == 2 else heard.modules(13.5).board_degc
+    assert np.isnan(known).all()
+    answer(heard, 19, group, 13.6)
+    known = heard.modules(13.7).module_v if group == 2 else heard.modules(13.7).board_degc
+    assert np.isfinite(known).all()
+
+
+@pytest.mark.parametrize("late", [*range(1, 36), 100, 1000])
+def test_a_board_behind_a_queue_that_is_always_as_long_is_hardly_ever_believed(late: int) -> None:
+    """Its frames come in their slot, sound, but those of `late` polls ago; the others answer as they should."""
+    heard, asking, queue = receiver(), Poller(TIMING, LAYOUT), []
+    believed = 0
+    polls = late + 300
+    for k in range(polls):
+        now_s = 10.0 + 0.2 * k
+        asking.step(now_s)
+        assert asking.sync
+        heard.sync_sent(*asking.sync)
+        queue.append(asking.sync.number)
+        old = old_cells(queue[-1 - late]) if k >= late else []
+        heard.feed(slave.raw(*slave.poll(LAYOUT, queue[-1], without=[2]), *old), now_s + 0.1)
+        believed += bool(heard.modules(now_s + 0.13).cell_age_s[0, 1] < 0.2)
+    errors = int(heard.modules(now_s).counter_errors[0, 1]) / 4
+    assert believed == 0 if late < 8 else believed <= 0.25 * 300
+    assert errors >= 0.7 * 300
+
+
+def test_a_sync_of_another_number_ends_the_poll_also_when_its_phase_0_was_missed() -> None:
+    heard = receiver()
+    heard.sync_sent(5, 0, 0, 10.0)
+    heard.feed(slave.raw(*slave.poll(LAYOUT, 5, without=[2])), 10.05)
+    heard.sync_sent(6, 2, 0, 10.31)
+    heard.feed(slave.raw(*slave.cells(2, 6, 14)), 10.32)
+    assert np.isnan(heard.modules(10.33).cell_v[0, 1]).all()
+    assert heard.counts[Kind.LATE] == 4
 
 
 # bad frames

@@ -4,8 +4,8 @@ Theory of operation. A SYNC of phase 0 opens a poll. Frames that are exactly wha
 to their slots, many at once; a batch with anything else in it is sorted frame by frame (as arrays). A poll closes
 when everything asked for is there, 120 ms after its SYNC, or when the next one opens; only then do its values
 show, a board's cells all or none. Currents answer every SYNC: they show when all units have answered, 20 ms after
-their SYNC, or at the next one. Measurement time is the instant of the SYNC. Identification and trips count at
-once.
+their SYNC, or at the next one. Measurement time is the instant of the SYNC. A node that was silent for so long
+that its values are held no more shows from its second answer on. Identification and trips count at once.
 """
 
 from __future__ import annotations
@@ -109,9 +109,9 @@ class Receiver:
         if self._phase_open:
             self._close_phase()
         self._sync += 1
+        if self._poll_open and (phase == 0 or number != self._number):
+            self._close_poll()
         if phase == 0:
-            if self._poll_open:
-                self._close_poll()
             self._got.fill(False)
             if self._any_spoilt:
                 self._spoilt.fill(False)
@@ -235,6 +235,7 @@ class Receiver:
     def _publish_what_is_complete(self) -> None:
         asked = self._asked[self._group]
         whole = self._poll_open and self._phase_open and self._taken == asked.total and not self._any_spoilt
+        whole = whole and self._stamps.all_steady(self._poll_at_s, temperatures=self._group == _TEMPERATURES)
         if whole and np.count_nonzero(self._got & asked.slots) == asked.total:
             self._publish_whole(asked)
             return
@@ -258,7 +259,7 @@ class Receiver:
         self._units.take_currents(poll, None, self._phase_at_s)
         self._units.take_voltages(poll, None)
         self._units.take_state(poll, None, self._trips.units_since(at_s))
-        stamps.stamp(stamps.with_temperatures if group == _TEMPERATURES else stamps.plain, None, at_s, sync)
+        stamps.stamp_poll(at_s, sync, temperatures=group == _TEMPERATURES)
         if self._sync != sync:
             stamps.stamp(stamps.currents, None, self._phase_at_s, self._sync)
         self._frame_counts.frames = self._frame_counts.frames + asked.frames
@@ -268,7 +269,8 @@ class Receiver:
     def _close_phase(self) -> None:
         """Publish the currents of the units that have answered."""
         self._phase_open = False
-        who = _who(self._current_got & ~self._spoilt[self._slots.currents])
+        answered = self._current_got & ~self._spoilt[self._slots.currents]
+        who = _who(self._stamps.believed(self._stamps.currents, answered, self._phase_at_s))
         if who is None or who.any():
             self._units.take_currents(self._plain.decode(self._store), who, self._phase_at_s)
             self._stamps.stamp(self._stamps.currents, who, self._phase_at_s, self._sync)
@@ -278,20 +280,23 @@ class Receiver:
         slots, stamps, at_s, sync = self._slots, self._stamps, self._poll_at_s, self._poll_sync
         sound = self._got & ~self._spoilt
         poll = self._with_temperatures.decode(self._store)
-        cells = self._of_boards(_whole(sound[slots.cells], slots.boards))
+        cells = self._of_boards(stamps.believed(stamps.cells, _whole(sound[slots.cells], slots.boards), at_s))
         self._boards.take_cells(poll, cells)
         stamps.stamp(stamps.cells, cells, at_s, sync)
         if slots.temperatures.stop > slots.temperatures.start:
-            temperatures = self._of_boards(_whole(sound[slots.temperatures], slots.boards))
+            warm = _whole(sound[slots.temperatures], slots.boards)
+            temperatures = self._of_boards(stamps.believed(stamps.temperatures, warm, at_s))
             self._boards.take_temperatures(poll, temperatures)
             stamps.stamp(stamps.temperatures, temperatures, at_s, sync)
         self._publish_slow(_BOARD_STATE, sound)
         self._publish_slow(_NODE_STATUS, sound)
         units = sound[slots.unit_words].reshape(slots.units, len(UNIT_MESSAGES))
-        self._units.take_voltages(poll, units[:, 1])
-        stamps.stamp(stamps.voltages, units[:, 1], at_s, sync)
-        self._units.take_state(poll, units[:, 2], self._trips.units_since(at_s))
-        stamps.stamp(stamps.unit_state, units[:, 2], at_s, sync)
+        volts = stamps.believed(stamps.voltages, units[:, 1], at_s)
+        self._units.take_voltages(poll, volts)
+        stamps.stamp(stamps.voltages, volts, at_s, sync)
+        states = stamps.believed(stamps.unit_state, units[:, 2], at_s)
+        self._units.take_state(poll, states, self._trips.units_since(at_s))
+        stamps.stamp(stamps.unit_state, states, at_s, sync)
         counts = self._frame_counts
         counts.frames = counts.frames + counts.per_board(slots.node[self._got & self._is_poll])
         self._poll_closed()
@@ -306,7 +311,7 @@ class Receiver:
         slots, stamps, at_s, sync = self._slots, self._stamps, self._poll_at_s, self._poll_sync
         boards = slots.boards
         if group == _BOARD_STATE and sound[slots.board_state].any():
-            who = self._of_boards(sound[slots.board_state])
+            who = self._of_boards(stamps.believed(stamps.board_state, sound[slots.board_state], at_s))
             tripped = self._trips.boards_since(at_s)
             state = meaning.board_state(self._store[slots.board_state])
             self._boards.take_state(state, who, tripped, self._trips.board_codes)
@@ -314,10 +319,10 @@ class Receiver:
             self._note_identities()
         elif group == _NODE_STATUS and sound[slots.node_status].any():
             status = meaning.node_status(self._store[slots.node_status])
-            who = self._of_boards(sound[slots.node_status][:boards])
+            who = self._of_boards(stamps.believed(stamps.board_status, sound[slots.node_status][:boards], at_s))
             self._boards.take_status(status.of(slice(0, boards)), who)
             stamps.stamp(stamps.board_status, who, at_s, sync)
-            units = sound[slots.node_status][boards:]
+            units = stamps.believed(stamps.unit_status, sound[slots.node_status][boards:], at_s)
             self._units.take_status(status.of(slice(boards, None)), units)
             stamps.stamp(stamps.unit_status, units, at_s, sync)
 
