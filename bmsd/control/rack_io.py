@@ -43,9 +43,12 @@ class RackIO:
             field.interface, field.channel, name="field", filters=FILTERS, listen_only=field.listen_only
         )
         wanted = [Filter(can_id, 0x1FFFFFFF if wide else 0x7FF, wide) for can_id, wide in rack.profile.receive_ids]
-        self.inverter = CanPort(inverter.interface, inverter.channel, name="inverter", filters=wanted)
+        self._listen_only = field.listen_only
+        self.inverter = CanPort(
+            inverter.interface, inverter.channel, name="inverter", filters=wanted, listen_only=field.listen_only
+        )
         self._ports = (self.field, self.inverter)
-        self._receiver = Receiver(self._plant.layout, self._plant.timing)
+        self._receiver = Receiver(self._plant.layout, self._plant.timing, listen_only=field.listen_only)
         self._poller = Poller(self._plant.timing, self._plant.layout)
         self._commands = Commands(self._plant.layout, self._plant.balance.lease_s)
         self._port = InverterPort(rack.profile, self._plant.inverter)
@@ -60,6 +63,7 @@ class RackIO:
             [Rule(*rule) for rule in rack.profile.transmit_rules],
             decode_limits=rack.profile.decode_limits,
             envelope=_envelope(self._plant),
+            listen_only=field.listen_only,
         )
         self._heard: list[Frame] = []
 
@@ -117,8 +121,11 @@ class RackIO:
         )
 
     def send(self, now_s: float, command: Command, *, started: bool, stopping: bool) -> None:
-        """Send what a finished tick decided. Before the start nothing but SYNC and questions is on the buses."""
-        if not started:
+        """Send what a finished tick decided. Before the start nothing but SYNC and questions is on the buses.
+
+        Of a rack that another system controls the inverter is told nothing either.
+        """
+        if not started or self._listen_only:
             return
         self._field_gate.allow(command, now_s)
         self._inverter_gate.allow(command, now_s)

@@ -20,6 +20,7 @@ from bmsd.fieldbus.drivers.slave import words as meaning
 from bmsd.fieldbus.drivers.slave.absent import sentences
 from bmsd.fieldbus.drivers.slave.counts import FrameCounts
 from bmsd.fieldbus.drivers.slave.identity import Identities
+from bmsd.fieldbus.drivers.slave.overheard import overheard
 from bmsd.fieldbus.drivers.slave.readings import BoardReadings, Stamps, UnitReadings, Who
 from bmsd.fieldbus.drivers.slave.slots import UNIT_MESSAGES, Slots, fold_tables
 from bmsd.fieldbus.drivers.slave.sorting import Kind, OpenSync, Sorted, sort
@@ -53,10 +54,13 @@ class _Asked(NamedTuple):
 
 
 class Receiver:
-    """Measurements of a rack from the frames of its field bus; knows no socket and no clock."""
+    """Measurements of a rack from the frames of its field bus; knows no socket and no clock.
 
-    def __init__(self, layout: Layout, timing: Timing) -> None:
-        self._layout = layout
+    `listen_only`: somebody else polls the rack, and the SYNCs among the frames count as sent when they were drained.
+    """
+
+    def __init__(self, layout: Layout, timing: Timing, *, listen_only: bool = False) -> None:
+        self._layout, self._listen_only = layout, listen_only
         self._hold_s, self._forget_after_s = timing.hold_s, timing.slow_hold_s
         self._slots = slots = Slots(layout)
         self._stamps = Stamps(layout, timing)
@@ -139,6 +143,14 @@ class Receiver:
 
         Never raises for what is in the frames. What came before this drain is taken as in time for its poll.
         """
+        start = 0
+        for heard in overheard(frames) if self._listen_only else ():
+            self._take(frames[start : heard.place], now_s)
+            self.sync_sent(heard.number, heard.phase, heard.slow_group, now_s)
+            start = heard.place + 1
+        self._take(frames[start:], now_s)
+
+    def _take(self, frames: RawFrames, now_s: float) -> None:
         if len(frames):
             frames = np.ascontiguousarray(frames)
             if len(frames) > _MOST_AT_ONCE or not self._take_expected(frames):
