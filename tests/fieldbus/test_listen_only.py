@@ -56,6 +56,7 @@ def test_recorded_frames_of_another_master_become_the_same_arrays_as_of_our_own(
         for field, values in wanted.items():
             np.testing.assert_allclose(getattr(part, field), np.array(values, dtype=float), atol=1e-9, err_msg=field)
     assert heard.missing(now_s) == told["missing"]
+    assert heard.foreign_frames == 0, "they are the master's"
 
 
 def test_syncs_and_answers_of_several_polls_may_come_in_one_drain() -> None:

@@ -55,6 +55,9 @@ def test_nothing_is_known_before_the_first_poll() -> None:
     assert (modules.cell_sync == -1).all()
     assert (modules.cell_count == -1).all()
     assert (modules.self_test == -1).all()
+    assert (modules.uid == -1).all()
+    assert (modules.board_type == -1).all()
+    assert (modules.chemistry == -1).all()
     assert np.isnan(units.current_a).all()
     assert np.isnan(units.charge_as).all()
     assert np.isnan(units.bus_v).all()
@@ -641,6 +644,7 @@ def test_frames_of_others_are_counted_and_change_nothing(frame: Frame, kind: Kin
     heard.feed(slave.raw(frame, *slave.poll(LAYOUT, 6)), 10.3)
     assert heard.counts[kind] == 1
     assert heard.counts.sum() == 1
+    assert heard.foreign_frames == (kind is Kind.OWN)
     np.testing.assert_allclose(heard.modules(10.33).cell_age_s, 0.13)
 
 
@@ -759,6 +763,105 @@ def test_random_bytes_never_raise_and_never_become_a_measurement(
     np.testing.assert_array_equal(modules.cell_v, before.cell_v)
 
 
+# two boards under one address
+
+
+def sightings(heard: Receiver, now_s: float = 10.13) -> list[list[int]]:
+    found: list[list[int]] = heard.modules(now_s).duplicates.tolist()
+    return found
+
+
+def test_another_content_for_what_was_heard_is_one_sighting_a_poll() -> None:
+    heard = polled(4, at_s=9.8)
+    for k in range(3):
+        heard.sync_sent(5 + k, 0, 0, 10.0 + 0.2 * k)
+        other = slave.cells(2, 5 + k, 14, Cell5Voltage=4321, Cell9Voltage=4321)
+        heard.feed(slave.raw(*slave.poll(LAYOUT, 5 + k), *other), 10.1 + 0.2 * k)
+        assert sightings(heard, 10.13 + 0.2 * k) == [[0, k + 1], [0, 0]]
+
+
+def test_another_content_is_seen_also_after_its_poll_has_closed() -> None:
+    heard = polled(5)
+    heard.feed(slave.raw(slave.cells(2, 5, 14, Cell1Voltage=4321)[0]), 10.14)
+    assert heard.counts[Kind.LATE] == 1
+    assert sightings(heard, 10.15) == [[0, 1], [0, 0]]
+
+
+def test_all_cells_twice_are_a_sighting_and_a_single_frame_twice_is_none() -> None:
+    heard = receiver()
+    heard.sync_sent(5, 0, 0, 10.0)
+    twice = slave.cells(2, 5, 14)
+    heard.feed(slave.raw(*slave.poll(LAYOUT, 5)[:-1], *twice[:3]), 10.05)
+    assert sightings(heard, 10.05) == [[0, 0], [0, 0]]
+    heard.feed(slave.raw(twice[3]), 10.06)
+    assert sightings(heard, 10.06) == [[0, 1], [0, 0]]
+
+
+def test_repeated_frames_of_several_polls_do_not_add_up_to_an_answer() -> None:
+    heard = receiver()
+    for k in range(4):
+        heard.sync_sent(5 + k, 0, 0, 10.0 + 0.2 * k)
+        heard.feed(slave.raw(*slave.poll(LAYOUT, 5 + k), slave.cells(2, 5 + k, 14)[k]), 10.1 + 0.2 * k)
+    assert heard.counts[Kind.DUPLICATE] == 4
+    assert sightings(heard, 10.8) == [[0, 0], [0, 0]]
+
+
+@pytest.mark.parametrize("batches", [1, 2])
+def test_a_frame_of_another_sync_is_a_sighting_only_after_the_right_one(batches: int) -> None:
+    right, wrong = slave.cells(2, 6, 14)[0], slave.cells(2, 5, 14)[0]
+    for frames, wanted in (((right, wrong), 1), ((wrong, right), 0), ((wrong, wrong), 0)):
+        heard = polled(5)
+        heard.sync_sent(6, 0, 0, 10.2)
+        for k in range(batches):
+            heard.feed(slave.raw(*frames[k * len(frames) // batches : (k + 1) * len(frames) // batches]), 10.21)
+        assert sightings(heard, 10.22) == [[0, wanted], [0, 0]]
+
+
+def test_frames_that_waited_before_the_first_sync_are_no_sighting() -> None:
+    heard = receiver()
+    heard.feed(slave.raw(*slave.cells(2, 5, 14), *slave.cells(2, 6, 14, Cell1Voltage=4000)), 10.0)
+    assert sightings(heard) == [[0, 0], [0, 0]]
+
+
+def test_damaged_frames_are_no_sighting() -> None:
+    heard = receiver()
+    heard.sync_sent(5, 0, 0, 10.0)
+    heard.feed(slave.raw(*slave.poll(LAYOUT, 5)[:-1], slave.spoilt(BOARD_2), slave.spoilt(BOARD_2, 7)), 10.1)
+    assert heard.counts[Kind.CRC] == 2
+    assert sightings(heard, 10.11) == [[0, 0], [0, 0]]
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_two_unique_numbers_at_one_address_are_a_sighting(together: bool) -> None:
+    heard = polled()
+    frames = [slave.identity(2, uid=5)[0], slave.identity(2, uid=6)[0]]
+    for batch in [frames] if together else [[frame] for frame in frames]:
+        heard.feed(slave.raw(*batch), 10.1)
+    assert sightings(heard) == [[0, 1], [0, 0]]
+    answer(heard, 6, at_s=10.2)
+    heard.feed(slave.raw(frames[1]), 10.31)
+    assert sightings(heard, 10.33) == [[0, 1], [0, 0]], "the same number again is none"
+
+
+def test_a_board_that_follows_a_silent_one_is_another_board_and_no_sighting() -> None:
+    heard = polled(at_s=10.0)
+    identify(heard, *MODULES, *UNITS)
+    heard.unidentified(13.1)
+    heard.feed(slave.raw(*slave.identity(2, uid=9)), 13.2)
+    modules = heard.modules(13.2)
+    assert modules.uid.tolist() == [[-1, 9], [-1, -1]]
+    assert modules.duplicates.sum() == 0
+
+
+def test_units_are_not_counted_as_boards() -> None:
+    heard = receiver()
+    heard.sync_sent(5, 0, 0, 10.0)
+    heard.feed(slave.raw(slave.voltages(65, 5), slave.voltages(65, 5, BusVoltage=3), *slave.identity(65, uid=1)), 10.1)
+    heard.feed(slave.raw(*slave.identity(65, uid=2)), 10.1)
+    assert heard.counts[Kind.CONFLICT] == 1
+    assert sightings(heard) == [[0, 0], [0, 0]]
+
+
 # identification, trips, sentences
 
 
@@ -775,6 +878,9 @@ def test_nodes_that_said_who_they_are_are_identified() -> None:
     assert heard.modules(10.1).identified.tolist() == [[True, True], [False, True]]
     assert heard.units(10.1).identified.tolist() == [False, True]
     assert heard.identities.uid.tolist() == [1001, 1002, -1, 1004, -1, 1066]
+    assert heard.modules(10.1).uid.tolist() == [[1001, 1002], [-1, 1004]]
+    assert heard.modules(10.1).board_type.tolist() == [[1, 1], [-1, 1]]
+    assert heard.modules(10.1).chemistry.tolist() == [[1, 1], [-1, 1]]
     assert heard.identities.field("FirmwareMinor").tolist() == [7, 7, -1, 7, -1, 7]
     assert heard.modules(10.1).cell_count.tolist() == [[14, 14], [-1, 14]]
     assert heard.counts.sum() == 0

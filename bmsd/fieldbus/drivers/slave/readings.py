@@ -7,7 +7,7 @@ are never written again; a new measurement makes new ones.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -188,8 +188,8 @@ class BoardReadings:
         self._boot_mode = merged(self._boot_mode, status.boot_mode.reshape(shape), who)
         self._booting = bool(self._boot_mode.any())
 
-    def modules(self, now_s: float, identified: Bools, cell_count: Ints, counts: tuple[Ints, Ints, Ints]) -> Modules:
-        """Return the measurements as known now; `counts`: frames, CRC errors, counter errors (strings, modules).
+    def modules(self, now_s: float, identity: BoardIdentity, counts: BoardCounts) -> Modules:
+        """Return the measurements as known now.
 
         A board in its bootloader measures nothing.
         """
@@ -216,8 +216,27 @@ class BoardReadings:
             temperature_degc, temperature_reading,
             age_s[stamps.temperatures].reshape(shape), sync[stamps.temperatures].reshape(shape),
             module_v, self._balancing, age_s[stamps.board_state].reshape(shape), board_degc, self_test,
-            self.trip_active, self.trip_code, self._heartbeat_lost, identified, cell_count, *counts,
+            self.trip_active, self.trip_code, self._heartbeat_lost, *identity, *counts,
         )  # fmt: skip
+
+
+class BoardIdentity(NamedTuple):
+    """Who the module boards say they are, arrays as in `Modules`."""
+
+    identified: Bools
+    cell_count: Ints
+    uid: Ints
+    board_type: Ints
+    chemistry: Ints
+
+
+class BoardCounts(NamedTuple):
+    """What was counted of the module boards, arrays as in `Modules`."""
+
+    frames: Ints
+    crc_errors: Ints
+    counter_errors: Ints
+    duplicates: Ints
 
 
 class UnitReadings:

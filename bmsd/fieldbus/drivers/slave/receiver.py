@@ -21,10 +21,18 @@ from bmsd.fieldbus.drivers.slave.absent import sentences
 from bmsd.fieldbus.drivers.slave.counts import FrameCounts
 from bmsd.fieldbus.drivers.slave.identity import Identities
 from bmsd.fieldbus.drivers.slave.overheard import overheard
-from bmsd.fieldbus.drivers.slave.readings import BoardReadings, Stamps, UnitReadings, Who
+from bmsd.fieldbus.drivers.slave.readings import (
+    BoardCounts,
+    BoardIdentity,
+    BoardReadings,
+    Stamps,
+    UnitReadings,
+    Who,
+)
 from bmsd.fieldbus.drivers.slave.slots import UNIT_MESSAGES, Slots, fold_tables
 from bmsd.fieldbus.drivers.slave.sorting import Kind, OpenSync, Sorted, sort
 from bmsd.fieldbus.drivers.slave.trips import Trip, Trips
+from bmsd.fieldbus.drivers.slave.twins import Twins
 from bmsd.fieldbus.drivers.slave.words import PollPlan
 from bmsd.model.frame import RawFrames
 from bmsd.model.layout import Layout
@@ -71,6 +79,7 @@ class Receiver:
         self.identities = Identities(slots)
         self._frame_counts = FrameCounts(layout, slots)
         self._trips = Trips(slots)
+        self._twins = Twins(slots, layout)
         self.discovered: dict[int, int] = {}
         """Type of nodes that have no address, by unique number."""
         self._number: int | None = None
@@ -116,6 +125,7 @@ class Receiver:
         if self._poll_open and (phase == 0 or number != self._number):
             self._close_poll()
         if phase == 0:
+            self._twins.poll_opened()
             self._got.fill(False)
             if self._any_spoilt:
                 self._spoilt.fill(False)
@@ -190,6 +200,8 @@ class Receiver:
     def _take_sorted(self, found: Sorted, now_s: float) -> None:
         """Count what is wrong, by kind and node; take what is sound."""
         self._frame_counts.add_sorted(found)
+        if self._number is not None:
+            self._twins.look(found, self._got, self._store)
         sound = found.kind == Kind.SOUND
         measured = sound & (found.slot < self._slots.counted)
         if measured.any():
@@ -223,7 +235,7 @@ class Receiver:
         uid = chosen & (slot < self._slots.identity_version.start)
         version = chosen & ~uid
         if uid.any():
-            self.identities.take_uids(node[uid], data[uid], now_s)
+            self._twins.note(self.identities.take_uids(node[uid], data[uid], now_s))
         if version.any():
             self.identities.take_versions(node[version], data[version], now_s)
         self._note_identities()
@@ -349,6 +361,11 @@ class Receiver:
         return self._frame_counts.kinds
 
     @property
+    def foreign_frames(self) -> int:
+        """Frames since start that only bmsd may send; where it only listens they are those of the rack's master."""
+        return 0 if self._listen_only else int(self.counts[Kind.OWN])
+
+    @property
     def trips(self) -> dict[int, Trip]:
         """Trip frames by address; also of nodes that this rack does not know."""
         return self._trips.by_address
@@ -362,8 +379,8 @@ class Receiver:
         """Return what the module boards measured, as known at `now_s`."""
         self.close(now_s)
         counts = self._frame_counts
-        errors = (counts.frames, counts.crc_errors, counts.counter_errors)
-        return self._boards.modules(now_s, self._boards_identified, self._cell_count, errors)
+        told = BoardCounts(counts.frames, counts.crc_errors, counts.counter_errors, self._twins.sightings)
+        return self._boards.modules(now_s, self._identity, told)
 
     def units(self, now_s: float) -> Units:
         """Return what the contactor units measured, as known at `now_s`."""
@@ -371,10 +388,13 @@ class Receiver:
         return self._units.units(now_s, self._units_identified, self._frame_counts.unit_crc_errors)
 
     def _note_identities(self) -> None:
-        boards, said = self._slots.boards, self._boards.cell_count
-        self._boards_identified = self._of_boards(self.identities.identified[:boards])
-        self._units_identified = self.identities.identified[boards:]
-        self._cell_count = np.where(said < 0, self._of_boards(self.identities.cell_count[:boards]), said)
+        boards, said, who = self._slots.boards, self._boards.cell_count, self.identities
+        counted = (who.cell_count, who.uid, who.field("BoardType"), who.field("Chemistry"))
+        cell_count, uid, board_type, chemistry = (self._of_boards(values[:boards]) for values in counted)
+        identified = self._of_boards(who.identified[:boards])
+        cell_count = np.where(said < 0, cell_count, said)
+        self._identity = BoardIdentity(identified, cell_count, uid, board_type, chemistry)
+        self._units_identified = who.identified[boards:]
 
     def unidentified(self, now_s: float) -> tuple[int, ...]:
         """Return the addresses that must be asked who they are: never heard, silent for long, or not what they
