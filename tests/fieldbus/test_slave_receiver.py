@@ -823,6 +823,18 @@ def test_frames_that_waited_before_the_first_sync_are_no_sighting() -> None:
     assert sightings(heard) == [[0, 0], [0, 0]]
 
 
+def test_boards_that_a_second_master_asks_too_are_not_taken_for_two() -> None:
+    heard = receiver()
+    foreign = slave.pack("Sync", 0, {"Number": 9, "Phase": 0, "SlowGroup": 0, "PollPeriod": 20})
+    for k in range(4):
+        heard.sync_sent(5 + k, 0, 0, 10.0 + 0.2 * k)
+        heard.feed(slave.raw(*slave.poll(LAYOUT, 5 + k)[:-1]), 10.09 + 0.2 * k)
+        twice = [*slave.cells(2, 9, 14), *slave.cells(3, 5 + k, 14, Cell1Voltage=4000)]
+        heard.feed(slave.raw(*([foreign] if k == 0 else []), *twice), 10.1 + 0.2 * k)
+    assert heard.foreign_frames == 1
+    assert sightings(heard, 10.8) == [[0, 2], [2, 0]], "only in the third and fourth poll"
+
+
 def test_damaged_frames_are_no_sighting() -> None:
     heard = receiver()
     heard.sync_sent(5, 0, 0, 10.0)

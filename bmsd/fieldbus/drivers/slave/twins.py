@@ -18,7 +18,8 @@ class Twins:
 
     A sighting is another content for what was already heard in the poll, all cells of a board twice, a frame with
     another counter after the same one with the right counter, or another unique number. One frame alone that comes
-    twice is none: a sender repeats it when it alone saw a bit error at its very end.
+    twice is none: a sender repeats it when it alone saw a bit error at its very end. While a second master asks,
+    boards answer twice too: frames of such a poll and of the next are no sightings.
     """
 
     def __init__(self, slots: Slots, layout: Layout) -> None:
@@ -28,9 +29,12 @@ class Twins:
         self._seen: Bools = np.zeros(slots.nodes, dtype=bool)
         self._again: Bools = np.zeros(slots.count, dtype=bool)
         self._clean = True
+        self._disturbed = 0
+        """Polls, this one included, in which answers may be those to a second master."""
 
     def poll_opened(self) -> None:
         """Begin a poll."""
+        self._disturbed = max(0, self._disturbed - 1)
         if not self._clean:
             self._seen.fill(False)
             self._again.fill(False)
@@ -48,6 +52,10 @@ class Twins:
 
     def look(self, found: Sorted, got: Bools, store: Words) -> None:
         """Look at sorted frames before they are taken; `got`, `store`: what their poll brought before them."""
+        if (found.kind == Kind.OWN).any():
+            self._disturbed = 2
+        if self._disturbed:
+            return
         slots, slot, place = self._slots, found.slot, np.arange(len(found.slot))
         of_board = (slot < slots.counted) & (slots.node[slot] < slots.boards)
         right = of_board & ((found.kind == Kind.SOUND) | (found.kind == Kind.LATE))
