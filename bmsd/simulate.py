@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from bmsd.config.load import load, plant
@@ -44,13 +45,14 @@ def run_file(path: Path, seconds: float | None) -> None:
 def simulation(settings: Settings) -> SimSettings:
     """Return the simulated rack: what its [sim] table leaves open is that of the configuration."""
     rack = plant(settings)
-    return load_settings(
+    simulated = load_settings(
         settings.sim,
         rack.layout,
         rack.cell.capacity_ah,
         capacitance_f=rack.ratings.bus_capacitance_f,
         precharge_ohm=rack.ratings.precharge_ohm,
     )
+    return replace(simulated, chemistry=rack.cell.chemistry)
 
 
 def _hub_where_none(path: Path, stack: ExitStack) -> None:

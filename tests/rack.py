@@ -26,7 +26,18 @@ from bmsd.model.plant import (
     Timing,
 )
 from bmsd.model.request import Request
-from bmsd.model.snapshot import INPUTS, Buses, Feedback, Host, Modules, Reading, Snapshot, Units
+from bmsd.model.snapshot import (
+    CHEMISTRIES,
+    INPUTS,
+    MODULE_BOARD,
+    Buses,
+    Feedback,
+    Host,
+    Modules,
+    Reading,
+    Snapshot,
+    Units,
+)
 
 OCV_SOC = np.array([0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0])
 OCV_V = np.array([2.6, 3.05, 3.183, 3.245, 3.280, 3.302, 3.308, 3.317, 3.330, 3.345, 3.352, 3.367, 3.55])
@@ -97,7 +108,9 @@ def snapshot(rack: Plant, now_s: float, *, requests: tuple[Request, ...] = (), *
     state = {
         Modules: _modules(layout, sync),
         Units: _units(layout, sync, int(now_s / rack.timing.poll_s * rack.timing.current_phases + 1e-9)),
-        Buses: Buses(("field", "inverter"), np.ones(2, bool), np.zeros(2, bool), np.zeros(2)),
+        Buses: Buses(
+            ("field", "inverter"), np.ones(2, bool), np.zeros(2, bool), np.zeros(2), np.zeros(2, dtype=np.int64)
+        ),
         Host: Host(rack.timing.tick_s, 0),
     }
     inverter_age_s = values.pop("inverter_age_s", 0.5)
@@ -128,7 +141,9 @@ def _modules(layout: Layout, sync: int) -> Modules:
         state_age_s=np.full(shape, 0.1), board_degc=np.full(shape, 30.0), self_test=zero,
         trip_active=np.zeros(shape, dtype=bool), trip_code=zero, heartbeat_lost=np.zeros(shape, dtype=bool),
         identified=np.ones(shape, dtype=bool), cell_count=np.full(shape, layout.cells),
-        frames=zero + 100, crc_errors=zero, counter_errors=zero,
+        uid=1001 + np.arange(zero.size).reshape(shape), board_type=zero + MODULE_BOARD,
+        chemistry=zero + CHEMISTRIES.index("lfp"),
+        frames=zero + 100, crc_errors=zero, counter_errors=zero, duplicates=zero,
     )  # fmt: skip
 
 

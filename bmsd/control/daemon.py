@@ -144,7 +144,7 @@ class Control:
         self._save(now_s)
 
     def _save(self, now_s: float) -> None:
-        """Save at once when a latch or the wish to connect changed, else every period."""
+        """Save at once when a latch, the boards or the wish to connect changed, else every period."""
         self._say_unsaved()
         durable = memories.durable(self._protections, self._memory, time.time())
         lasting = self._lasting(durable)
@@ -155,8 +155,9 @@ class Control:
         self._saver.save(durable)
 
     @staticmethod
-    def _lasting(durable: Durable) -> tuple[bool, frozenset[LatchRecord]]:
-        return durable.connect, frozenset(durable.latches)
+    def _lasting(durable: Durable) -> tuple[bool, frozenset[LatchRecord], list[list[int]]]:
+        boards = [] if durable.commissioned is None else durable.commissioned.tolist()
+        return durable.connect, frozenset(durable.latches), boards
 
     def _say_unsaved(self) -> None:
         """Log once when the disk begins to refuse, and once when it takes the state again: control goes on."""

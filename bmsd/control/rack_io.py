@@ -42,10 +42,16 @@ class RackIO:
         self.field = CanPort(
             field.interface, field.channel, name="field", filters=FILTERS, listen_only=field.listen_only
         )
-        wanted = [Filter(can_id, 0x1FFFFFFF if wide else 0x7FF, wide) for can_id, wide in rack.profile.receive_ids]
-        self.inverter = CanPort(inverter.interface, inverter.channel, name="inverter", filters=wanted)
+        rules = [Rule(*rule) for rule in rack.profile.transmit_rules]
+        self._to_inverter_only = {(rule.can_id, rule.extended) for rule in rules}
+        identifiers = [*rack.profile.receive_ids, *self._to_inverter_only]
+        wanted = [Filter(can_id, 0x1FFFFFFF if wide else 0x7FF, wide) for can_id, wide in identifiers]
+        self._listen_only = field.listen_only
+        self.inverter = CanPort(
+            inverter.interface, inverter.channel, name="inverter", filters=wanted, listen_only=field.listen_only
+        )
         self._ports = (self.field, self.inverter)
-        self._receiver = Receiver(self._plant.layout, self._plant.timing)
+        self._receiver = Receiver(self._plant.layout, self._plant.timing, listen_only=field.listen_only)
         self._poller = Poller(self._plant.timing, self._plant.layout)
         self._commands = Commands(self._plant.layout, self._plant.balance.lease_s)
         self._port = InverterPort(rack.profile, self._plant.inverter)
@@ -57,11 +63,13 @@ class RackIO:
         )
         self._inverter_gate = TransmitGate(
             self.inverter,
-            [Rule(*rule) for rule in rack.profile.transmit_rules],
+            rules,
             decode_limits=rack.profile.decode_limits,
             envelope=_envelope(self._plant),
+            listen_only=field.listen_only,
         )
         self._heard: list[Frame] = []
+        self._foreign_to_inverter = 0
 
     @property
     def bus_count(self) -> int:
@@ -93,7 +101,11 @@ class RackIO:
         frames = self.field.drain()
         if len(frames):
             self._receiver.feed(frames, now_s)
-        self._heard += frames_of(self.inverter.drain())
+        for frame in frames_of(self.inverter.drain()):
+            if (frame.can_id, frame.extended) in self._to_inverter_only:
+                self._foreign_to_inverter += not self._listen_only
+            else:
+                self._heard.append(frame)
 
     def poll(self, now_s: float) -> None:
         """Send the SYNC and questions that are due. What was measured was measured when its SYNC went out."""
@@ -109,7 +121,7 @@ class RackIO:
             now_s=now_s,
             modules=self._receiver.modules(now_s),
             units=self._receiver.units(now_s),
-            buses=buses(self._ports, now_s),
+            buses=buses(self._ports, now_s, (self._receiver.foreign_frames, self._foreign_to_inverter)),
             host=Host(period_s, self.blocked_frames),
             inverter_age_s=self._port.inverter_age_s(now_s),
             requests=requests,
@@ -117,8 +129,11 @@ class RackIO:
         )
 
     def send(self, now_s: float, command: Command, *, started: bool, stopping: bool) -> None:
-        """Send what a finished tick decided. Before the start nothing but SYNC and questions is on the buses."""
-        if not started:
+        """Send what a finished tick decided. Before the start nothing but SYNC and questions is on the buses.
+
+        Of a rack that another system controls the inverter is told nothing either.
+        """
+        if not started or self._listen_only:
             return
         self._field_gate.allow(command, now_s)
         self._inverter_gate.allow(command, now_s)

@@ -76,8 +76,8 @@ def _decode(data: bytes) -> Durable:
     if len(data) < head or not data.startswith(MAGIC):
         raise FrameError("not a bmsd state file")
     schema = int.from_bytes(data[len(MAGIC) : len(MAGIC) + 2], "little")
-    if schema != SCHEMA:
-        raise FrameError(f"schema {schema}, this bmsd reads {SCHEMA}")
+    if not 1 <= schema <= SCHEMA:
+        raise FrameError(f"schema {schema}, this bmsd reads 1 to {SCHEMA}")
     if zlib.crc32(data[head:]) != int.from_bytes(data[head - 4 : head], "little"):
         raise FrameError("checksum wrong: the file is damaged")
     return record.decode(data[head:], Durable)

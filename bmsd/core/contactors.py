@@ -161,10 +161,12 @@ def step(
     *,
     started: bool = True,
     interrupted: bool = False,
+    barred: Bools | None = None,
 ) -> tuple[StringState, ...]:
     """Return the states of all strings. `opens`, `opens_now` (strings,) come from raised faults.
 
-    Not `wanted`: all are opened in order. Not `started`: none closes, but what is closed stays so.
+    Not `wanted`: all are opened in order. Not `started`: none closes, but what is closed stays so; `barred`
+    (strings,): likewise these.
     `interrupted`: the process before this one did not leave in order.
     """
     states = list(was)
@@ -176,6 +178,7 @@ def step(
             wanted=wanted,
             started=started,
             interrupted=interrupted,
+            barred=barred is not None and bool(barred[string]),
             others_live=S.CLOSED in others or S.OPENING in others,
             others_move=any(other in _MOVING for other in others),
         )
@@ -199,6 +202,7 @@ class _Asked:
     wanted: bool
     started: bool
     interrupted: bool
+    barred: bool
     others_live: bool
     others_move: bool
 
@@ -301,7 +305,7 @@ def _events(
         events.add(E.PRECHARGED)
     if asked.stop_now:
         events.add(E.OPEN_NOW)
-    if asked.stop or not asked.wanted:
+    if asked.stop or not asked.wanted or (asked.barred and state.state is not State.CLOSED):
         events.add(E.STOP)
     if since_s >= _time_out_s(plant, state.state):
         events.add(E.TIME_OUT)
@@ -359,6 +363,7 @@ def _why_not(snapshot: Snapshot, string: int, asked: _Asked, reported: bool, equ
         (trip != 0, f"its contactor unit has a trip latched: {named(trip, TRIP_CODES)}; bmsd reset trip"),
         (bool(modules.trip_active[string].any()), "a module board has a trip latched; bmsd reset trip"),
         (bool(active), "input active or unknown: " + ", ".join(active)),
+        (asked.barred, "a fault bars it from closing"),
         (asked.others_move, "another string is closing or opening"),
         (asked.others_live and not equal, "its voltage differs from the bus by more than 20 mV per cell"),
     )

@@ -68,6 +68,7 @@ class Memory:
     connect: bool = True
     interrupted: bool = False
     trip_reset_s: float = 0.0
+    commissioned: Ints | None = None
 
 
 def start(plant: Plant, protections: Protections) -> Memory:
@@ -94,7 +95,7 @@ def start(plant: Plant, protections: Protections) -> Memory:
 
 
 def durable(protections: Protections, memory: Memory, utc_s: float | None, *, running: bool = True) -> Durable:
-    """The part that survives: latches, wish to connect, SoC with sigma. Not `running`: the process leaves in order."""
+    """The part that survives a power cut. Not `running`: the process leaves in order."""
     latches = []
     for scope, rows in protections.scopes.items():
         state = memory.protection.faults[scope]
@@ -103,7 +104,9 @@ def durable(protections: Protections, memory: Memory, utc_s: float | None, *, ru
             latches.append(LatchRecord(rows.table[int(row)].code, int(subject), acknowledged))
     locked = (i for i, string in enumerate(memory.contactors) if string.state is State.LOCKED)
     latches += [LatchRecord(contactors.LOCK_CODE, string, False) for string in locked]
-    return Durable(utc_s, tuple(latches), memory.soc.soc, memory.soc.sigma, running, memory.connect)
+    return Durable(
+        utc_s, tuple(latches), memory.soc.soc, memory.soc.sigma, running, memory.connect, memory.commissioned
+    )
 
 
 def restore(plant: Plant, protections: Protections, saved: Durable, utc_s: float | None) -> tuple[Memory, list[str]]:
@@ -139,6 +142,11 @@ def restore(plant: Plant, protections: Protections, saved: Durable, utc_s: float
         connect=saved.connect,
         interrupted=saved.running,
     )
+    if saved.commissioned is not None and saved.commissioned.shape == plant.layout.module_shape:
+        memory = replace(memory, commissioned=saved.commissioned)
+    elif saved.commissioned is not None:
+        shape = saved.commissioned.shape
+        notes.append(f"saved boards are of a rack of {shape}, not {plant.layout.module_shape}: not used")
     if saved.soc.shape != plant.layout.cell_shape:
         notes.append(f"saved SoC is of a rack of {saved.soc.shape}, not {plant.layout.cell_shape}: not used")
         return memory, notes

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bmsd.core import balancing, charge, contactors
+from bmsd.core import balancing, charge, commissioning, contactors
 from bmsd.core import limits as limiting
 from bmsd.core.estimation import soc
 from bmsd.core.guard import guard
@@ -20,7 +20,7 @@ from bmsd.model.estimate import Estimate
 from bmsd.model.fault import Fault
 from bmsd.model.plant import Plant
 from bmsd.model.request import Connect, Reset, Shutdown
-from bmsd.model.snapshot import Bools, Floats, Reading, Snapshot
+from bmsd.model.snapshot import Bools, Floats, Ints, Reading, Snapshot
 
 START_WAIT_S = 3.0
 """Without a complete string after this time, the inverter is told measured voltages and zero limits."""
@@ -51,7 +51,8 @@ def tick(plant: Plant, protections: Protections, was: Memory, snapshot: Snapshot
     snapshot = plausible(plant, snapshot)
     in_circuit = contactors.outputs(was.contactors).in_circuit
     soc_memory, estimate = soc.estimate(plant, was.soc, snapshot, dt_s, in_circuit)
-    evidence = _evidence(plant, was, snapshot, dt_s)
+    commissioned = commissioning.commissioned(was.commissioned, snapshot.modules.uid, snapshot.requests)
+    evidence = _evidence(plant, was, snapshot, dt_s, commissioned)
     resets = tuple(request for request in snapshot.requests if isinstance(request, Reset))
     protection, verdict = protect(protections, was.protection, evidence, resets)
     stopping = was.stopping or any(isinstance(request, Shutdown) for request in snapshot.requests)
@@ -67,6 +68,7 @@ def tick(plant: Plant, protections: Protections, was: Memory, snapshot: Snapshot
         dt_s=dt_s,
         started=started,
         interrupted=was.interrupted,
+        barred=verdict.bars,
     )
     outs = contactors.outputs(strings)
     limit_memory, limits = limiting.limits(
@@ -117,11 +119,12 @@ def tick(plant: Plant, protections: Protections, was: Memory, snapshot: Snapshot
         connect=connect,
         interrupted=was.interrupted,
         trip_reset_s=trip_reset_s,
+        commissioned=commissioned,
     )
     return Outcome(memory, snapshot, estimate, verdict.faults, limits, command, guarded.vetoes, strings, started)
 
 
-def _evidence(plant: Plant, was: Memory, snapshot: Snapshot, dt_s: float) -> Evidence:
+def _evidence(plant: Plant, was: Memory, snapshot: Snapshot, dt_s: float, commissioned: Ints | None) -> Evidence:
     return Evidence(
         plant=plant,
         snapshot=snapshot,
@@ -132,6 +135,7 @@ def _evidence(plant: Plant, was: Memory, snapshot: Snapshot, dt_s: float) -> Evi
         sent_charge_a=float(was.sent.charge_a.max()),
         sent_discharge_a=float(was.sent.discharge_a.max()),
         in_circuit=contactors.outputs(was.contactors).in_circuit,
+        commissioned=commissioned,
     )
 
 

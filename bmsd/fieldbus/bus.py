@@ -330,11 +330,12 @@ def frames_of(raw: RawFrames) -> list[Frame]:
     ]  # fmt: skip
 
 
-def buses(ports: Sequence[CanPort], now_s: float) -> Buses:
-    """Return the state of the buses for a snapshot, in the order of the ports."""
+def buses(ports: Sequence[CanPort], now_s: float, foreign_frames: Sequence[int] | None = None) -> Buses:
+    """Return the buses' state for a snapshot, in the order of the ports; without `foreign_frames` there are none."""
     return Buses(
         names=tuple(port.name for port in ports),
         up=np.array([port.up for port in ports], dtype=bool),
         bus_off=np.array([port.bus_off for port in ports], dtype=bool),
         send_stalled_s=np.array([port.send_stalled_s(now_s) for port in ports], dtype=np.float64),
+        foreign_frames=np.array(foreign_frames or [0] * len(ports), dtype=np.int64),
     )

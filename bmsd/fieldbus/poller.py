@@ -17,6 +17,8 @@ SLOW_ROTATION = (1, 2, 1, 3, 0)
 IDENTIFY_EVERY_S = 1.0
 EVERYBODY, UNADDRESSED = 0, 126
 _ASK_UNADDRESSED_EVERY = 5
+_SHIFT_START, _SHIFT_TAPS = 0xACE1, 0xB400
+"""A 16-bit shift register, x^16 + x^14 + x^13 + x^11 + 1: it comes back to its start after 65535 polls, 3.6 h."""
 _EARLY_S = 1e-6
 """A step this much before its time is on time: sums of floats are not exact."""
 
@@ -34,9 +36,11 @@ class Sync(NamedTuple):
 
 
 class Poller:
-    """Polls a rack on the grid of its first step: number and phase follow from the time.
+    """Polls a rack on the grid of its first step: poll, phase and slow group follow from the time.
 
-    Lateness does not add up, and what was missed while the process was held up is skipped, not made up for.
+    Lateness does not add up, and what was missed while the process was held up is skipped, not made up for. The
+    number goes up by one or two from poll to poll, irregularly: were it to come back after a fixed time, as
+    nodes echo only four bits of it, frames that something holds back for just that time would pass as fresh.
     """
 
     def __init__(self, timing: Timing, layout: Layout) -> None:
@@ -51,6 +55,7 @@ class Poller:
         self._addresses |= set(layout.unit_addresses)
         self._start_s: float | None = None
         self._next = 0
+        self._poll, self._number, self._shift = 0, 0, _SHIFT_START
         self._identify_s = -math.inf
         self._requests = 0
         self.sync: Sync | None = None
@@ -74,14 +79,23 @@ class Poller:
         slot = self._slot(now_s - self._start_s)
         if slot is None:
             return []
-        number, phase = divmod(slot, self._phases)
-        slow_group = SLOW_ROTATION[number % len(SLOW_ROTATION)]
-        self.sync = Sync(number % 256, phase, slow_group, now_s)
-        values = {"Number": number % 256, "Phase": phase, "SlowGroup": slow_group, "PollPeriod": self._poll_s}
+        poll, phase = divmod(slot, self._phases)
+        slow_group = SLOW_ROTATION[poll % len(SLOW_ROTATION)]
+        number = self._number_of(poll)
+        self.sync = Sync(number, phase, slow_group, now_s)
+        values = {"Number": number, "Phase": phase, "SlowGroup": slow_group, "PollPeriod": self._poll_s}
         frames = [encode(_SYNC, values)]
         if phase == self._phases // 2:
             frames += self._identify(now_s, [address for address in unidentified if address in self._addresses])
         return frames
+
+    def _number_of(self, poll: int) -> int:
+        """Return the number of this poll, another one than that of the poll before."""
+        if poll != self._poll:
+            self._poll, extra = poll, self._shift & 1
+            self._shift = self._shift >> 1 ^ (_SHIFT_TAPS if extra else 0)
+            self._number = (self._number + 1 + extra) % 256
+        return self._number
 
     def _slot(self, passed_s: float) -> int | None:
         """Return which SYNC goes out now, None when it is so late that it would disturb the next poll.

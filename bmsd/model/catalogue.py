@@ -60,9 +60,10 @@ class Row:
     for at least `samples` new samples and `delay_s`; it clears after `clear_s` beyond `clear` on the good side.
     `bound_at_once`: zero limits act on the first sample, before the fault is raised. `notice_s`: the inverter
     is asked to stop and the string opens when |I| < 2 A or after this time. `open_after_s`: an alarm that
-    lasts this long opens the string. `auto_per_hour`: more raises than this within an hour latch.
-    `unknown_trips`: not knowing counts as bad. `reclose_on_ack`: an acknowledgement lets the string close
-    again for charging although the condition still stands.
+    lasts this long opens the string. `bars_closing`: a string that is open must not be closed, likewise from the
+    first sample on. `auto_per_hour`: more raises than this within an hour latch. `unknown_trips`: not knowing
+    counts as bad. `reclose_on_ack`: an acknowledgement lets the string close again for charging although the
+    condition still stands.
     """
 
     code: str
@@ -84,6 +85,7 @@ class Row:
     bound_at_once: bool = True
     notice_s: float = 0.0
     open_after_s: float | None = None
+    bars_closing: bool = False
     latch: Latch = Latch.AUTO
     auto_per_hour: int | None = None
     unknown_trips: bool = False
@@ -173,6 +175,15 @@ CATALOGUE: tuple[Row, ...] = (
         "Limits are zero while the cell is not known; its string opens after 10 s.",
         "Check the sense wire and connector of the cell. Clears by itself once, else acknowledge.",
         samples=3, clear_s=10.0, stops_charge=True, stops_discharge=True, open_after_s=10.0, auto_per_hour=1,
+        alarms=_DATA,
+    ),
+    Row(
+        "CEL-020", "cell_count_mismatch", Scope.MODULE, "cell_count", 0.5, 0.5, Level.ALARM,
+        "A board measures another number of cells than is configured.",
+        "Limits are zero and the string is not closed; a closed one opens after 5 s.",
+        "Compare the board with the configuration: a cell too many is charged unwatched. Service acknowledges with a "
+        "reason.",
+        stops_charge=True, stops_discharge=True, open_after_s=5.0, bars_closing=True, latch=Latch.SERVICE,
         alarms=_DATA,
     ),
     Row(
@@ -310,6 +321,21 @@ CATALOGUE: tuple[Row, ...] = (
         alarms=_DATA,
     ),
     Row(
+        "MOD-003", "duplicate_module_address", Scope.MODULE, "duplicate_addresses", 1.5, 0.5, Level.ALARM,
+        "Two module boards speak under one address.",
+        "Neither is believed; limits are zero and the string is not closed.",
+        "Give one of the boards another address. Service acknowledges with a reason.",
+        stops_charge=True, stops_discharge=True, bars_closing=True, latch=Latch.SERVICE, alarms=_DATA,
+    ),
+    Row(
+        "MOD-004", "wrong_module_type", Scope.MODULE, "wrong_type", 0.5, 0.5, Level.ALARM,
+        "What answers at a module's address is no module board, or not one for the cells that are configured.",
+        "Limits are zero and the string is not closed; a closed one opens after 5 s.",
+        "Compare the board's type and chemistry with the configuration. Service acknowledges with a reason.",
+        stops_charge=True, stops_discharge=True, open_after_s=5.0, bars_closing=True, latch=Latch.SERVICE,
+        alarms=_DATA,
+    ),
+    Row(
         "MOD-006", "stale_alive_counter", Scope.MODULE, "counter_errors", 2.5, 0.5, Level.ALARM,
         "A module board answers with the number of another SYNC: its values are old.",
         "Its frames are dropped; limits are zero.",
@@ -322,6 +348,14 @@ CATALOGUE: tuple[Row, ...] = (
         "Damaged frames are dropped.",
         "Check termination, shield and supply of the bus. Clears by itself.",
         clear_s=60.0, alarms=_DATA,
+    ),
+    Row(
+        "MOD-008", "module_swapped", Scope.MODULE, "swapped", 0.5, 0.5, Level.ALARM,
+        "The board at this address is not the one that was commissioned here: replaced, or the order was changed.",
+        "Limits are zero and the string is not closed.",
+        "Check that every board is where its address says. `bmsd reset MOD-008` by service with a reason accepts the "
+        "boards that answer now.",
+        stops_charge=True, stops_discharge=True, bars_closing=True, latch=Latch.SERVICE, alarms=_DATA,
     ),
     Row(
         "CAN-001", "bus_off", Scope.BUS, "bus_off", 0.5, 0.5, Level.ALARM,
@@ -340,6 +374,13 @@ CATALOGUE: tuple[Row, ...] = (
         "A CAN interface is down or not there.", "Limits are zero; the interface is opened again with pauses.",
         "Bring the interface up: ip link set NAME up type can bitrate 500000. Clears by itself.",
         clear_s=1.0, stops_charge=True, stops_discharge=True, alarms=_DATA,
+    ),
+    Row(
+        "CAN-011", "foreign_sender", Scope.BUS, "foreign_frames", 0.5, 0.5, Level.ALARM,
+        "Somebody else sends frames that only bmsd may send: a second controller, or an intruder.",
+        "Limits are zero; the foreign frames are not believed.",
+        "Find out who sends them and take it off the bus, then acknowledge.",
+        stops_charge=True, stops_discharge=True, latch=Latch.OPERATOR, alarms=_a(Alarm.INTERNAL, Alarm.GENERAL),
     ),
     Row(
         "SYS-001", "control_loop_late", Scope.RACK, "loop_lateness", "loop_late_periods", 1.5, Level.ALARM,

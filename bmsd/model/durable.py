@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bmsd.model.snapshot import Floats
+from bmsd.model.snapshot import Floats, Ints
 
-SCHEMA = 1
+SCHEMA = 2
+"""2: with `commissioned`. A record of schema 1 is read as one without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class LatchRecord:
 class Durable:
     """Latches, and SoC with sigma per cell (strings, modules, cells; NaN: unknown), saved at `utc_s`.
 
+    `commissioned` (strings, modules): unique numbers of the boards that belong to the rack, None: never all seen.
     `running`: the process that saved this had not left in order. `connect`: strings are wanted closed.
     """
 
@@ -31,3 +33,4 @@ class Durable:
     soc_sigma: Floats
     running: bool = False
     connect: bool = True
+    commissioned: Ints | None = None

@@ -56,6 +56,12 @@ OPEN_REASONS = (
 """Why a unit opened its contactors last; the position is the code of the slave protocol."""
 
 
+BOARD_TYPES = ("unknown", "module board", "contactor unit")
+CHEMISTRIES = ("unknown", "lfp", "nmc", "lto", "sodium_ion")
+"""What a node says that it is, and for which cells; the position is the code of the slave protocol."""
+MODULE_BOARD = BOARD_TYPES.index("module board")
+
+
 def named(code: int, names: tuple[str, ...]) -> str:
     """Return the name of a code, or the code itself where none is known."""
     return names[code] if 0 <= code < len(names) else f"code {code}"
@@ -94,12 +100,20 @@ class Modules:
     identified: Bools
     cell_count: Ints
     """Cells that the board says it has; -1 when not reported."""
+    uid: Ints
+    """Unique number of the board; -1 when not reported, 0 when it has none."""
+    board_type: Ints
+    """What the board says it is, position in BOARD_TYPES; -1 when not reported."""
+    chemistry: Ints
+    """Cells that the board is made for, position in CHEMISTRIES; -1 when not reported."""
     frames: Ints
     """Frames received from the board since start, good or bad."""
     crc_errors: Ints
     """Frames with a wrong CRC since start."""
     counter_errors: Ints
     """Frames whose counter was not that of the open SYNC, since start."""
+    duplicates: Ints
+    """Polls since start in which two boards were heard under one address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +158,8 @@ class Buses:
     bus_off: Bools
     send_stalled_s: Floats
     """Time since which frames could not be sent; 0 when sending works."""
+    foreign_frames: Ints
+    """Frames received since start with an identifier that only bmsd may send; 0 where bmsd only listens."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from heapq import heappop, heappush
 from math import inf
 
 from bmsd.model.frame import Frame
+from bmsd.model.snapshot import CHEMISTRIES
 from bmsd.sim.packing import Received, crc8, pack, unpack
 
 UNADDRESSED = 126
@@ -16,7 +17,6 @@ BALANCE_FORGET_S = 3.0
 """The same for balancing commands, which come only once a second."""
 
 MODULE_BOARD, CONTACTOR_UNIT = 1, 2
-_LFP = 1
 
 
 class Standing:
@@ -57,6 +57,7 @@ class Identity:
     board_type: int
     cells: int = 0
     sensors: int = 0
+    chemistry: int = CHEMISTRIES.index("lfp")
     hardware: int = 1
     firmware: tuple[int, int] = (1, 0)
     boot_counter: int = 1
@@ -142,7 +143,7 @@ class Node:
         self._send(due_s, pack("IdentityUid", self.address, {"Uid": me.uid, "CellCount": me.cells}))
         version = {
             "BoardType": me.board_type,
-            "Chemistry": _LFP,
+            "Chemistry": me.chemistry,
             "SensorCount": me.sensors,
             "HardwareRevision": me.hardware,
             "FirmwareMajor": me.firmware[0],

@@ -54,6 +54,8 @@ class SimSettings:
     addressed: bool = True
     """False: no node has an address yet, as on the day of delivery."""
     feedback_fitted: bool = True
+    chemistry: str = "lfp"
+    """What the boards say that they are made for."""
     mishaps: tuple[Mishap, ...] = field(default=())
     playback: PlaybackSettings | None = None
 

@@ -9,7 +9,7 @@ from math import ceil
 import numpy as np
 
 from bmsd.model.frame import Frame
-from bmsd.model.snapshot import Bools, Floats, Input
+from bmsd.model.snapshot import CHEMISTRIES, Bools, Floats, Input
 from bmsd.sim.boards import Measured, ModuleBoard
 from bmsd.sim.cell import Cells
 from bmsd.sim.contactor_unit import ContactorUnit, Wires
@@ -256,7 +256,8 @@ def _first_address(settings: SimSettings, address: int) -> int:
 
 def _board_identity(settings: SimSettings, place: int) -> Identity:
     layout = settings.layout
-    return Identity(_UID_BASE | MODULE_BOARD << 16 | place + 1, MODULE_BOARD, layout.cells, layout.sensors)
+    chemistry = CHEMISTRIES.index(settings.chemistry)
+    return Identity(_UID_BASE | MODULE_BOARD << 16 | place + 1, MODULE_BOARD, layout.cells, layout.sensors, chemistry)
 
 
 def _unit_identity(place: int) -> Identity:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from bmsd.codec import record
 from bmsd.control import state_file
-from bmsd.model.durable import Durable, LatchRecord
+from bmsd.model.durable import SCHEMA, Durable, LatchRecord
 
 
 def durable(soc: float = 0.5) -> Durable:
     values = np.full((1, 2, 4), soc)
     values[0, 1, 3] = np.nan
-    return Durable(1000.0, (LatchRecord("CEL-003", 5, False),), values, np.full((1, 2, 4), 0.1))
+    return Durable(
+        1000.0,
+        (LatchRecord("CEL-003", 5, False),),
+        values,
+        np.full((1, 2, 4), 0.1),
+        commissioned=np.array([[7, 2**48 - 1]]),
+    )
 
 
 def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
@@ -24,6 +32,31 @@ def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
     assert loaded.durable is not None
     assert loaded.durable.latches == durable().latches
     np.testing.assert_array_equal(loaded.durable.soc, durable().soc)
+    np.testing.assert_array_equal(loaded.durable.commissioned, durable().commissioned)
+
+
+def test_a_file_of_schema_1_has_latches_and_no_boards(tmp_path: Path) -> None:
+    fields = {name: getattr(durable(), name) for name in ("utc_s", "latches", "soc", "soc_sigma", "running", "connect")}
+    body = record.encode(fields)
+    head = state_file.MAGIC + (1).to_bytes(2, "little") + zlib.crc32(body).to_bytes(4, "little")
+    (tmp_path / "state.bin").write_bytes(head + body)
+    loaded = state_file.load(tmp_path)
+    assert loaded.notes == ()
+    assert loaded.durable is not None
+    assert loaded.durable.latches == durable().latches
+    assert loaded.durable.commissioned is None
+
+
+@pytest.mark.parametrize("schema", [0, SCHEMA + 1])
+def test_a_file_of_another_schema_is_named_and_not_used(tmp_path: Path, schema: int) -> None:
+    state_file.save(tmp_path, durable())
+    path = tmp_path / "state.bin"
+    data = path.read_bytes()
+    place = len(state_file.MAGIC)
+    path.write_bytes(data[:place] + schema.to_bytes(2, "little") + data[place + 2 :])
+    loaded = state_file.load(tmp_path)
+    assert loaded.durable is None
+    assert f"schema {schema}" in loaded.notes[0]
 
 
 def test_nothing_saved_is_nothing_loaded(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from bmsd.model.catalogue import CATALOGUE, Latch, Level, Row, Scope, row
 from bmsd.model.layout import Layout
 from bmsd.model.plant import Plant
 from bmsd.model.request import Reset, Role
+from bmsd.model.snapshot import CHEMISTRIES
 from bmsd.model.snapshot import Reading as Kind
 from tests import rack
 
@@ -70,6 +71,7 @@ STORIES = {
     "CEL-007": cell(2.79, current_a=-20.0),
     "CEL-008": cell(2.49),
     "CEL-014": broken_wire(),
+    "CEL-020": steady(0.2, cell_count=15),
     "TMP-001": sensor(45.5, current_a=20.0),
     "TMP-002": sensor(50.5, current_a=20.0),
     "TMP-003": sensor(55.5, current_a=20.0),
@@ -89,11 +91,15 @@ STORIES = {
     "CUR-006": steady(0.5, current_a=-251.0),
     "CUR-008": steady(1.0, current_a=np.nan, current_age_s=1.0),
     "MOD-001": steady(3.0, **SILENT),
+    "MOD-003": counting("duplicates", 1, 0.3),
+    "MOD-004": steady(0.2, chemistry=CHEMISTRIES.index("nmc")),
     "MOD-006": counting("counter_errors", 1, 1.0),
     "MOD-007": counting("crc_errors", 2, 1.0),
+    "MOD-008": steady(0.2, uid=4711),
     "CAN-001": steady(0.1, bus_off=np.array([True, False])),
     "CAN-005": steady(0.2, send_stalled_s=np.array([0.0, 0.31])),
     "CAN-009": steady(0.1, up=np.array([True, False])),
+    "CAN-011": steady(0.1, foreign_frames=np.array([1, 0])),
     "SYS-001": steady(0.5, period_s=0.31),
     "SYS-019": steady(0.1, blocked_frames=1),
 }
@@ -196,6 +202,18 @@ def test_only_rows_that_open_open_the_string(entry: Row):
     opens = entry.level is Level.TRIP or entry.open_after_s is not None
     assert bool(outcome.command.close_plus[0]) is not opens
     assert bool(outcome.command.inverter_enable[0]) is not opens
+
+
+@pytest.mark.parametrize("entry", [e for e in CATALOGUE if e.bars_closing], ids=lambda entry: entry.code)
+def test_a_row_that_bars_closing_keeps_an_open_string_open_from_its_first_sample_on(entry: Row):
+    slow = replace(entry, delay_s=1000.0)
+    for table in ((entry,), (slow,)):
+        drive = rack.Drive(PLANT, table=table)
+        drive.run(0.2)
+        told = [drive.tick(0.1, **STORIES[entry.code].values(tick)) for tick in range(30)]
+        assert rack.states(told[-1]) == ["open"]
+        assert not any(outcome.command.close_minus[0] for outcome in told)
+    assert not told[-1].faults, "the bar does not wait for the fault"
 
 
 @EVERY_ROW

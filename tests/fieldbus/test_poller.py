@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import numpy as np
 import pytest
 
 from bmsd.fieldbus.poller import SLOW_ROTATION, Poller, Sync
@@ -39,7 +40,10 @@ def said(frame: Frame) -> tuple[str, dict[str, int]]:
 def test_a_poll_has_four_syncs_50_ms_apart() -> None:
     sent = run(poller(), 100.41, start_s=100.0)
     assert [round(at_s, 6) for at_s, _ in sent] == [100.0, 100.05, 100.1, 100.15, 100.2, 100.25, 100.3, 100.35, 100.4]
-    assert [(sync.number, sync.phase) for _, sync in sent[:6]] == [(0, 0), (0, 1), (0, 2), (0, 3), (1, 0), (1, 1)]
+    assert [sync.phase for _, sync in sent] == [0, 1, 2, 3, 0, 1, 2, 3, 0]
+    first, second, third = (sent[k][1].number for k in (0, 4, 8))
+    assert [sync.number for _, sync in sent] == [first] * 4 + [second] * 4 + [third]
+    assert first != second != third
     assert all(sync.at_s == at_s for at_s, sync in sent)
 
 
@@ -57,9 +61,28 @@ def test_slow_groups_rotate_over_five_polls() -> None:
     assert groups[:10] == list(SLOW_ROTATION) * 2
 
 
-def test_numbers_wrap_at_256() -> None:
-    numbers = [sync.number for _, sync in run(poller(), 52.0) if sync.phase == 0]
-    assert numbers[254:259] == [254, 255, 0, 1, 2]
+def numbers(polls: int) -> list[int]:
+    """Numbers of so many polls, the poller stepped once for each."""
+    return [sync.number for _, sync in run(poller(phases=1), 0.2 * polls - 0.1)]
+
+
+def test_the_number_goes_up_by_one_or_two_modulo_256() -> None:
+    said = numbers(1000)
+    assert len(said) == 1000
+    assert {(after - before) % 256 for before, after in pairwise(said)} == {1, 2}
+
+
+def test_what_nodes_echo_of_the_number_does_not_come_back_within_7_polls() -> None:
+    said = numbers(70_000)
+    for lag in range(1, 8):
+        assert not any(before % 16 == after % 16 for before, after in zip(said, said[lag:], strict=False)), lag
+
+
+def test_whatever_is_held_back_for_a_fixed_time_mostly_has_the_wrong_counter() -> None:
+    said = np.array(numbers(3000)) % 16
+    for lag in range(1, 1500):
+        fits = said[lag:] == said[:-lag]
+        assert fits.mean() < 0.25, lag
 
 
 def test_before_its_time_nothing_is_sent() -> None:
@@ -70,16 +93,27 @@ def test_before_its_time_nothing_is_sent() -> None:
     assert len(asked.step(0.05)) == 1
 
 
+def test_a_phase_of_a_poll_whose_start_was_missed_has_the_number_of_no_poll_before() -> None:
+    asked = poller()
+    asked.step(0.0)
+    asked.step(0.31)
+    assert asked.sync
+    assert asked.sync.phase == 2
+    assert asked.sync.number != 0
+
+
 def test_lateness_does_not_add_up() -> None:
     sent = run(poller(), 10.0, late_s=0.01)
-    assert [at_s for at_s, sync in sent if (sync.number, sync.phase) == (40, 0)] == pytest.approx([8.01])
+    assert [at_s for at_s, sync in sent if sync.phase == 0][40] == pytest.approx(8.01)
 
 
 def test_a_stall_is_skipped_and_no_burst_follows() -> None:
     asked = poller()
     asked.step(0.0)
     asked.step(1.0)
-    assert asked.sync == Sync(5, 0, 1, 1.0)
+    assert asked.sync
+    assert (asked.sync.phase, asked.sync.slow_group, asked.sync.at_s) == (0, 1, 1.0)
+    assert asked.sync.number != 0
     assert asked.step(1.0) == []
     assert asked.due_s == pytest.approx(1.05)
 
@@ -104,12 +138,14 @@ def test_a_late_phase_3_gives_way_to_the_next_poll() -> None:
     assert asked.step(0.29) == []
     asked.step(asked.due_s)
     assert asked.sync
-    assert (asked.sync.number, asked.sync.phase) == (1, 0)
+    assert asked.sync.phase == 0
+    assert asked.sync.number != 0
 
 
 def test_one_phase_per_poll_works() -> None:
     sent = run(poller(phases=1), 1.0)
-    assert [(sync.number, sync.phase) for _, sync in sent] == [(0, 0), (1, 0), (2, 0), (3, 0), (4, 0)]
+    assert [sync.phase for _, sync in sent] == [0] * 5
+    assert len({sync.number for _, sync in sent}) == 5
 
 
 @pytest.mark.parametrize("timing", [Timing(0.1, 0.2, 0), Timing(0.1, 0.2, 5), Timing(0.1, 0.2, 4, slow_groups=4)])

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bmsd.fieldbus.drivers.slave.sorting import Kind
+from bmsd.fieldbus.poller import Poller
 from bmsd.fieldbus.receive import Receiver
 from bmsd.model.frame import ERROR_FLAG, EXTENDED_FLAG, RAW_FRAME, REMOTE_FLAG, Frame, RawFrames
 from bmsd.model.layout import Layout
@@ -54,6 +55,9 @@ def test_nothing_is_known_before_the_first_poll() -> None:
     assert (modules.cell_sync == -1).all()
     assert (modules.cell_count == -1).all()
     assert (modules.self_test == -1).all()
+    assert (modules.uid == -1).all()
+    assert (modules.board_type == -1).all()
+    assert (modules.chemistry == -1).all()
     assert np.isnan(units.current_a).all()
     assert np.isnan(units.charge_as).all()
     assert np.isnan(units.bus_v).all()
@@ -371,7 +375,8 @@ def test_a_charge_counter_that_starts_anew_is_no_charge() -> None:
 def test_charge_that_flowed_during_a_gap_is_counted() -> None:
     heard = receiver()
     charged(heard, 1, 0.0, 0, 0)
-    assert charged(heard, 2, 60.0, 1_000_000, 0) == [10_000.0, 0.0]
+    charged(heard, 2, 60.0, 990_000, 0)
+    assert charged(heard, 3, 60.2, 1_000_000, 0) == [10_000.0, 0.0]
 
 
 # hold and expiry
@@ -453,6 +458,113 @@ def test_a_snapshot_is_never_written_again() -> None:
             np.testing.assert_array_equal(getattr(part, name), was, err_msg=name)
 
 
+# silence, and what comes after it
+
+
+def old_cells(number: int) -> list[Frame]:
+    """Cells of board 2 as they were at another time."""
+    return slave.cells(2, number, 14, **{f"Cell{c}Voltage": 4000 for c in range(1, 15)})
+
+
+def silent_since(number: int, at_s: float, polls: int) -> Receiver:
+    """A rack whose board 2 answered poll `number` and then none of `polls`."""
+    heard = polled(number, at_s=at_s)
+    for k in range(1, polls + 1):
+        answer(heard, number + k, at_s=at_s + 0.2 * k, without=[2])
+    return heard
+
+
+def test_frames_that_waited_in_a_board_for_16_polls_are_not_believed_although_their_counter_fits() -> None:
+    heard = silent_since(5, 10.0, 15)
+    heard.sync_sent(21, 0, 0, 13.2)
+    heard.feed(slave.raw(*slave.poll(LAYOUT, 21, without=[2]), *old_cells(5)), 13.3)
+    assert heard.counts.sum() == 0, "nothing in them shows that they are old"
+    modules = heard.modules(13.33)
+    assert np.isnan(modules.cell_v[0, 1]).all()
+    np.testing.assert_allclose(modules.cell_age_s, [[0.13, 3.33], [0.13, 0.13]])
+    answer(heard, 22, at_s=13.4)
+    np.testing.assert_array_equal(heard.modules(13.5).cell_v, wanted_cells())
+    np.testing.assert_allclose(heard.modules(13.5).cell_age_s, 0.1)
+
+
+@pytest.mark.parametrize(("polls", "believed"), [(1, True), (2, True), (3, False), (15, False)])
+def test_the_first_answer_after_a_silence_counts_only_while_the_value_before_is_held(
+    polls: int, believed: bool
+) -> None:
+    heard = silent_since(5, 10.0, polls)
+    answer(heard, 6 + polls, at_s=10.2 + 0.2 * polls)
+    assert np.isfinite(heard.modules(10.3 + 0.2 * polls).cell_v[0, 1]).all() == believed
+    answer(heard, 7 + polls, at_s=10.4 + 0.2 * polls)
+    assert np.isfinite(heard.modules(10.5 + 0.2 * polls).cell_v).all()
+
+
+def test_a_unit_that_was_silent_is_believed_from_its_second_answer_on() -> None:
+    heard = polled(1, 1, 10.0)
+    answer(heard, 2, 1, 10.7)
+    assert np.isnan([heard.units(10.8).current_a, heard.units(10.8).bus_v]).all()
+    assert (heard.units(10.8).minus == Feedback.UNKNOWN).all()
+    heard.sync_sent(2, 1, 0, 10.85)
+    heard.feed(slave.raw(*[slave.current(unit, 2, 1) for unit in UNITS]), 10.86)
+    assert heard.units(10.86).current_a.tolist() == [10.0, 10.0]
+    answer(heard, 3, 1, 10.9)
+    assert heard.units(11.0).bus_v.tolist() == [52.0, 52.0]
+    assert (heard.units(11.0).minus == Feedback.OPEN).all()
+
+
+def test_temperatures_that_were_silent_for_long_are_believed_from_the_second_answer_on() -> None:
+    heard = polled(1, 1, 10.0)
+    for k in range(1, 17):
+        answer(heard, 1 + k, 0, 10.0 + 0.2 * k)
+    answer(heard, 18, 1, 13.4)
+    assert np.isnan(heard.modules(13.5).temperature_degc).all()
+    assert np.isfinite(heard.modules(13.5).cell_v).all()
+    answer(heard, 19, 1, 13.6)
+    assert np.isfinite(heard.modules(13.7).temperature_degc).all()
+
+
+@pytest.mark.parametrize("group", [2, 3])
+def test_states_that_were_silent_for_long_are_believed_from_the_second_answer_on(group: int) -> None:
+    heard = polled(1, group, 10.0)
+    for k in range(1, 17):
+        answer(heard, 1 + k, 1, 10.0 + 0.2 * k)
+    answer(heard, 18, group, 13.4)
+    known = heard.modules(13.5).module_v if group == 2 else heard.modules(13.5).board_degc
+    assert np.isnan(known).all()
+    answer(heard, 19, group, 13.6)
+    known = heard.modules(13.7).module_v if group == 2 else heard.modules(13.7).board_degc
+    assert np.isfinite(known).all()
+
+
+@pytest.mark.parametrize("late", [*range(1, 36), 100, 1000])
+def test_a_board_behind_a_queue_that_is_always_as_long_is_hardly_ever_believed(late: int) -> None:
+    """Its frames come in their slot, sound, but those of `late` polls ago; the others answer as they should."""
+    heard, asking, queue = receiver(), Poller(TIMING, LAYOUT), []
+    believed = 0
+    polls = late + 300
+    for k in range(polls):
+        now_s = 10.0 + 0.2 * k
+        asking.step(now_s)
+        assert asking.sync
+        heard.sync_sent(*asking.sync)
+        queue.append(asking.sync.number)
+        old = old_cells(queue[-1 - late]) if k >= late else []
+        heard.feed(slave.raw(*slave.poll(LAYOUT, queue[-1], without=[2]), *old), now_s + 0.1)
+        believed += bool(heard.modules(now_s + 0.13).cell_age_s[0, 1] < 0.2)
+    errors = int(heard.modules(now_s).counter_errors[0, 1]) / 4
+    assert believed == 0 if late < 8 else believed <= 0.25 * 300
+    assert errors >= 0.7 * 300
+
+
+def test_a_sync_of_another_number_ends_the_poll_also_when_its_phase_0_was_missed() -> None:
+    heard = receiver()
+    heard.sync_sent(5, 0, 0, 10.0)
+    heard.feed(slave.raw(*slave.poll(LAYOUT, 5, without=[2])), 10.05)
+    heard.sync_sent(6, 2, 0, 10.31)
+    heard.feed(slave.raw(*slave.cells(2, 6, 14)), 10.32)
+    assert np.isnan(heard.modules(10.33).cell_v[0, 1]).all()
+    assert heard.counts[Kind.LATE] == 4
+
+
 # bad frames
 
 
@@ -532,6 +644,7 @@ def test_frames_of_others_are_counted_and_change_nothing(frame: Frame, kind: Kin
     heard.feed(slave.raw(frame, *slave.poll(LAYOUT, 6)), 10.3)
     assert heard.counts[kind] == 1
     assert heard.counts.sum() == 1
+    assert heard.foreign_frames == (kind is Kind.OWN)
     np.testing.assert_allclose(heard.modules(10.33).cell_age_s, 0.13)
 
 
@@ -650,6 +763,117 @@ def test_random_bytes_never_raise_and_never_become_a_measurement(
     np.testing.assert_array_equal(modules.cell_v, before.cell_v)
 
 
+# two boards under one address
+
+
+def sightings(heard: Receiver, now_s: float = 10.13) -> list[list[int]]:
+    found: list[list[int]] = heard.modules(now_s).duplicates.tolist()
+    return found
+
+
+def test_another_content_for_what_was_heard_is_one_sighting_a_poll() -> None:
+    heard = polled(4, at_s=9.8)
+    for k in range(3):
+        heard.sync_sent(5 + k, 0, 0, 10.0 + 0.2 * k)
+        other = slave.cells(2, 5 + k, 14, Cell5Voltage=4321, Cell9Voltage=4321)
+        heard.feed(slave.raw(*slave.poll(LAYOUT, 5 + k), *other), 10.1 + 0.2 * k)
+        assert sightings(heard, 10.13 + 0.2 * k) == [[0, k + 1], [0, 0]]
+
+
+def test_another_content_is_seen_also_after_its_poll_has_closed() -> None:
+    heard = polled(5)
+    heard.feed(slave.raw(slave.cells(2, 5, 14, Cell1Voltage=4321)[0]), 10.14)
+    assert heard.counts[Kind.LATE] == 1
+    assert sightings(heard, 10.15) == [[0, 1], [0, 0]]
+
+
+def test_all_cells_twice_are_a_sighting_and_a_single_frame_twice_is_none() -> None:
+    heard = receiver()
+    heard.sync_sent(5, 0, 0, 10.0)
+    twice = slave.cells(2, 5, 14)
+    heard.feed(slave.raw(*slave.poll(LAYOUT, 5)[:-1], *twice[:3]), 10.05)
+    assert sightings(heard, 10.05) == [[0, 0], [0, 0]]
+    heard.feed(slave.raw(twice[3]), 10.06)
+    assert sightings(heard, 10.06) == [[0, 1], [0, 0]]
+
+
+def test_repeated_frames_of_several_polls_do_not_add_up_to_an_answer() -> None:
+    heard = receiver()
+    for k in range(4):
+        heard.sync_sent(5 + k, 0, 0, 10.0 + 0.2 * k)
+        heard.feed(slave.raw(*slave.poll(LAYOUT, 5 + k), slave.cells(2, 5 + k, 14)[k]), 10.1 + 0.2 * k)
+    assert heard.counts[Kind.DUPLICATE] == 4
+    assert sightings(heard, 10.8) == [[0, 0], [0, 0]]
+
+
+@pytest.mark.parametrize("batches", [1, 2])
+def test_a_frame_of_another_sync_is_a_sighting_only_after_the_right_one(batches: int) -> None:
+    right, wrong = slave.cells(2, 6, 14)[0], slave.cells(2, 5, 14)[0]
+    for frames, wanted in (((right, wrong), 1), ((wrong, right), 0), ((wrong, wrong), 0)):
+        heard = polled(5)
+        heard.sync_sent(6, 0, 0, 10.2)
+        for k in range(batches):
+            heard.feed(slave.raw(*frames[k * len(frames) // batches : (k + 1) * len(frames) // batches]), 10.21)
+        assert sightings(heard, 10.22) == [[0, wanted], [0, 0]]
+
+
+def test_frames_that_waited_before_the_first_sync_are_no_sighting() -> None:
+    heard = receiver()
+    heard.feed(slave.raw(*slave.cells(2, 5, 14), *slave.cells(2, 6, 14, Cell1Voltage=4000)), 10.0)
+    assert sightings(heard) == [[0, 0], [0, 0]]
+
+
+def test_boards_that_a_second_master_asks_too_are_not_taken_for_two() -> None:
+    heard = receiver()
+    foreign = slave.pack("Sync", 0, {"Number": 9, "Phase": 0, "SlowGroup": 0, "PollPeriod": 20})
+    for k in range(4):
+        heard.sync_sent(5 + k, 0, 0, 10.0 + 0.2 * k)
+        heard.feed(slave.raw(*slave.poll(LAYOUT, 5 + k)[:-1]), 10.09 + 0.2 * k)
+        twice = [*slave.cells(2, 9, 14), *slave.cells(3, 5 + k, 14, Cell1Voltage=4000)]
+        heard.feed(slave.raw(*([foreign] if k == 0 else []), *twice), 10.1 + 0.2 * k)
+    assert heard.foreign_frames == 1
+    assert sightings(heard, 10.8) == [[0, 2], [2, 0]], "only in the third and fourth poll"
+
+
+def test_damaged_frames_are_no_sighting() -> None:
+    heard = receiver()
+    heard.sync_sent(5, 0, 0, 10.0)
+    heard.feed(slave.raw(*slave.poll(LAYOUT, 5)[:-1], slave.spoilt(BOARD_2), slave.spoilt(BOARD_2, 7)), 10.1)
+    assert heard.counts[Kind.CRC] == 2
+    assert sightings(heard, 10.11) == [[0, 0], [0, 0]]
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_two_unique_numbers_at_one_address_are_a_sighting(together: bool) -> None:
+    heard = polled()
+    frames = [slave.identity(2, uid=5)[0], slave.identity(2, uid=6)[0]]
+    for batch in [frames] if together else [[frame] for frame in frames]:
+        heard.feed(slave.raw(*batch), 10.1)
+    assert sightings(heard) == [[0, 1], [0, 0]]
+    answer(heard, 6, at_s=10.2)
+    heard.feed(slave.raw(frames[1]), 10.31)
+    assert sightings(heard, 10.33) == [[0, 1], [0, 0]], "the same number again is none"
+
+
+def test_a_board_that_follows_a_silent_one_is_another_board_and_no_sighting() -> None:
+    heard = polled(at_s=10.0)
+    identify(heard, *MODULES, *UNITS)
+    heard.unidentified(13.1)
+    heard.feed(slave.raw(*slave.identity(2, uid=9)), 13.2)
+    modules = heard.modules(13.2)
+    assert modules.uid.tolist() == [[-1, 9], [-1, -1]]
+    assert modules.duplicates.sum() == 0
+
+
+def test_units_are_not_counted_as_boards() -> None:
+    heard = receiver()
+    heard.sync_sent(5, 0, 0, 10.0)
+    heard.feed(slave.raw(slave.voltages(65, 5), slave.voltages(65, 5, BusVoltage=3), *slave.identity(65, uid=1)), 10.1)
+    heard.feed(slave.raw(*slave.identity(65, uid=2)), 10.1)
+    assert heard.counts[Kind.CONFLICT] == 1
+    assert sightings(heard) == [[0, 0], [0, 0]]
+
+
 # identification, trips, sentences
 
 
@@ -666,6 +890,9 @@ def test_nodes_that_said_who_they_are_are_identified() -> None:
     assert heard.modules(10.1).identified.tolist() == [[True, True], [False, True]]
     assert heard.units(10.1).identified.tolist() == [False, True]
     assert heard.identities.uid.tolist() == [1001, 1002, -1, 1004, -1, 1066]
+    assert heard.modules(10.1).uid.tolist() == [[1001, 1002], [-1, 1004]]
+    assert heard.modules(10.1).board_type.tolist() == [[1, 1], [-1, 1]]
+    assert heard.modules(10.1).chemistry.tolist() == [[1, 1], [-1, 1]]
     assert heard.identities.field("FirmwareMinor").tolist() == [7, 7, -1, 7, -1, 7]
     assert heard.modules(10.1).cell_count.tolist() == [[14, 14], [-1, 14]]
     assert heard.counts.sum() == 0

@@ -90,6 +90,7 @@ def test_a_killed_daemon_and_its_successor(whole: WholeRack) -> None:
     # host by tests/bench): what the daemon itself adds, from its first SYNC on, is held to what the goal leaves.
     assert first.at_s - sync.at_s < 1.0 + room_s(sync.at_s, first.at_s)
     assert forbids(first)
+    whole.reset("CAN-011", "who held the unit has left")
     whole.inverter.wait_for(allows, within_s=15.0, after=told)
     commands = [said for _, said in whole.commands(since_s=sync.at_s)]
     assert {(said["CloseMinus"], said["ClosePrecharge"], said["ClosePlus"]) for said in commands} == {(1, 0, 1)}
@@ -148,6 +149,7 @@ def test_a_hung_daemon(whole: WholeRack) -> None:
     first = whole.inverter.wait_for(0x351, within_s=3.0, after=told)
     assert forbids(first), "no limit from before the stop"
     assert first.at_s - woken_s < 0.7 + room_s(woken_s, first.at_s)
+    whole.reset("CAN-011", "who polled in its place has left")
     whole.inverter.wait_for(allows, within_s=15.0, after=told)
     assert all(said["PlusOutput"] == 1 for _, said in whole.unit_states(since_s=woken_s))
     whole.wait_for_current(lambda amps: amps < -15.0, within_s=15.0)

@@ -18,6 +18,7 @@ from typing import Any
 
 from bmsd.errors import BmsdError
 from bmsd.link.client import LinkClient
+from bmsd.link.wire import Asked
 from bmsd.model.published import Published
 from tests.vcan.processes import Running, until
 from tests.vcan.rack_on_can import RackOnCan
@@ -176,6 +177,16 @@ class WholeRack:
         draft = self.mishaps.with_suffix(".new")
         draft.write_text(json.dumps(mishaps))
         os.replace(draft, self.mishaps)
+
+    def reset(self, code: str, reason: str = "looked into") -> None:
+        """Ask as service to clear this fault until it is gone."""
+        client = LinkClient(self.rack.folder / "service_socket.sock")
+        try:
+            until(
+                lambda: client.ask(Asked("reset", code, reason)) and code not in self.faults(), 30.0, f"{code} clears"
+            )
+        finally:
+            client.close()
 
     def restarted(self, daemon: Running) -> None:
         """Another daemon has taken the place of the one that was killed."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bmsd.model.plant import Plant
-from bmsd.model.snapshot import Bools, Floats, Snapshot
+from bmsd.model.snapshot import Bools, Floats, Ints, Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,7 @@ class Evidence:
 
     `sent_charge_a`, `sent_discharge_a`: highest limits sent within the inverter's lag (rack totals, A).
     `in_circuit` (strings,): strings that were closed or opening after the last tick.
+    `commissioned` (strings, modules): unique numbers of the boards that belong there, None: not known yet.
     """
 
     plant: Plant
@@ -29,6 +30,7 @@ class Evidence:
     sent_charge_a: float
     sent_discharge_a: float
     in_circuit: Bools
+    commissioned: Ints | None = None
 
     @property
     def rack_current_a(self) -> float:

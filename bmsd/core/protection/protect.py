@@ -75,6 +75,8 @@ class Verdict:
     """(strings,): a raised fault wants the string open."""
     opens_now: Bools
     """(strings,): open without waiting for the current any longer."""
+    bars: Bools
+    """(strings,): a string that is open must not be closed."""
     force_charge: bool
 
     alarms: frozenset[Alarm]
@@ -109,6 +111,7 @@ def _conclude(protections: Protections, states: Mapping[Scope, FaultState], in_c
     discharge: list[Bound] = []
     opens = np.zeros(strings, dtype=bool)
     opens_now = np.zeros(strings, dtype=bool)
+    bars = np.zeros(strings, dtype=bool)
     force_charge = False
     alarms: set[Alarm] = set()
     warnings: set[Alarm] = set()
@@ -123,6 +126,8 @@ def _conclude(protections: Protections, states: Mapping[Scope, FaultState], in_c
                 charge += _zeros(row, acts, string_of)
             if row.stops_discharge:
                 discharge += _zeros(row, acts, string_of)
+            if row.bars_closing:
+                bars |= _strings_with(acts, string_of, strings)
             if not state.raised[index].any():
                 continue
             faults.append(_fault(row, state, int(index), protections.shapes[scope]))
@@ -141,6 +146,7 @@ def _conclude(protections: Protections, states: Mapping[Scope, FaultState], in_c
         discharge=tuple(discharge),
         opens=opens,
         opens_now=opens_now,
+        bars=bars,
         force_charge=force_charge,
         alarms=frozenset(alarms),
         warnings=frozenset(warnings),

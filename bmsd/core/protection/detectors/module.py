@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bmsd.core.protection.evidence import Evidence, Reading, detector, remembering
-from bmsd.model.snapshot import Floats, Ints
+from bmsd.model.snapshot import CHEMISTRIES, MODULE_BOARD, Bools, Floats, Ints
 
 WINDOW_S = 10
 MOST_ERRORS = 5.0
@@ -22,7 +22,7 @@ def cell_age(evidence: Evidence) -> Reading:
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """Leaky count of polls with a wrong counter, per module, and the totals seen."""
+    """Leaky count of polls with something wrong, per module, and the totals seen."""
 
     count: Floats
     errors: Ints
@@ -66,3 +66,42 @@ def crc_errors(evidence: Evidence, was: Window | None) -> tuple[Reading, Window]
     share = bad / np.maximum(frames - was.frames[0], 1)
     value = np.where(bad >= 2.0, np.maximum(bad / MOST_ERRORS, share / MOST_SHARE), bad / MOST_ERRORS)
     return Reading(value.reshape(-1)), was
+
+
+@remembering
+def duplicate_addresses(evidence: Evidence, was: Leak | None) -> tuple[Reading, Leak]:
+    """Leaky count per module: one up for a sighting of a second board, one down in 10 s; 2 at most."""
+    total = evidence.snapshot.modules.duplicates
+    was = was or Leak(np.zeros(total.shape), np.zeros_like(total))
+    count = np.clip(was.count - evidence.dt_s / WINDOW_S, 0.0, None) + np.maximum(total - was.errors, 0)
+    count = np.minimum(count, 2.0)
+    return Reading(count.reshape(-1)), Leak(count, total)
+
+
+def _answers(bad: Bools, said: Bools) -> Reading:
+    """1 where what a board said is bad, 0 where it is good; NaN where it has not said it."""
+    return Reading(np.where(said, bad.astype(np.float64), np.nan).reshape(-1))
+
+
+@detector
+def cell_count(evidence: Evidence) -> Reading:
+    """1 where a board has another number of cells than the layout."""
+    count = evidence.snapshot.modules.cell_count
+    return _answers(count != evidence.plant.layout.cells, count >= 0)
+
+
+@detector
+def wrong_type(evidence: Evidence) -> Reading:
+    """1 where something is no module board, or not for the cells of the plant."""
+    modules, chemistry = evidence.snapshot.modules, evidence.plant.cell.chemistry
+    bad = (modules.board_type != MODULE_BOARD) | (modules.chemistry != CHEMISTRIES.index(chemistry))
+    return _answers(bad, modules.board_type >= 0)
+
+
+@detector
+def swapped(evidence: Evidence) -> Reading:
+    """1 where another board answers than was commissioned; NaN while either is unknown."""
+    uid, wanted = evidence.snapshot.modules.uid, evidence.commissioned
+    if wanted is None:
+        return _answers(np.zeros(uid.shape, dtype=bool), np.zeros(uid.shape, dtype=bool))
+    return _answers(uid != wanted, uid > 0)

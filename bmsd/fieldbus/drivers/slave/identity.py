@@ -43,15 +43,21 @@ class Identities:
         board_type = int(self.field("BoardType")[node])
         return board_type >= 0 and board_type != int(self._wanted_type[node])
 
-    def take_uids(self, nodes: Ints, words: Words, now_s: float) -> None:
-        """Note unique numbers; another number at an address is another node, nothing is known of it yet."""
-        uid, cell_count = meaning.uids(words)
-        swapped = nodes[(self._uid[nodes] >= 0) & (self._uid[nodes] != uid)]
+    def take_uids(self, nodes: Ints, words: Words, now_s: float) -> list[int]:
+        """Note unique numbers; another number at an address is another node, nothing is known of it yet.
+
+        Return the nodes that had another number while it was still known: two speak there, or have just changed.
+        """
         self._version = self._version.copy()
-        self._version[swapped] = -1
         self._uid, self._cell_count = self._uid.copy(), self._cell_count.copy()
-        self._uid[nodes], self._cell_count[nodes] = uid, cell_count
+        swapped = []
+        for node, uid, cell_count in zip(nodes.tolist(), *(each.tolist() for each in meaning.uids(words)), strict=True):
+            if self._uid[node] not in (-1, uid):
+                swapped.append(node)
+                self._version[node] = -1
+            self._uid[node], self._cell_count[node] = uid, cell_count
         self._noted(nodes, now_s)
+        return swapped
 
     def take_versions(self, nodes: Ints, words: Words, now_s: float) -> None:
         """Note types and versions."""

@@ -7,7 +7,7 @@ are never written again; a new measurement makes new ones.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from bmsd.model.layout import Layout
 from bmsd.model.plant import Timing
 from bmsd.model.snapshot import Bools, Feedback, Floats, Input, Ints, Modules, Reading, Units
 
+_SLACK_S = 1e-6
 _CHARGE_SLACK_S = 1.0
 """A charge counter that moved further than full-scale current for this much longer than the time passed restarted."""
 
@@ -43,6 +44,9 @@ def _known(values: NDArray[Any], known: Bools, unknown: float) -> NDArray[Any]:
 
 class Stamps:
     """When each kind of measurement of each node was latched, and by which SYNC: one list for all kinds.
+
+    What was silent for longer than its values are held is believed again from its second answer on: the first one
+    may have waited in a queue that could not be emptied, from a SYNC whose number looks like that of now.
 
     Kinds that come together lie together: `with_temperatures` and `plain` are the stamps of whole polls.
     """
@@ -70,10 +74,34 @@ class Stamps:
         self._hold_s = np.repeat([hold_s for _, _, hold_s in kinds], [count for _, count, _ in kinds])
         self.at_s: Floats = np.full(ends[-1], -math.inf)
         self.sync: Ints = np.full(ends[-1], -1, dtype=np.int64)
+        self._doubted_s: Floats = np.full(ends[-1], -math.inf)
+        """When each last answered without being believed."""
+        self._most_s = timing.hold_s + _SLACK_S, timing.slow_hold_s + _SLACK_S
+        self._oldest_s: tuple[float, float] | None = None
+        """Oldest stamps of `plain` and of `temperatures`; None: to be looked up."""
         self._now_s: float | None = None
         self.age_s: Floats = np.full(ends[-1], math.inf)
         self.known: Bools = np.zeros(ends[-1], dtype=bool)
         self.all_known = False
+
+    def all_steady(self, at_s: float, *, temperatures: bool) -> bool:
+        """Whether nothing of `plain`, or of `with_temperatures`, was silent for long before `at_s`."""
+        if self._oldest_s is None:
+            plain, warm = self.at_s[self.plain], self.at_s[self.temperatures]
+            self._oldest_s = float(plain.min()), float(warm.min(initial=math.inf))
+        plain_s, warm_s = self._oldest_s
+        return at_s - plain_s <= self._most_s[0] and not (temperatures and at_s - warm_s > self._most_s[1])
+
+    def believed(self, part: slice, answered: Bools, at_s: float) -> Bools:
+        """Return which of the nodes that `answered` a SYNC (any shape) are believed; the others are on probation.
+
+        The first answer of all is believed: limits are zero then, and stay so for longer than a poll.
+        """
+        heard_s = np.maximum(self.at_s[part], self._doubted_s[part])
+        steady = np.isinf(heard_s) | (at_s - heard_s <= self._hold_s[part] + _SLACK_S)
+        flat = answered.reshape(-1)
+        self._doubted_s[part][flat & ~steady] = at_s
+        return np.asarray(answered & steady.reshape(answered.shape))
 
     def stamp(self, part: slice, who: Who, at_s: float, sync: int) -> None:
         """Note a measurement of the nodes `who` (any shape) of a kind."""
@@ -85,7 +113,16 @@ class Stamps:
             self.at_s[part][who.reshape(-1)] = at_s
             published[part][who.reshape(-1)] = sync
         self.sync = published
-        self._now_s = None
+        self._now_s = self._oldest_s = None
+
+    def stamp_poll(self, at_s: float, sync: int, *, temperatures: bool) -> None:
+        """Note a whole poll of all nodes."""
+        before_s = self._oldest_s
+        self.stamp(self.with_temperatures if temperatures else self.plain, None, at_s, sync)
+        if temperatures:
+            self._oldest_s = at_s, at_s
+        elif before_s is not None:
+            self._oldest_s = at_s, before_s[1]
 
     def read(self, now_s: float) -> None:
         """Set `age_s`, and `known`: which measurements are still held."""
@@ -151,8 +188,8 @@ class BoardReadings:
         self._boot_mode = merged(self._boot_mode, status.boot_mode.reshape(shape), who)
         self._booting = bool(self._boot_mode.any())
 
-    def modules(self, now_s: float, identified: Bools, cell_count: Ints, counts: tuple[Ints, Ints, Ints]) -> Modules:
-        """Return the measurements as known now; `counts`: frames, CRC errors, counter errors (strings, modules).
+    def modules(self, now_s: float, identity: BoardIdentity, counts: BoardCounts) -> Modules:
+        """Return the measurements as known now.
 
         A board in its bootloader measures nothing.
         """
@@ -179,8 +216,27 @@ class BoardReadings:
             temperature_degc, temperature_reading,
             age_s[stamps.temperatures].reshape(shape), sync[stamps.temperatures].reshape(shape),
             module_v, self._balancing, age_s[stamps.board_state].reshape(shape), board_degc, self_test,
-            self.trip_active, self.trip_code, self._heartbeat_lost, identified, cell_count, *counts,
+            self.trip_active, self.trip_code, self._heartbeat_lost, *identity, *counts,
         )  # fmt: skip
+
+
+class BoardIdentity(NamedTuple):
+    """Who the module boards say they are, arrays as in `Modules`."""
+
+    identified: Bools
+    cell_count: Ints
+    uid: Ints
+    board_type: Ints
+    chemistry: Ints
+
+
+class BoardCounts(NamedTuple):
+    """What was counted of the module boards, arrays as in `Modules`."""
+
+    frames: Ints
+    crc_errors: Ints
+    counter_errors: Ints
+    duplicates: Ints
 
 
 class UnitReadings:

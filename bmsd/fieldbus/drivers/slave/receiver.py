@@ -4,8 +4,8 @@ Theory of operation. A SYNC of phase 0 opens a poll. Frames that are exactly wha
 to their slots, many at once; a batch with anything else in it is sorted frame by frame (as arrays). A poll closes
 when everything asked for is there, 120 ms after its SYNC, or when the next one opens; only then do its values
 show, a board's cells all or none. Currents answer every SYNC: they show when all units have answered, 20 ms after
-their SYNC, or at the next one. Measurement time is the instant of the SYNC. Identification and trips count at
-once.
+their SYNC, or at the next one. Measurement time is the instant of the SYNC. A node that was silent for so long
+that its values are held no more shows from its second answer on. Identification and trips count at once.
 """
 
 from __future__ import annotations
@@ -20,10 +20,19 @@ from bmsd.fieldbus.drivers.slave import words as meaning
 from bmsd.fieldbus.drivers.slave.absent import sentences
 from bmsd.fieldbus.drivers.slave.counts import FrameCounts
 from bmsd.fieldbus.drivers.slave.identity import Identities
-from bmsd.fieldbus.drivers.slave.readings import BoardReadings, Stamps, UnitReadings, Who
+from bmsd.fieldbus.drivers.slave.overheard import overheard
+from bmsd.fieldbus.drivers.slave.readings import (
+    BoardCounts,
+    BoardIdentity,
+    BoardReadings,
+    Stamps,
+    UnitReadings,
+    Who,
+)
 from bmsd.fieldbus.drivers.slave.slots import UNIT_MESSAGES, Slots, fold_tables
 from bmsd.fieldbus.drivers.slave.sorting import Kind, OpenSync, Sorted, sort
 from bmsd.fieldbus.drivers.slave.trips import Trip, Trips
+from bmsd.fieldbus.drivers.slave.twins import Twins
 from bmsd.fieldbus.drivers.slave.words import PollPlan
 from bmsd.model.frame import RawFrames
 from bmsd.model.layout import Layout
@@ -53,10 +62,13 @@ class _Asked(NamedTuple):
 
 
 class Receiver:
-    """Measurements of a rack from the frames of its field bus; knows no socket and no clock."""
+    """Measurements of a rack from the frames of its field bus; knows no socket and no clock.
 
-    def __init__(self, layout: Layout, timing: Timing) -> None:
-        self._layout = layout
+    `listen_only`: somebody else polls the rack, and the SYNCs among the frames count as sent when they were drained.
+    """
+
+    def __init__(self, layout: Layout, timing: Timing, *, listen_only: bool = False) -> None:
+        self._layout, self._listen_only = layout, listen_only
         self._hold_s, self._forget_after_s = timing.hold_s, timing.slow_hold_s
         self._slots = slots = Slots(layout)
         self._stamps = Stamps(layout, timing)
@@ -67,6 +79,7 @@ class Receiver:
         self.identities = Identities(slots)
         self._frame_counts = FrameCounts(layout, slots)
         self._trips = Trips(slots)
+        self._twins = Twins(slots, layout)
         self.discovered: dict[int, int] = {}
         """Type of nodes that have no address, by unique number."""
         self._number: int | None = None
@@ -109,9 +122,10 @@ class Receiver:
         if self._phase_open:
             self._close_phase()
         self._sync += 1
+        if self._poll_open and (phase == 0 or number != self._number):
+            self._close_poll()
         if phase == 0:
-            if self._poll_open:
-                self._close_poll()
+            self._twins.poll_opened()
             self._got.fill(False)
             if self._any_spoilt:
                 self._spoilt.fill(False)
@@ -139,6 +153,14 @@ class Receiver:
 
         Never raises for what is in the frames. What came before this drain is taken as in time for its poll.
         """
+        start = 0
+        for heard in overheard(frames) if self._listen_only else ():
+            self._take(frames[start : heard.place], now_s)
+            self.sync_sent(heard.number, heard.phase, heard.slow_group, now_s)
+            start = heard.place + 1
+        self._take(frames[start:], now_s)
+
+    def _take(self, frames: RawFrames, now_s: float) -> None:
         if len(frames):
             frames = np.ascontiguousarray(frames)
             if len(frames) > _MOST_AT_ONCE or not self._take_expected(frames):
@@ -178,6 +200,8 @@ class Receiver:
     def _take_sorted(self, found: Sorted, now_s: float) -> None:
         """Count what is wrong, by kind and node; take what is sound."""
         self._frame_counts.add_sorted(found)
+        if self._number is not None:
+            self._twins.look(found, self._got, self._store)
         sound = found.kind == Kind.SOUND
         measured = sound & (found.slot < self._slots.counted)
         if measured.any():
@@ -211,7 +235,7 @@ class Receiver:
         uid = chosen & (slot < self._slots.identity_version.start)
         version = chosen & ~uid
         if uid.any():
-            self.identities.take_uids(node[uid], data[uid], now_s)
+            self._twins.note(self.identities.take_uids(node[uid], data[uid], now_s))
         if version.any():
             self.identities.take_versions(node[version], data[version], now_s)
         self._note_identities()
@@ -235,6 +259,7 @@ class Receiver:
     def _publish_what_is_complete(self) -> None:
         asked = self._asked[self._group]
         whole = self._poll_open and self._phase_open and self._taken == asked.total and not self._any_spoilt
+        whole = whole and self._stamps.all_steady(self._poll_at_s, temperatures=self._group == _TEMPERATURES)
         if whole and np.count_nonzero(self._got & asked.slots) == asked.total:
             self._publish_whole(asked)
             return
@@ -258,7 +283,7 @@ class Receiver:
         self._units.take_currents(poll, None, self._phase_at_s)
         self._units.take_voltages(poll, None)
         self._units.take_state(poll, None, self._trips.units_since(at_s))
-        stamps.stamp(stamps.with_temperatures if group == _TEMPERATURES else stamps.plain, None, at_s, sync)
+        stamps.stamp_poll(at_s, sync, temperatures=group == _TEMPERATURES)
         if self._sync != sync:
             stamps.stamp(stamps.currents, None, self._phase_at_s, self._sync)
         self._frame_counts.frames = self._frame_counts.frames + asked.frames
@@ -268,7 +293,8 @@ class Receiver:
     def _close_phase(self) -> None:
         """Publish the currents of the units that have answered."""
         self._phase_open = False
-        who = _who(self._current_got & ~self._spoilt[self._slots.currents])
+        answered = self._current_got & ~self._spoilt[self._slots.currents]
+        who = _who(self._stamps.believed(self._stamps.currents, answered, self._phase_at_s))
         if who is None or who.any():
             self._units.take_currents(self._plain.decode(self._store), who, self._phase_at_s)
             self._stamps.stamp(self._stamps.currents, who, self._phase_at_s, self._sync)
@@ -278,20 +304,23 @@ class Receiver:
         slots, stamps, at_s, sync = self._slots, self._stamps, self._poll_at_s, self._poll_sync
         sound = self._got & ~self._spoilt
         poll = self._with_temperatures.decode(self._store)
-        cells = self._of_boards(_whole(sound[slots.cells], slots.boards))
+        cells = self._of_boards(stamps.believed(stamps.cells, _whole(sound[slots.cells], slots.boards), at_s))
         self._boards.take_cells(poll, cells)
         stamps.stamp(stamps.cells, cells, at_s, sync)
         if slots.temperatures.stop > slots.temperatures.start:
-            temperatures = self._of_boards(_whole(sound[slots.temperatures], slots.boards))
+            warm = _whole(sound[slots.temperatures], slots.boards)
+            temperatures = self._of_boards(stamps.believed(stamps.temperatures, warm, at_s))
             self._boards.take_temperatures(poll, temperatures)
             stamps.stamp(stamps.temperatures, temperatures, at_s, sync)
         self._publish_slow(_BOARD_STATE, sound)
         self._publish_slow(_NODE_STATUS, sound)
         units = sound[slots.unit_words].reshape(slots.units, len(UNIT_MESSAGES))
-        self._units.take_voltages(poll, units[:, 1])
-        stamps.stamp(stamps.voltages, units[:, 1], at_s, sync)
-        self._units.take_state(poll, units[:, 2], self._trips.units_since(at_s))
-        stamps.stamp(stamps.unit_state, units[:, 2], at_s, sync)
+        volts = stamps.believed(stamps.voltages, units[:, 1], at_s)
+        self._units.take_voltages(poll, volts)
+        stamps.stamp(stamps.voltages, volts, at_s, sync)
+        states = stamps.believed(stamps.unit_state, units[:, 2], at_s)
+        self._units.take_state(poll, states, self._trips.units_since(at_s))
+        stamps.stamp(stamps.unit_state, states, at_s, sync)
         counts = self._frame_counts
         counts.frames = counts.frames + counts.per_board(slots.node[self._got & self._is_poll])
         self._poll_closed()
@@ -306,7 +335,7 @@ class Receiver:
         slots, stamps, at_s, sync = self._slots, self._stamps, self._poll_at_s, self._poll_sync
         boards = slots.boards
         if group == _BOARD_STATE and sound[slots.board_state].any():
-            who = self._of_boards(sound[slots.board_state])
+            who = self._of_boards(stamps.believed(stamps.board_state, sound[slots.board_state], at_s))
             tripped = self._trips.boards_since(at_s)
             state = meaning.board_state(self._store[slots.board_state])
             self._boards.take_state(state, who, tripped, self._trips.board_codes)
@@ -314,10 +343,10 @@ class Receiver:
             self._note_identities()
         elif group == _NODE_STATUS and sound[slots.node_status].any():
             status = meaning.node_status(self._store[slots.node_status])
-            who = self._of_boards(sound[slots.node_status][:boards])
+            who = self._of_boards(stamps.believed(stamps.board_status, sound[slots.node_status][:boards], at_s))
             self._boards.take_status(status.of(slice(0, boards)), who)
             stamps.stamp(stamps.board_status, who, at_s, sync)
-            units = sound[slots.node_status][boards:]
+            units = stamps.believed(stamps.unit_status, sound[slots.node_status][boards:], at_s)
             self._units.take_status(status.of(slice(boards, None)), units)
             stamps.stamp(stamps.unit_status, units, at_s, sync)
 
@@ -330,6 +359,11 @@ class Receiver:
     def counts(self) -> Ints:
         """Frames that were not taken as a measurement, by `Kind`."""
         return self._frame_counts.kinds
+
+    @property
+    def foreign_frames(self) -> int:
+        """Frames since start that only bmsd may send; where it only listens they are those of the rack's master."""
+        return 0 if self._listen_only else int(self.counts[Kind.OWN])
 
     @property
     def trips(self) -> dict[int, Trip]:
@@ -345,8 +379,8 @@ class Receiver:
         """Return what the module boards measured, as known at `now_s`."""
         self.close(now_s)
         counts = self._frame_counts
-        errors = (counts.frames, counts.crc_errors, counts.counter_errors)
-        return self._boards.modules(now_s, self._boards_identified, self._cell_count, errors)
+        told = BoardCounts(counts.frames, counts.crc_errors, counts.counter_errors, self._twins.sightings)
+        return self._boards.modules(now_s, self._identity, told)
 
     def units(self, now_s: float) -> Units:
         """Return what the contactor units measured, as known at `now_s`."""
@@ -354,10 +388,13 @@ class Receiver:
         return self._units.units(now_s, self._units_identified, self._frame_counts.unit_crc_errors)
 
     def _note_identities(self) -> None:
-        boards, said = self._slots.boards, self._boards.cell_count
-        self._boards_identified = self._of_boards(self.identities.identified[:boards])
-        self._units_identified = self.identities.identified[boards:]
-        self._cell_count = np.where(said < 0, self._of_boards(self.identities.cell_count[:boards]), said)
+        boards, said, who = self._slots.boards, self._boards.cell_count, self.identities
+        counted = (who.cell_count, who.uid, who.field("BoardType"), who.field("Chemistry"))
+        cell_count, uid, board_type, chemistry = (self._of_boards(values[:boards]) for values in counted)
+        identified = self._of_boards(who.identified[:boards])
+        cell_count = np.where(said < 0, cell_count, said)
+        self._identity = BoardIdentity(identified, cell_count, uid, board_type, chemistry)
+        self._units_identified = who.identified[boards:]
 
     def unidentified(self, now_s: float) -> tuple[int, ...]:
         """Return the addresses that must be asked who they are: never heard, silent for long, or not what they
