@@ -44,6 +44,10 @@ WORDS = {
     "cell_voltage": "a cell {limit}",
     "cell_under_voltage_trip": "a cell {limit} while discharging, else for 10 min",
     "cell_invalid": "a cell is invalid or impossible",
+    "string_voltage": "string or bus voltage off the sum of the cells by more than `cell_sum_tolerance_v` or "
+    "`cell_sum_tolerance_share` allow",
+    "module_voltage": "module voltage off the sum of its cells by more than `cell_sum_tolerance_v` or "
+    "`cell_sum_tolerance_share` allow",
     "temperature": "a sensor {limit}",
     "temperature_charging": "a sensor {limit} while charging",
     "charge_over_warning": "charge current beyond the limits of the last 15 s",

@@ -193,6 +193,15 @@ class Protection(Section):
     cell_plausible_min_v: float = number("A lower cell reading is a fault of the measurement.", "V", 0.1, 2.0, 0.5)
     cell_plausible_max_v: float = number("A higher cell reading is a fault of the measurement.", "V", 3.0, 5.1, 4.5)
 
+    cell_sum_tolerance_v: float = number(
+        "CEL-015, CEL-021: how far a voltage may be from the sum of its cells, for each cell, beside the drop of the "
+        "current.",
+        "V", 0.005, 0.05, 0.015,
+    )  # fmt: skip
+    cell_sum_tolerance_share: float = number(
+        "CEL-015, CEL-021: the same as a share of the voltage; the larger one holds.", "share", 0.002, 0.05, 0.01
+    )
+
     charge_temperature_high_warning_degc: float = number("TMP-001: warm while charging.", "degC", 20.0, 80.0, 45.0)
     charge_temperature_high_warning_clear_degc: float = number("TMP-001 ends below this.", "degC", 10.0, 80.0, 42.0)
     charge_temperature_high_alarm_degc: float = number("TMP-002: charging stops.", "degC", 20.0, 80.0, 50.0)

@@ -79,7 +79,7 @@ def tick(plant: Plant, protections: Protections, was: Memory, snapshot: Snapshot
         (verdict.charge, verdict.discharge),
         dt_s,
     )
-    pack_v = charge.pack_voltage(snapshot, outs.connected)
+    pack_v = charge.pack_voltage(plant, snapshot, outs.connected)
     stopped = _charge_stopped(verdict, outs.connected)
     charge_memory, volts = charge.voltages(plant, was.charge, snapshot, pack_v, outs.connected, stopped, dt_s)
     force = _force_charge(plant, was.force_charge or verdict.force_charge, verdict, estimate)

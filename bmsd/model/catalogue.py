@@ -176,6 +176,20 @@ CATALOGUE: tuple[Row, ...] = (
         alarms=_DATA,
     ),
     Row(
+        "CEL-015", "string_voltage_mismatch", Scope.STRING, "string_voltage", 0.0, 0.0, Level.ALARM,
+        "The string voltage, or the bus voltage of a closed string, is not the sum of the cells: one of both is wrong.",
+        "The contactor unit's voltage is not believed; limits are zero; the string opens after 10 s.",
+        "Compare with a voltmeter. Check the unit's voltage wires, contactors and fuse, then the boards. Acknowledge.",
+        samples=10, stops_charge=True, stops_discharge=True, open_after_s=10.0, latch=Latch.OPERATOR, alarms=_DATA,
+    ),
+    Row(
+        "CEL-021", "module_voltage_mismatch", Scope.MODULE, "module_voltage", 0.0, 0.0, Level.ALARM,
+        "A board measures a module voltage that is not the sum of its cells: one of both is wrong.",
+        "Limits are zero; the string opens after 10 s.",
+        "Measure the module's cells with a voltmeter; exchange the board when they differ. Acknowledge.",
+        samples=10, stops_charge=True, stops_discharge=True, open_after_s=10.0, latch=Latch.OPERATOR, alarms=_DATA,
+    ),
+    Row(
         "TMP-001", "high_temperature_charge_warning", Scope.SENSOR, "temperature_charging",
         "charge_temperature_high_warning_degc", "charge_temperature_high_warning_clear_degc", Level.WARNING,
         "A cell is warm while charging.", "The charge limit is reduced by temperature.",

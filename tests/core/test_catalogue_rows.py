@@ -70,6 +70,8 @@ STORIES = {
     "CEL-007": cell(2.79, current_a=-20.0),
     "CEL-008": cell(2.49),
     "CEL-014": broken_wire(),
+    "CEL-015": steady(3.0, string_v=54.0),
+    "CEL-021": steady(3.0, module_v=54.0),
     "TMP-001": sensor(45.5, current_a=20.0),
     "TMP-002": sensor(50.5, current_a=20.0),
     "TMP-003": sensor(55.5, current_a=20.0),
