@@ -54,7 +54,7 @@ THRESHOLDS = {
     "over_current_warning_share": 0.05, "over_current_alarm_share": 0.10, "over_current_trip_factor": 1.25,
     "over_current_floor_c": 0.02, "loop_late_periods": 3.0, "send_stalled_s": 0.3,
     "cell_plausible_min_v": 0.5, "cell_plausible_max_v": 4.5, "hold_s": 0.6,
-    "cell_sum_tolerance_v": 0.015, "cell_sum_tolerance_share": 0.01,
+    "cell_sum_tolerance_v": 0.015, "cell_sum_tolerance_share": 0.01, "temperature_coverage_min": 0.5,
 }  # fmt: skip
 
 
@@ -156,6 +156,7 @@ def _units(layout: Layout, sync: int, current_sync: int) -> Units:
         precharge_output=off, enable_output=off, inputs=np.zeros((count, len(INPUTS)), dtype=np.int64),
         heartbeat_lost=off, trip_code=zero, open_reason=zero, state_age_s=np.full(count, 0.1),
         state_sync=np.full(count, sync), identified=np.ones(count, dtype=bool), crc_errors=zero,
+        self_test=zero,
     )  # fmt: skip
 
 

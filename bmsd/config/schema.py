@@ -233,6 +233,10 @@ class Protection(Section):
     temperature_low_alarm_degc: float = number("TMP-011: discharging stops.", "degC", -40.0, 25.0, -20.0)
     temperature_low_alarm_clear_degc: float = number("TMP-011 ends above this.", "degC", -40.0, 30.0, -18.0)
 
+    temperature_coverage_min: float = number(
+        "TMP-021: share of a module's temperature sensors that must be valid.", "share", 0.1, 1.0, 0.5
+    )
+
     over_current_warning_share: float = number(
         "CUR-001, CUR-004: share of the limit by which the current may pass it.", "share", 0.01, 0.5, 0.05
     )
@@ -386,9 +390,13 @@ class Inverter(Section):
         "Without fresh data zero limits are sent for this long, then nothing.", "s", 5.0, 600.0, 60.0
     )
     keepalive_required: bool = setting(
-        "Whether a silent inverter is a fault. Not used yet: its silence is only shown.", False
+        "Whether limits go to zero when the inverter is silent for `keepalive_timeout_s`. Otherwise a silence of 10 s "
+        "is a warning, and only after the inverter has been heard once: not every inverter sends a keep-alive.",
+        False,
     )
-    keepalive_timeout_s: float = number("A silence of this length is a loss. Not used yet.", "s", 10.0, 600.0, 60.0)
+    keepalive_timeout_s: float = number(
+        "INV-006: a silence of this length is a loss, where the keep-alive is required.", "s", 10.0, 600.0, 60.0
+    )
     options: dict[str, OptionValue] = setting("Options of the profile.", {}, reloadable=True)
 
 
