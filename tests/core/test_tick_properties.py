@@ -122,6 +122,7 @@ def says_stop(modules: Modules, units: Units, string: int) -> bool:
     """Whether boards or the unit of a string say that it must not be used, or contradict its cells."""
     cell_v, age_s = modules.cell_v[string], modules.cell_age_s[string]
     known = believable(modules) and np.isfinite(units.current_a[string] + units.string_v[string])
+    known = known and not np.isinf(units.bus_v[string])  # then all of the frame is unknown
     fresh = (age_s <= 0.6).all() and (abs(age_s - units.voltage_age_s[string]) < 0.1).all()
     fresh = fresh and units.voltage_age_s[string] <= 0.6 and units.current_age_s[string] <= 0.6
     slack_v = max(0.015 * 8 + 0.0003 * 8 * abs(units.current_a[string]), 0.01 * cell_v.sum())
