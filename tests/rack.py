@@ -65,6 +65,7 @@ THRESHOLDS = {
     "over_current_warning_share": 0.05, "over_current_alarm_share": 0.10, "over_current_trip_factor": 1.25,
     "over_current_floor_c": 0.02, "loop_late_periods": 3.0, "send_stalled_s": 0.3,
     "cell_plausible_min_v": 0.5, "cell_plausible_max_v": 4.5, "hold_s": 0.6,
+    "cell_sum_tolerance_v": 0.015, "cell_sum_tolerance_share": 0.01, "temperature_coverage_min": 0.5,
 }  # fmt: skip
 
 
@@ -100,6 +101,7 @@ def plant(strings: int = 1, modules: int = 1, cells: int = 16, sensors: int = 4,
 def snapshot(rack: Plant, now_s: float, *, requests: tuple[Request, ...] = (), **values: Any) -> Snapshot:
     """A healthy snapshot at this time, measured 0.1 s ago, contactors open, 3.30 V, 25 degC, no current.
 
+    Modules, strings and closed strings' bus have the voltage of their cells (of 3.30 V where there is none).
     `values` replace fields of Modules, Units, Buses or Host by name; scalars are spread over the rack. What
     modules and units both have means the modules' one; with `unit_` before it the units'.
     """
@@ -114,6 +116,7 @@ def snapshot(rack: Plant, now_s: float, *, requests: tuple[Request, ...] = (), *
         Host: Host(rack.timing.tick_s, 0),
     }
     inverter_age_s = values.pop("inverter_age_s", 0.5)
+    values = _measured_volts(rack, values) | values
     for given, value in values.items():
         name = given.removeprefix("unit_")
         for kind, part in state.items():
@@ -127,6 +130,16 @@ def snapshot(rack: Plant, now_s: float, *, requests: tuple[Request, ...] = (), *
     return Snapshot(
         now_s, state[Modules], state[Units], state[Buses], state[Host], inverter_age_s, requests  # type: ignore[arg-type]
     )  # fmt: skip
+
+
+def _measured_volts(rack: Plant, values: dict[str, Any]) -> dict[str, Any]:
+    """What boards and units measure at these cells."""
+    cell_v = np.broadcast_to(values.get("cell_v", 3.30), rack.layout.cell_shape)
+    module_v = np.where((cell_v >= 0.5) & (cell_v <= 4.5), cell_v, 3.30).sum(axis=2)
+    string_v = module_v.sum(axis=1)
+    closed = np.broadcast_to(values.get("plus_output", False), string_v.shape)
+    live_v = string_v[closed].max(initial=0.0)
+    return {"module_v": module_v, "string_v": string_v, "bus_v": np.where(closed, string_v, live_v)}
 
 
 def _modules(layout: Layout, sync: int) -> Modules:
@@ -158,15 +171,15 @@ def _units(layout: Layout, sync: int, current_sync: int) -> Units:
         precharge_output=off, enable_output=off, inputs=np.zeros((count, len(INPUTS)), dtype=np.int64),
         heartbeat_lost=off, trip_code=zero, open_reason=zero, state_age_s=np.full(count, 0.1),
         state_sync=np.full(count, sync), identified=np.ones(count, dtype=bool), crc_errors=zero,
+        self_test=zero,
     )  # fmt: skip
 
 
-def closed(rack: Plant) -> dict[str, Any]:
+def closed(rack: Plant) -> dict[str, Any]:  # noqa: ARG001
     """Values of a snapshot whose strings are closed and at their bus."""
-    volts = np.full(rack.layout.strings, 3.30 * rack.layout.cells_in_series)
     return {
         "minus": int(Feedback.CLOSED), "plus": int(Feedback.CLOSED), "minus_output": True, "plus_output": True,
-        "enable_output": True, "bus_v": volts,
+        "enable_output": True,
     }  # fmt: skip
 
 

@@ -193,6 +193,15 @@ class Protection(Section):
     cell_plausible_min_v: float = number("A lower cell reading is a fault of the measurement.", "V", 0.1, 2.0, 0.5)
     cell_plausible_max_v: float = number("A higher cell reading is a fault of the measurement.", "V", 3.0, 5.1, 4.5)
 
+    cell_sum_tolerance_v: float = number(
+        "CEL-015, CEL-021: how far a voltage may be from the sum of its cells, for each cell, beside the drop of the "
+        "current.",
+        "V", 0.005, 0.05, 0.015,
+    )  # fmt: skip
+    cell_sum_tolerance_share: float = number(
+        "CEL-015, CEL-021: the same as a share of the voltage; the larger one holds.", "share", 0.002, 0.05, 0.01
+    )
+
     charge_temperature_high_warning_degc: float = number("TMP-001: warm while charging.", "degC", 20.0, 80.0, 45.0)
     charge_temperature_high_warning_clear_degc: float = number("TMP-001 ends below this.", "degC", 10.0, 80.0, 42.0)
     charge_temperature_high_alarm_degc: float = number("TMP-002: charging stops.", "degC", 20.0, 80.0, 50.0)
@@ -223,6 +232,10 @@ class Protection(Section):
     temperature_low_warning_clear_degc: float = number("TMP-010 ends above this.", "degC", -40.0, 30.0, -8.0)
     temperature_low_alarm_degc: float = number("TMP-011: discharging stops.", "degC", -40.0, 25.0, -20.0)
     temperature_low_alarm_clear_degc: float = number("TMP-011 ends above this.", "degC", -40.0, 30.0, -18.0)
+
+    temperature_coverage_min: float = number(
+        "TMP-021: share of a module's temperature sensors that must be valid.", "share", 0.1, 1.0, 0.5
+    )
 
     over_current_warning_share: float = number(
         "CUR-001, CUR-004: share of the limit by which the current may pass it.", "share", 0.01, 0.5, 0.05
@@ -377,9 +390,13 @@ class Inverter(Section):
         "Without fresh data zero limits are sent for this long, then nothing.", "s", 5.0, 600.0, 60.0
     )
     keepalive_required: bool = setting(
-        "Whether a silent inverter is a fault. Not used yet: its silence is only shown.", False
+        "Whether limits go to zero when the inverter is silent for `keepalive_timeout_s`. Otherwise a silence of 10 s "
+        "is a warning, and only after the inverter has been heard once: not every inverter sends a keep-alive.",
+        False,
     )
-    keepalive_timeout_s: float = number("A silence of this length is a loss. Not used yet.", "s", 10.0, 600.0, 60.0)
+    keepalive_timeout_s: float = number(
+        "INV-006: a silence of this length is a loss, where the keep-alive is required.", "s", 10.0, 600.0, 60.0
+    )
     options: dict[str, OptionValue] = setting("Options of the profile.", {}, reloadable=True)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bmsd.core.plausibility import beyond_cells_v
 from bmsd.model.plant import Plant
 from bmsd.model.snapshot import Bools, Floats, Snapshot
 
@@ -81,13 +82,27 @@ def _excess_v(plant: Plant, cell_v: Floats, was_v: float, dt_s: float) -> float:
     return max(now_v, was_v - EXCESS_RECOVERY_V_PER_S * plant.layout.cells_in_series * dt_s, 0.0)
 
 
-def pack_voltage(snapshot: Snapshot, connected: Bools) -> float | None:
-    """Voltage that the inverter is shown, V: the bus of a closed string, else the highest string; None: unknown."""
-    units = snapshot.units
-    for values in (units.bus_v[connected], units.string_v[connected], units.string_v):
+def pack_voltage(plant: Plant, snapshot: Snapshot, connected: Bools) -> float | None:
+    """Voltage that the inverter is shown, V: the bus of a closed string, else the highest string; None: unknown.
+
+    It never contradicts the cells. First comes a bus that agrees with the cells of its own string, so that neither a
+    single wrong unit nor a single wrong board among several strings has a say; then the cells of the closed strings.
+    A bus that no cells vouch for must equal its string's voltage and lie within the data sheet.
+    """
+    units, share = snapshot.units, plant.thresholds["cell_sum_tolerance_share"]
+    cell_v = snapshot.modules.cell_v.reshape(len(connected), -1)
+    sum_v = cell_v.sum(axis=1)
+    lowest_v, highest_v = (v * cell_v.shape[1] for v in (plant.cell.min_v, plant.cell.max_v))
+    with np.errstate(invalid="ignore"):
+        agrees = beyond_cells_v(plant, units.bus_v, cell_v, units.current_a) <= 0.0
+        twice = np.abs(units.bus_v - units.string_v) <= share * units.string_v
+        possible = (units.string_v >= lowest_v) & (units.string_v <= highest_v)
+    if connected.any():
+        candidates = [units.bus_v[connected & agrees], sum_v[connected], units.bus_v[connected & twice & possible]]
+    else:
+        candidates = [sum_v, units.string_v[possible]]
+    for values in candidates:
         known = values[np.isfinite(values)]
         if known.size:
             return float(known.max())
-    sums = snapshot.modules.cell_v.reshape(len(units.string_v), -1).sum(axis=1)
-    known = sums[np.isfinite(sums)]
-    return float(known.max()) if known.size else None
+    return None

@@ -351,7 +351,6 @@ def _why_not(snapshot: Snapshot, string: int, asked: _Asked, reported: bool, equ
     sum_v, string_v = float(modules.cell_v[string].sum()), float(units.string_v[string])
     checks = (
         (not asked.wanted, "opened on request"),
-        (asked.stop, "a fault keeps it open"),
         (not asked.started, "the rack has not been measured completely yet"),
         (not reported, "its contactor unit does not answer"),
         (bool(np.isnan(modules.cell_v[string]).any()), "not all of its cells are known"),
@@ -364,6 +363,7 @@ def _why_not(snapshot: Snapshot, string: int, asked: _Asked, reported: bool, equ
         (bool(modules.trip_active[string].any()), "a module board has a trip latched; bmsd reset trip"),
         (bool(active), "input active or unknown: " + ", ".join(active)),
         (asked.barred, "a fault bars it from closing"),
+        (asked.stop, "a fault keeps it open"),
         (asked.others_move, "another string is closing or opening"),
         (asked.others_live and not equal, "its voltage differs from the bus by more than 20 mV per cell"),
     )

@@ -2,6 +2,11 @@
 
 It is deliberately simple and shares no code with the limits: whatever they concluded, nothing leaves that the
 data sheet and this tick's measurements do not allow. A veto is a defect somewhere before it and is published.
+
+A cell below its lowest voltage may be charged: that is how a rack recovers that was left empty (CEL-006 asks for it).
+Deeply discharged it must not: copper has dissolved, and a charge makes it dendrites. Where that begins the protections
+decide by their setting (CEL-008); the guard knows no settings and draws the last line below all that they can be set
+to: `RECOVERY_V` under the data sheet's lowest voltage, for LFP 2.0 V, under which a cell is never to be charged again.
 """
 
 from __future__ import annotations
@@ -15,6 +20,8 @@ from bmsd.model.plant import Plant
 from bmsd.model.snapshot import Snapshot
 
 OLDEST_S = 1.0
+RECOVERY_V = 0.5
+"""How far below the data sheet's lowest voltage a cell may still be charged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +103,8 @@ def _forbidden(plant: Plant, snapshot: Snapshot, connected: np.ndarray) -> tuple
     hottest, coldest = float(known.max()), float(known.min())
     if not cell_v.max() < cell.max_v:
         charge = f"a cell is at {cell_v.max():.3f} V"
+    elif not cell_v.min() >= cell.min_v - RECOVERY_V:
+        charge = f"a cell is at {cell_v.min():.3f} V: too deeply discharged"
     elif not cell.charge_min_degc <= coldest <= hottest <= cell.charge_max_degc:
         charge = f"cells are at {coldest:.1f}..{hottest:.1f} degC"
     if not cell_v.min() > cell.min_v:

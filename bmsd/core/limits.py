@@ -16,7 +16,7 @@ from bmsd.core.derate import share
 from bmsd.model.bound import Bound, tightest
 from bmsd.model.estimate import Estimate
 from bmsd.model.plant import Curve, Plant
-from bmsd.model.snapshot import TRIP_CODES, Bools, Floats, Input, Snapshot, named
+from bmsd.model.snapshot import Bools, Floats, Snapshot
 
 TAPER_RELEASE_V = 0.03
 """A ratcheted taper is released when the cell is this far outside the zone."""
@@ -156,24 +156,9 @@ def _string_bounds(
             bounds.append(Bound(0.0, f"{int(unknown[string])} cell voltages unknown", "unknown", string))
         if np.isnan(current_a[string]):
             bounds.append(Bound(0.0, "string current unknown", "unknown", string))
-        bounds += _node_bounds(snapshot, string)
+        if not np.isfinite(snapshot.units.state_age_s[string]):
+            bounds.append(Bound(0.0, "state of its contactors unknown", "unknown", string))
     return bounds
-
-
-def _node_bounds(snapshot: Snapshot, string: int) -> list[Bound]:
-    """Zero bounds of a string whose nodes say that it must not be used, or whose unit says nothing.
-
-    The units act on these by themselves; what they found must not meet an inverter that still may flow.
-    """
-    units, modules = snapshot.units, snapshot.modules
-    trip = int(units.trip_code[string])
-    checks = (
-        (not np.isfinite(units.state_age_s[string]), "state of its contactors unknown"),
-        (trip > 0, f"trip of its contactor unit: {named(trip, TRIP_CODES)}"),
-        (bool(modules.trip_active[string].any()), "trip of a module board"),
-        (bool((units.inputs[string] == Input.ACTIVE).any()), "an input of its contactor unit is active"),
-    )
-    return [Bound(0.0, reason, "node", string) for present, reason in checks if present]
 
 
 def _soc_window(reached: Bools, used: bool, reason: str) -> list[Bound]:

@@ -15,6 +15,7 @@ from bmsd.core.limits import LimitMemory
 from bmsd.core.protection.protect import ProtectionMemory, Protections
 from bmsd.model.durable import Durable, LatchRecord
 from bmsd.model.plant import Plant
+from bmsd.model.request import Reset
 from bmsd.model.snapshot import Floats, Ints
 
 LAG_SLOTS = 16
@@ -63,10 +64,12 @@ class Memory:
     cell_sync: Ints
     temperature_sync: Ints
     current_sync: Ints
+    state_sync: Ints
     force_charge: bool = False
     stopping: bool = False
     connect: bool = True
     interrupted: bool = False
+    trip_reset: Reset | None = None
     trip_reset_s: float = 0.0
     commissioned: Ints | None = None
 
@@ -91,6 +94,7 @@ def start(plant: Plant, protections: Protections) -> Memory:
         cell_sync=np.full(shape, -1, dtype=np.int64),
         temperature_sync=np.full(shape, -1, dtype=np.int64),
         current_sync=np.full(strings, -1, dtype=np.int64),
+        state_sync=np.full(strings, -1, dtype=np.int64),
     )
 
 

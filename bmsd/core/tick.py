@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from bmsd.core.memory import Memory
 from bmsd.core.plausibility import plausible
 from bmsd.core.protection.evidence import Evidence
 from bmsd.core.protection.protect import Protections, Verdict, protect
+from bmsd.model.catalogue import CATALOGUE
 from bmsd.model.command import Command
 from bmsd.model.estimate import Estimate
 from bmsd.model.fault import Fault
@@ -26,6 +27,7 @@ START_WAIT_S = 3.0
 """Without a complete string after this time, the inverter is told measured voltages and zero limits."""
 TRIP_RESET_S = 2.0
 """A reset of trips is repeated for so long: boards must fall silent before units listen."""
+NODE_TRIPS = tuple(row.code for row in CATALOGUE if row.node_trip)
 MOST_PERIOD_S = 1.0
 """A tick later than this withholds the heartbeat."""
 
@@ -54,7 +56,8 @@ def tick(plant: Plant, protections: Protections, was: Memory, snapshot: Snapshot
     commissioned = commissioning.commissioned(was.commissioned, snapshot.modules.uid, snapshot.requests)
     evidence = _evidence(plant, was, snapshot, dt_s, commissioned)
     resets = tuple(request for request in snapshot.requests if isinstance(request, Reset))
-    protection, verdict = protect(protections, was.protection, evidence, resets)
+    trip_reset, trip_reset_s = _trip_reset(was, resets, dt_s)
+    protection, verdict = protect(protections, was.protection, evidence, (*resets, *_of_node_trips(trip_reset)))
     stopping = was.stopping or any(isinstance(request, Shutdown) for request in snapshot.requests)
     connect = next((r.closed for r in reversed(snapshot.requests) if isinstance(r, Connect)), was.connect)
     started, waiting_s = _started(plant, was, snapshot, dt_s)
@@ -81,11 +84,10 @@ def tick(plant: Plant, protections: Protections, was: Memory, snapshot: Snapshot
         (verdict.charge, verdict.discharge),
         dt_s,
     )
-    pack_v = charge.pack_voltage(snapshot, outs.connected)
+    pack_v = charge.pack_voltage(plant, snapshot, outs.connected)
     stopped = _charge_stopped(verdict, outs.connected)
     charge_memory, volts = charge.voltages(plant, was.charge, snapshot, pack_v, outs.connected, stopped, dt_s)
     force = _force_charge(plant, was.force_charge or verdict.force_charge, verdict, estimate)
-    trip_reset_s = _reset_left_s(was, resets, dt_s)
     command = _command(
         plant,
         snapshot,
@@ -114,10 +116,12 @@ def tick(plant: Plant, protections: Protections, was: Memory, snapshot: Snapshot
         cell_sync=snapshot.modules.cell_sync,
         temperature_sync=snapshot.modules.temperature_sync,
         current_sync=snapshot.units.current_sync,
+        state_sync=snapshot.units.state_sync,
         force_charge=force,
         stopping=stopping,
         connect=connect,
         interrupted=was.interrupted,
+        trip_reset=trip_reset,
         trip_reset_s=trip_reset_s,
         commissioned=commissioned,
     )
@@ -132,6 +136,7 @@ def _evidence(plant: Plant, was: Memory, snapshot: Snapshot, dt_s: float, commis
         new_cells=snapshot.modules.cell_sync != was.cell_sync,
         new_temperatures=snapshot.modules.temperature_sync != was.temperature_sync,
         new_currents=snapshot.units.current_sync != was.current_sync,
+        new_states=snapshot.units.state_sync != was.state_sync,
         sent_charge_a=float(was.sent.charge_a.max()),
         sent_discharge_a=float(was.sent.discharge_a.max()),
         in_circuit=contactors.outputs(was.contactors).in_circuit,
@@ -246,11 +251,18 @@ def _stalled(snapshot: Snapshot) -> bool:
     return not bool((snapshot.buses.send_stalled_s <= 1.0).all())
 
 
-def _reset_left_s(was: Memory, resets: tuple[Reset, ...], dt_s: float) -> float:
-    """Time for which nodes are still told to release their trips, s, after a reset of "all" or "trip"."""
-    if any(reset.code in ("all", "trip") for reset in resets):
-        return TRIP_RESET_S
-    return max(was.trip_reset_s - dt_s, 0.0)
+def _trip_reset(was: Memory, resets: tuple[Reset, ...], dt_s: float) -> tuple[Reset | None, float]:
+    """The reset of "all" or "trip" that nodes are still told of, and the time left for it, s."""
+    asked = next((reset for reset in reversed(resets) if reset.code in ("all", "trip")), None)
+    if asked is not None:
+        return asked, TRIP_RESET_S
+    left_s = max(was.trip_reset_s - dt_s, 0.0)
+    return was.trip_reset if left_s > 0.0 else None, left_s
+
+
+def _of_node_trips(trip_reset: Reset | None) -> tuple[Reset, ...]:
+    """The acknowledgements that a reset of trips is, too: nodes are released only while it stands."""
+    return () if trip_reset is None else tuple(replace(trip_reset, code=code) for code in NODE_TRIPS)
 
 
 def _trip_resets(plant: Plant, snapshot: Snapshot, left_s: float) -> tuple[tuple[int, int], ...]:

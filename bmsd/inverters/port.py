@@ -129,9 +129,10 @@ class InverterPort:
         return len(self.profile.limit_frames(command)) == len(self.profile.limit_ids)
 
     def _stopped(self, command: Command) -> Command:
-        """Return zero limits; the voltages are the last good ones when the command has none.
+        """Return zero limits; a voltage that the command does not have is the last good one.
 
-        A stop is zero current, flags off and a sane CVL: without 351 the inverter would keep its last limits.
+        A stop is zero current, flags off and a sane CVL: without 351 the inverter would keep its last limits. A voltage
+        that the command does have stays, for the transmit gate lets no other pass: the last good one may be laxer.
         """
         stopped = replace(
             command,
@@ -145,7 +146,9 @@ class InverterPort:
         )
         if self._last_sound is None or self._complete(stopped):
             return stopped
-        return replace(stopped, cvl_v=self._last_sound.cvl_v, dvl_v=self._last_sound.dvl_v)
+        sound = replace(stopped, cvl_v=self._last_sound.cvl_v, dvl_v=self._last_sound.dvl_v)
+        own_cvl, own_dvl = replace(sound, cvl_v=command.cvl_v), replace(sound, dvl_v=command.dvl_v)
+        return next((stop for stop in (own_cvl, own_dvl) if self._complete(stop)), sound)
 
     def _speaking(self, now_s: float) -> bool:
         if self._last_sound is None or not now_s - self._tick_s <= TICK_EXPIRES_S:

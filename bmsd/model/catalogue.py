@@ -63,7 +63,8 @@ class Row:
     lasts this long opens the string. `bars_closing`: a string that is open must not be closed, likewise from the
     first sample on. `auto_per_hour`: more raises than this within an hour latch. `unknown_trips`: not knowing
     counts as bad. `reclose_on_ack`: an acknowledgement lets the string close again for charging although the
-    condition still stands.
+    condition still stands. `node_trip`: nodes latch it, too; who has their trips reset has acknowledged it, as soon
+    as they are released.
     """
 
     code: str
@@ -90,6 +91,7 @@ class Row:
     auto_per_hour: int | None = None
     unknown_trips: bool = False
     reclose_on_ack: bool = False
+    node_trip: bool = False
     force_charge: bool = False
     alarms: frozenset[Alarm] = frozenset()
 
@@ -170,6 +172,13 @@ CATALOGUE: tuple[Row, ...] = (
         alarms=_a(Alarm.LOW_VOLTAGE, Alarm.INTERNAL),
     ),
     Row(
+        "CEL-012", "sense_wire_open", Scope.CELL, "sense_wire_open", 0.5, 0.5, Level.ALARM,
+        "A board has found the sense wire of a cell open.",
+        "The cell counts as unknown: limits are zero; its string opens after 10 s.",
+        "Check the sense wire and connector of the cell; acknowledge when it is measured again.",
+        stops_charge=True, stops_discharge=True, open_after_s=10.0, latch=Latch.OPERATOR, alarms=_DATA,
+    ),
+    Row(
         "CEL-014", "cell_voltage_invalid", Scope.CELL, "cell_invalid", 0.5, 0.5, Level.ALARM,
         "A board reports a cell voltage as invalid, or one outside 0.5 to 4.5 V.",
         "Limits are zero while the cell is not known; its string opens after 10 s.",
@@ -185,6 +194,20 @@ CATALOGUE: tuple[Row, ...] = (
         "reason.",
         stops_charge=True, stops_discharge=True, open_after_s=5.0, bars_closing=True, latch=Latch.SERVICE,
         alarms=_DATA,
+    ),
+    Row(
+        "CEL-015", "string_voltage_mismatch", Scope.STRING, "string_voltage", 0.0, 0.0, Level.ALARM,
+        "The string voltage, or the bus voltage of a closed string, is not the sum of the cells: one of both is wrong.",
+        "The contactor unit's voltage is not believed; limits are zero; the string opens after 10 s.",
+        "Compare with a voltmeter. Check the unit's voltage wires, contactors and fuse, then the boards. Acknowledge.",
+        samples=10, stops_charge=True, stops_discharge=True, open_after_s=10.0, latch=Latch.OPERATOR, alarms=_DATA,
+    ),
+    Row(
+        "CEL-021", "module_voltage_mismatch", Scope.MODULE, "module_voltage", 0.0, 0.0, Level.ALARM,
+        "A board measures a module voltage that is not the sum of its cells: one of both is wrong.",
+        "Limits are zero; the string opens after 10 s.",
+        "Measure the module's cells with a voltmeter; exchange the board when they differ. Acknowledge.",
+        samples=10, stops_charge=True, stops_discharge=True, open_after_s=10.0, latch=Latch.OPERATOR, alarms=_DATA,
     ),
     Row(
         "TMP-001", "high_temperature_charge_warning", Scope.SENSOR, "temperature_charging",
@@ -260,6 +283,25 @@ CATALOGUE: tuple[Row, ...] = (
         below=True, delay_s=5.0, stops_discharge=True, alarms=_a(Alarm.LOW_TEMPERATURE),
     ),
     Row(
+        "TMP-017", "temperature_sensor_open", Scope.SENSOR, "sensor_open", 0.5, 0.5, Level.WARNING,
+        "A temperature sensor is not connected.", "The sensor counts as unknown, the others of its module rule.",
+        "Check the sensor and its wire. Clears by itself.",
+        samples=3, clear_s=10.0, alarms=_DATA,
+    ),
+    Row(
+        "TMP-018", "temperature_sensor_short", Scope.SENSOR, "sensor_short", 0.5, 0.5, Level.WARNING,
+        "A temperature sensor is shorted.", "The sensor counts as unknown, the others of its module rule.",
+        "Check the sensor and its wire. Clears by itself.",
+        samples=3, clear_s=10.0, alarms=_DATA,
+    ),
+    Row(
+        "TMP-021", "temperature_coverage_lost", Scope.MODULE, "temperature_coverage",
+        "temperature_coverage_min", "temperature_coverage_min", Level.ALARM,
+        "Too few temperature sensors of a module are left to judge it.",
+        "Limits are zero; its string opens after 60 s.", "Check the sensors and the board. Clears by itself.",
+        below=True, delay_s=5.0, clear_s=10.0, stops_charge=True, stops_discharge=True, open_after_s=60.0, alarms=_DATA,
+    ),
+    Row(
         "CUR-001", "charge_current_high", Scope.RACK, "charge_over_warning", 0.0, 0.0, Level.WARNING,
         "The inverter charges with more than it was allowed.", "Recorded; the limits are sent again.",
         "Clears by itself. When it stays: check the inverter's battery settings.",
@@ -307,10 +349,17 @@ CATALOGUE: tuple[Row, ...] = (
     ),
     Row(
         "CUR-008", "current_sensor_lost", Scope.STRING, "current_age", "hold_s", "hold_s", Level.ALARM,
-        "A contactor unit sends no valid current.", "Limits are zero; its string opens after 5 s.",
+        "A contactor unit sends no current.", "Limits are zero; its string opens after 5 s.",
         "Check the contactor unit and its shunt. Clears by itself once an hour, else acknowledge.",
         delay_s=0.2, clear_s=1.0, stops_charge=True, stops_discharge=True, open_after_s=5.0, auto_per_hour=1,
         alarms=_DATA,
+    ),
+    Row(
+        "CUR-009", "current_sensor_error", Scope.STRING, "current_sensor_error", 0.5, 0.5, Level.ALARM,
+        "A contactor unit says that its current sensor is out of order.",
+        "Limits are zero; its string opens after 5 s.",
+        "Check the shunt and the contactor unit; acknowledge when the current is valid again.",
+        samples=3, stops_charge=True, stops_discharge=True, open_after_s=5.0, latch=Latch.OPERATOR, alarms=_DATA,
     ),
     Row(
         "MOD-001", "module_lost", Scope.MODULE, "cell_age", "hold_s", "hold_s", Level.ALARM,
@@ -358,6 +407,13 @@ CATALOGUE: tuple[Row, ...] = (
         stops_charge=True, stops_discharge=True, bars_closing=True, latch=Latch.SERVICE, alarms=_DATA,
     ),
     Row(
+        "MOD-014", "module_board_tripped", Scope.MODULE, "board_tripped", 0.5, 0.5, Level.TRIP,
+        "A module board has tripped at a limit of its own, which lies beyond all of bmsd's.",
+        "All contactor units of the rack open by themselves; its string stays open.",
+        "Inspect the module; `bmsd reset trip` releases board and units and acknowledges, once the cause is gone.",
+        stops_charge=True, stops_discharge=True, latch=Latch.OPERATOR, node_trip=True, alarms=_DATA,
+    ),
+    Row(
         "CAN-001", "bus_off", Scope.BUS, "bus_off", 0.5, 0.5, Level.ALARM,
         "The CAN controller has left the bus after too many errors.", "Limits are zero; the bus is opened again.",
         "Check wiring, termination and bit rate. Clears by itself three times an hour, then acknowledge.",
@@ -381,6 +437,60 @@ CATALOGUE: tuple[Row, ...] = (
         "Limits are zero; the foreign frames are not believed.",
         "Find out who sends them and take it off the bus, then acknowledge.",
         stops_charge=True, stops_discharge=True, latch=Latch.OPERATOR, alarms=_a(Alarm.INTERNAL, Alarm.GENERAL),
+    ),
+    Row(
+        "CON-010", "fuse_blown", Scope.STRING, "fuse_blown", 0.5, 0.5, Level.TRIP,
+        "A contactor unit reports that the string's fuse has blown.", "The string opens and stays open.",
+        "Find the short circuit, exchange the fuse. Service acknowledges.",
+        delay_s=1.0, stops_charge=True, stops_discharge=True, latch=Latch.SERVICE, node_trip=True, alarms=_DATA,
+    ),
+    Row(
+        "CON-011", "interlock_open", Scope.STRING, "interlock_open", 0.5, 0.5, Level.TRIP,
+        "The interlock loop or a door is open.",
+        "The string opens; its contactor unit does so by itself at 100 ms.",
+        "Close it; `bmsd reset trip` releases the unit and acknowledges.",
+        notice_s=0.1, stops_charge=True, stops_discharge=True, latch=Latch.OPERATOR, node_trip=True, alarms=_DATA,
+    ),
+    Row(
+        "CON-012", "emergency_stop", Scope.STRING, "emergency_stop", 0.5, 0.5, Level.TRIP,
+        "The emergency stop was pressed.", "All strings open at once, by their contactor units.",
+        "Release the button on site; `bmsd reset trip` releases the units and acknowledges.",
+        stops_charge=True, stops_discharge=True, latch=Latch.OPERATOR, node_trip=True, alarms=_a(Alarm.GENERAL),
+    ),
+    Row(
+        "CON-014", "contactor_unit_tripped", Scope.STRING, "unit_tripped", 0.5, 0.5, Level.TRIP,
+        "A contactor unit has opened by itself: at its over-current limit, or because a board has tripped.",
+        "The string stays open; the state of the string says which trip it is.",
+        "Find the cause; `bmsd reset trip` releases the unit and acknowledges.",
+        stops_charge=True, stops_discharge=True, latch=Latch.OPERATOR, node_trip=True, alarms=_DATA,
+    ),
+    Row(
+        "ISO-002", "insulation_low", Scope.STRING, "insulation_low", 0.5, 0.5, Level.ALARM,
+        "The insulation monitor reports a fault: something live may touch the frame.",
+        "Limits are zero; the string opens after 10 s.",
+        "Find the place before anybody touches the rack; acknowledge when the monitor is satisfied.",
+        samples=5, stops_charge=True, stops_discharge=True, open_after_s=10.0, latch=Latch.OPERATOR, node_trip=True,
+        alarms=_a(Alarm.GENERAL),
+    ),
+    Row(
+        "AUX-002", "smoke", Scope.STRING, "smoke", 0.5, 0.5, Level.TRIP,
+        "Smoke or gas is reported.", "Limits are zero; the string opens.",
+        "Leave, call for help; inspect the rack. Service acknowledges.",
+        samples=2, delay_s=1.0, notice_s=2.0, stops_charge=True, stops_discharge=True, latch=Latch.SERVICE,
+        node_trip=True, alarms=_a(Alarm.INTERNAL, Alarm.HIGH_TEMPERATURE),
+    ),
+    Row(
+        "INV-001", "inverter_silent", Scope.RACK, "inverter_silence", 10.0, 10.0, Level.WARNING,
+        "The inverter is not heard any more.", "Limits are sent on.",
+        "Check the inverter and its bus. Clears by itself.",
+        alarms=_DATA,
+    ),
+    Row(
+        "INV-006", "inverter_lost", Scope.RACK, "required_inverter_silence", 0.0, 0.0, Level.ALARM,
+        "The inverter is not heard any more, although the configuration requires its keep-alive.",
+        "Limits are zero and are sent on; contactors stay closed.",
+        "Check the inverter and its bus. Clears by itself.",
+        stops_charge=True, stops_discharge=True, alarms=_DATA,
     ),
     Row(
         "SYS-001", "control_loop_late", Scope.RACK, "loop_lateness", "loop_late_periods", 1.5, Level.ALARM,

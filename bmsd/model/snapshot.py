@@ -67,6 +67,9 @@ def named(code: int, names: tuple[str, ...]) -> str:
     return names[code] if 0 <= code < len(names) else f"code {code}"
 
 
+CURRENT_SENSOR_TEST = 1 << 8
+"""Bit of a unit's self-test word: its current sensor."""
+
 INPUTS = ("interlock", "fuse", "insulation", "smoke", "door", "emergency_stop")
 
 
@@ -147,6 +150,8 @@ class Units:
     state_sync: Ints
     identified: Bools
     crc_errors: Ints
+    self_test: Ints
+    """Failed self-tests as a bit word; -1 when not reported."""
 
 
 @dataclass(frozen=True, slots=True)

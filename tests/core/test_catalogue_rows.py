@@ -15,12 +15,16 @@ from bmsd.model.catalogue import CATALOGUE, Latch, Level, Row, Scope, row
 from bmsd.model.layout import Layout
 from bmsd.model.plant import Plant
 from bmsd.model.request import Reset, Role
-from bmsd.model.snapshot import CHEMISTRIES
+from bmsd.model.snapshot import CHEMISTRIES, INPUTS, Input
 from bmsd.model.snapshot import Reading as Kind
 from tests import rack
 
 USUAL = rack.plant()
-PLANT = replace(USUAL, limits=replace(USUAL.limits, rise_a_per_s_per_100a=1000.0, hold_after_zero_s=0.5))
+PLANT = replace(
+    USUAL,
+    limits=replace(USUAL.limits, rise_a_per_s_per_100a=1000.0, hold_after_zero_s=0.5),
+    inverter=replace(USUAL.inverter, keepalive_required=True),
+)
 """Limits that rise at once: these stories are about faults."""
 CLOSED = rack.closed(PLANT)
 
@@ -53,10 +57,23 @@ def counting(name: str, per_tick: int, seconds: float) -> Story:
     return Story(lambda tick: {name: np.full(PLANT.layout.module_shape, per_tick * (tick + 1))}, seconds)
 
 
-def broken_wire() -> Story:
+def no_voltage(kind: Kind) -> Story:
     cell_reading = np.zeros(PLANT.layout.cell_shape, dtype=np.int64)
-    cell_reading[0, 0, 5] = Kind.OPEN
+    cell_reading[0, 0, 5] = kind
     return cell(np.nan, cell_reading=cell_reading)
+
+
+def no_temperature(*kinds: Kind) -> Story:
+    """The first sensors read so; the reading lasts for three rotations of the slow group, and the coverage's 5 s."""
+    reading = np.zeros(PLANT.layout.sensor_shape, dtype=np.int64)
+    reading[0, 0, : len(kinds)] = kinds
+    return steady(6.0, temperature_reading=reading, temperature_degc=np.where(reading == Kind.OK, 25.0, np.nan))
+
+
+def found(name: str, seconds: float) -> Story:
+    inputs = np.zeros((PLANT.layout.strings, len(INPUTS)), dtype=np.int64)
+    inputs[0, INPUTS.index(name)] = Input.ACTIVE
+    return steady(seconds, inputs=inputs)
 
 
 SILENT = {"cell_v": np.nan, "cell_reading": rack.MISSING, "cell_age_s": 3.5}
@@ -70,8 +87,11 @@ STORIES = {
     "CEL-006": cell(2.89),
     "CEL-007": cell(2.79, current_a=-20.0),
     "CEL-008": cell(2.49),
-    "CEL-014": broken_wire(),
     "CEL-020": steady(0.2, cell_count=15),
+    "CEL-012": no_voltage(Kind.OPEN),
+    "CEL-014": no_voltage(Kind.INVALID),
+    "CEL-015": steady(3.0, string_v=54.0),
+    "CEL-021": steady(3.0, module_v=54.0),
     "TMP-001": sensor(45.5, current_a=20.0),
     "TMP-002": sensor(50.5, current_a=20.0),
     "TMP-003": sensor(55.5, current_a=20.0),
@@ -83,6 +103,9 @@ STORIES = {
     "TMP-009": sensor(-0.5, 61.0, current_a=10.0),
     "TMP-010": sensor(-10.5),
     "TMP-011": sensor(-20.5),
+    "TMP-017": no_temperature(Kind.OPEN),
+    "TMP-018": no_temperature(Kind.SHORT),
+    "TMP-021": no_temperature(Kind.OPEN, Kind.SHORT, Kind.INVALID),
     "CUR-001": steady(3.0, current_a=149.0),
     "CUR-002": steady(3.0, current_a=160.0),
     "CUR-003": steady(0.5, current_a=176.0),
@@ -90,12 +113,22 @@ STORIES = {
     "CUR-005": steady(3.0, current_a=-230.0),
     "CUR-006": steady(0.5, current_a=-251.0),
     "CUR-008": steady(1.0, current_a=np.nan, current_age_s=1.0),
+    "CUR-009": steady(1.0, current_a=np.nan),
     "MOD-001": steady(3.0, **SILENT),
     "MOD-003": counting("duplicates", 1, 0.3),
     "MOD-004": steady(0.2, chemistry=CHEMISTRIES.index("nmc")),
     "MOD-006": counting("counter_errors", 1, 1.0),
     "MOD-007": counting("crc_errors", 2, 1.0),
     "MOD-008": steady(0.2, uid=4711),
+    "MOD-014": steady(0.2, trip_active=True),
+    "CON-010": found("fuse", 1.6),
+    "CON-011": found("interlock", 0.2),
+    "CON-012": found("emergency_stop", 0.2),
+    "CON-014": steady(0.2, unit_trip_code=5),
+    "ISO-002": found("insulation", 1.6),
+    "AUX-002": found("smoke", 1.6),
+    "INV-001": steady(0.1, inverter_age_s=10.1),
+    "INV-006": steady(0.1, inverter_age_s=60.1),
     "CAN-001": steady(0.1, bus_off=np.array([True, False])),
     "CAN-005": steady(0.2, send_stalled_s=np.array([0.0, 0.31])),
     "CAN-009": steady(0.1, up=np.array([True, False])),
@@ -182,7 +215,10 @@ def test_a_raised_row_does_what_it_says(entry: Row):
         (entry.stops_discharge, command.dcl_a, command.discharge_enabled, "discharge"),
     ):
         bounds = [bound for outcome in told for bound in getattr(outcome.limits, side)]
-        assert any(bound.source == entry.code and bound.amps == 0.0 for bound in bounds) is stops
+        # a trip without a delay opens in the same tick: then the opening is the reason
+        at_once = entry.level is Level.TRIP and entry.samples == 1 and not entry.delay_s
+        by = {entry.code, "contactors"} if at_once else {entry.code}
+        assert any(bound.source in by and bound.amps == 0.0 for bound in bounds) is stops
         assert not stops or (amps == 0.0 and not enabled)
         assert (amps > 0.0) == enabled
     assert command.alarms == (entry.alarms if entry.level >= Level.ALARM else frozenset())
@@ -265,7 +301,7 @@ def second_string(two: Plant, name: str, value: Any) -> Any:
     """This value of a one-string story for the second string only, the first as it is when healthy."""
     healthy = rack.snapshot(two, 100.0)
     part = healthy.modules if hasattr(healthy.modules, name) else healthy.units
-    values = getattr(part, name).copy()
+    values = getattr(part, name.removeprefix("unit_")).copy()
     values[1] = value[0] if isinstance(value, np.ndarray) else value
     return values
 

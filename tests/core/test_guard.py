@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bmsd.core.guard import guard
+from bmsd.config import orders
+from bmsd.core.guard import RECOVERY_V, guard
 from bmsd.model.command import Command
 from tests import rack
 
@@ -80,7 +81,8 @@ def test_a_discharge_limit_outside_the_ratings_becomes_zero(amps, passes):
     ("values", "expected"),
     [
         (cell(3.649), (True, True)), (cell(3.65), (False, True)), (cell(4.2), (False, True)),
-        (cell(2.501), (True, True)), (cell(2.50), (True, False)), (cell(1.0), (True, False)),
+        (cell(2.501), (True, True)), (cell(2.50), (True, False)), (cell(2.0), (True, False)),
+        (cell(1.999), (False, False)), (cell(0.0), (False, False)), (cell(-1.0), (False, False)),
         (cell(np.nan), (False, False)),
         (sensor(0.0), (True, True)), (sensor(-0.1), (False, True)), (sensor(55.0), (True, True)),
         (sensor(55.1), (False, True)), (sensor(60.0), (False, True)), (sensor(60.1), (False, False)),
@@ -94,6 +96,21 @@ def test_a_discharge_limit_outside_the_ratings_becomes_zero(amps, passes):
 )  # fmt: skip
 def test_this_ticks_measurements_decide(values, expected):
     assert flows(leaves(**values)) == expected
+
+
+def test_the_last_line_of_a_recovery_charge_is_below_all_that_can_be_configured():
+    assert RECOVERY_V == orders.DEEP_DISCHARGE_MARGIN_V
+
+
+@pytest.mark.parametrize(
+    ("volts", "charges"), [(2.45, True), (2.21, True), (2.19, False), (2.0, False), (1.9, False), (0.6, False)]
+)
+def test_a_cell_below_its_lowest_voltage_is_charged_until_it_is_deeply_discharged(volts, charges):
+    deep = rack.THRESHOLDS | {"cell_deep_discharge_v": 2.2}
+    plant = rack.plant(thresholds=deep)
+    outcome = rack.running(plant).tick(**rack.closed(plant), **cell(volts))
+    assert flows(outcome.command) == (charges, False)
+    assert outcome.vetoes == (), "the protections know it before the guard"
 
 
 @pytest.mark.parametrize(
@@ -168,7 +185,7 @@ def test_whatever_is_ordered_and_seen_nothing_unsafe_leaves(ccl, dcl, cvl, dvl, 
         assert seen.get("current_age_s", 0.0) <= 1.0
     if charges:
         assert safe.cvl_v is not None
-        assert seen.get("cell_v", 3.3) < 3.65
+        assert 2.0 <= seen.get("cell_v", 3.3) < 3.65
         assert 0.0 <= seen.get("temperature_degc", 25.0) <= 55.0
     if discharges:
         assert safe.dvl_v is not None

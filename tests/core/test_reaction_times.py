@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from bmsd.core.tick import Outcome
+from bmsd.model.snapshot import INPUTS, Input
 from tests import rack
 
 POLL_S, SHOWN_S, PHASE_S = 0.2, 0.1, 0.05
@@ -35,13 +36,18 @@ class Sampled:
     def tick(self) -> tuple[float, Outcome]:
         """Time since the start, and the outcome of the tick at that time."""
         now_s = self.drive.now_s - self.start_s + 0.1 + self.offset_s
-        sync_s = min(np.floor((now_s - SHOWN_S) / POLL_S + 1e-6) * POLL_S, self.answers_until_s)
+        poll_s = np.floor((now_s - SHOWN_S) / POLL_S + 1e-6) * POLL_S
+        sync_s = min(poll_s, self.answers_until_s)
         phase_s = np.floor(now_s / PHASE_S + 1e-6) * PHASE_S
         seen, fast = self.world(sync_s), self.world(phase_s)
         age_s = now_s - sync_s
         known = age_s <= 3 * POLL_S + 1e-9
+        unit = {name: value for name, value in self.world(poll_s).items() if name not in HEALTHY}
         values = {
             **rack.closed(self.drive.plant),
+            **unit,
+            "voltage_age_s": now_s - poll_s,
+            "state_sync": 10_000 + round(poll_s / POLL_S),
             "cell_v": seen["cell_v"] if known else np.nan,
             "cell_reading": 0 if known else rack.MISSING,
             "cell_age_s": age_s,
@@ -117,6 +123,39 @@ def test_a_silent_module_is_zero_when_stale_and_open_ten_seconds_after_its_last_
     assert 3.0 <= raised_s - 2.0 <= 3.2
     open_s = drive.when(opened)
     assert 9.8 <= open_s - 2.0 <= 10.3
+
+
+def inputs(name: str) -> dict[str, Any]:
+    return {"inputs": np.array([[Input.ACTIVE if name == one else Input.OK for one in INPUTS]])}
+
+
+@OFFSETS
+@EVENTS
+@pytest.mark.parametrize(
+    ("found", "code", "raised_s", "open_s"),
+    [
+        (inputs("emergency_stop"), "CON-012", 0.0, 0.0),
+        (inputs("interlock"), "CON-011", 0.0, 0.0),
+        (inputs("smoke"), "AUX-002", 1.0, 1.0),
+        (inputs("fuse"), "CON-010", 1.0, 1.0),
+        (inputs("insulation"), "ISO-002", 0.8, 10.8),
+        ({"unit_trip_code": 5}, "CON-014", 0.0, 0.0),
+        ({"trip_active": True}, "MOD-014", 0.0, 0.0),
+        ({"string_v": 51.0}, "CEL-015", 1.8, 11.8),
+        ({"bus_v": 70.0}, "CEL-015", 1.8, 11.8),
+    ],
+    ids=str,
+)
+def test_what_a_unit_finds_stops_on_its_first_report_and_opens_by_its_row(
+    offset_s: float, at_s: float, found: dict[str, Any], code: str, raised_s: float, open_s: float
+) -> None:
+    world = event(at_s, **found)
+    stop_s = Sampled(world, offset_s=offset_s).when(lambda o: o.command.ccl_a == o.command.dcl_a == 0.0)
+    named_s = Sampled(world, offset_s=offset_s).when(lambda o: code in rack.codes(o))
+    opened_s = Sampled(world, offset_s=offset_s).when(opened)
+    assert 0.0 < stop_s - at_s <= 0.4 + 1e-6
+    assert raised_s < named_s - at_s <= raised_s + 0.5
+    assert open_s < opened_s - at_s <= open_s + 0.7
 
 
 def test_a_string_above_its_break_rating_waits_three_seconds_for_the_fuse():

@@ -15,7 +15,7 @@ from bmsd.core import memory
 from bmsd.core.tick import Outcome
 from bmsd.model.catalogue import Alarm
 from bmsd.model.request import Connect, Reset, Role, Shutdown
-from bmsd.model.snapshot import Snapshot
+from bmsd.model.snapshot import Input, Modules, Snapshot, Units
 from tests import rack
 
 PLANT = rack.plant(strings=2, modules=2, cells=4, sensors=2)
@@ -74,6 +74,11 @@ ODD: dict[str, tuple[tuple[int, ...], Any, list[Any]]] = {
     "string_v": (UNITS, 26.4, [NAN, 0.0, 25.0, 60.0, INF]),
     "voltage_age_s": (UNITS, 0.1, ODD_AGES),
     "unit_state_age_s": (UNITS, 0.1, ODD_AGES),
+    "module_v": (MODULES, 13.2, [NAN, 0.0, 13.0, 13.5, 60.0]),
+    "state_age_s": (MODULES, 0.1, ODD_AGES),
+    "temperature_reading": (SENSORS, 0, [0, 1, 2, 3, 4, 9]),
+    "unit_self_test": (UNITS, 0, [-1, 5, 256]),
+    "trip_active": (MODULES, False, [True]),
     "minus": (UNITS, 1, [0, 1, 2, 3, 7]),
     "plus": (UNITS, 1, [0, 1, 2, 3, 7]),
     "minus_output": (UNITS, True, [False]),
@@ -110,7 +115,32 @@ def odd_values(draw: Any) -> dict[str, Any]:
         values["period_s"] = draw(st.sampled_from([0.0, 0.16, 0.31, 1.01, NAN, INF]))
     if draw(st.integers(0, 9)) == 0:
         values["blocked_frames"] = 3
+    if draw(st.integers(0, 4)) == 0:
+        values["inverter_age_s"] = draw(st.sampled_from([0.0, 10.1, 61.0, NAN, INF]))
     return values
+
+
+def believable(modules: Modules) -> bool:
+    return bool(((modules.cell_v >= 0.5) & (modules.cell_v <= 4.5)).all())
+
+
+def says_stop(modules: Modules, units: Units, string: int) -> bool:
+    """Whether boards or the unit of a string say that it must not be used, or contradict its cells."""
+    cell_v, age_s = modules.cell_v[string], modules.cell_age_s[string]
+    known = believable(modules) and np.isfinite(units.current_a[string] + units.string_v[string])
+    known = known and not np.isinf(units.bus_v[string])  # then all of the frame is unknown
+    fresh = (age_s <= 0.6).all() and (abs(age_s - units.voltage_age_s[string]) < 0.1).all()
+    fresh = fresh and units.voltage_age_s[string] <= 0.6 and units.current_age_s[string] <= 0.6
+    slack_v = max(0.015 * 8 + 0.0003 * 8 * abs(units.current_a[string]), 0.01 * cell_v.sum())
+    covered = np.isfinite(modules.temperature_degc[string]) & (modules.temperature_age_s[string] <= 3.0)[:, None]
+    return bool(
+        (units.state_age_s[string] <= 0.6 and (units.inputs[string] == Input.ACTIVE).any())
+        or units.trip_code[string] > 0
+        or modules.trip_active[string].any()
+        or units.self_test[string] == 256
+        or (covered.mean(axis=1) < 0.5).any()
+        or (known and fresh and abs(units.string_v[string] - cell_v.sum()) > slack_v + 1e-9)
+    )
 
 
 def check(outcome: Outcome, snap: Snapshot) -> None:
@@ -144,6 +174,13 @@ def check(outcome: Outcome, snap: Snapshot) -> None:
             assert command.ccl_a == 0.0
         if not (cell_v > 2.90).all():
             assert command.dcl_a == 0.0
+        if says_stop(modules, units, string):
+            assert command.ccl_a == command.dcl_a == 0.0
+    sums = [modules.cell_v[string].sum() for string, state in enumerate(states) if state == "closed"]
+    if sums and believable(modules) and (modules.cell_age_s <= 0.6).all():
+        slack_v = 0.015 * 8 + 0.0003 * 8 * max(abs(units.current_a[np.isfinite(units.current_a)]), default=0.0)
+        slack_v = max(slack_v, 0.01 * max(sums)) + 1e-9
+        assert min(sums) - slack_v <= command.voltage_v <= max(sums) + slack_v, "the cells win"
     if "closed" not in states:
         assert command.ccl_a == command.dcl_a == 0.0
     if not snap.host.period_s <= 1.0 or not (snap.buses.send_stalled_s <= 1.0).all():

@@ -1,4 +1,4 @@
-"""What boards and contactor units found by themselves takes the current from a closed string."""
+"""What boards and contactor units found by themselves: the current goes in the same tick, and a fault names it."""
 
 from __future__ import annotations
 
@@ -7,28 +7,134 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bmsd.model.request import Reset, Role
+from bmsd.model.snapshot import INPUTS, TRIP_CODES, Input
 from tests import rack
 
+PLANT = rack.plant(strings=2, modules=2)
+CLOSED = rack.closed(PLANT)
+INPUT_ROWS = {
+    "interlock": "CON-011", "door": "CON-011", "fuse": "CON-010", "insulation": "ISO-002", "smoke": "AUX-002",
+    "emergency_stop": "CON-012",
+}  # fmt: skip
+TRIP_ROWS = {
+    "interlock": "CON-011", "fuse": "CON-010", "insulation": "ISO-002", "smoke": "AUX-002", "emergency stop": "CON-012",
+    "cell over voltage": "CON-014", "cell under voltage": "CON-014", "over temperature": "CON-014",
+    "self test": "CON-014", "over current": "CON-014",
+}  # fmt: skip
+SERVICE = {"CON-010", "AUX-002"}
+
+
+def inputs(name: str, value: Input) -> dict[str, Any]:
+    """This input of the first unit."""
+    seen = np.zeros((2, len(INPUTS)), dtype=np.int64)
+    seen[0, INPUTS.index(name)] = value
+    return {"inputs": seen}
+
+
+def tripped(name: str) -> dict[str, Any]:
+    return {"unit_trip_code": np.array([TRIP_CODES.index(name), 0])}
+
+
+def flows(outcome: Any) -> tuple[bool, bool]:
+    return outcome.command.ccl_a > 0.0, outcome.command.dcl_a > 0.0
+
+
 FINDINGS: list[tuple[dict[str, Any], str]] = [
-    ({"unit_trip_code": np.array([3, 0])}, "trip of its contactor unit: over temperature"),
-    ({"trip_active": np.array([[False, True], [False, False]])}, "trip of a module board"),
-    ({"inputs": np.array([[0, 0, 0, 1, 0, 0], [0] * 6])}, "an input of its contactor unit is active"),
-    ({"unit_state_age_s": np.array([np.inf, 0.1])}, "state of its contactors unknown"),
+    *((inputs(name, Input.ACTIVE), code) for name, code in INPUT_ROWS.items()),
+    *((tripped(name), code) for name, code in TRIP_ROWS.items()),
+    ({"unit_trip_code": np.array([99, 0])}, "CON-014"),
+    ({"trip_active": np.array([[False, True], [False, False]])}, "MOD-014"),
 ]
 
 
-@pytest.mark.parametrize(("found", "reason"), FINDINGS)
-def test_it_bounds_both_limits_to_zero_in_the_same_tick(found: dict[str, Any], reason: str) -> None:
-    plant = rack.plant(strings=2, modules=2)
-    drive = rack.running(plant)
-    assert drive.tick(**rack.closed(plant)).command.dcl_a > 0.0
-    outcome = drive.tick(**rack.closed(plant) | found)
-    assert (outcome.command.ccl_a, outcome.command.dcl_a) == (0.0, 0.0)
-    assert reason in {bound.reason for bound in (*outcome.limits.charge, *outcome.limits.discharge)}
+def test_every_input_and_every_trip_has_a_row() -> None:
+    assert set(INPUT_ROWS) == set(INPUTS)
+    assert set(TRIP_ROWS) == set(TRIP_CODES) - {"none"}
+
+
+@pytest.mark.parametrize(("found", "code"), FINDINGS)
+def test_both_limits_are_zero_in_the_same_tick_and_the_row_opens_its_string_only(
+    found: dict[str, Any], code: str
+) -> None:
+    drive = rack.running(PLANT)
+    assert flows(drive.tick(**CLOSED)) == (True, True)
+    outcome = drive.tick(**CLOSED | found)
+    assert flows(outcome) == (False, False)
     assert outcome.vetoes == ()
+    outcomes = drive.run(14.0, **CLOSED | found)
+    assert rack.codes(outcomes[-1]) == {code}
+    assert {flows(outcome) for outcome in outcomes} == {(False, False)}, "a unit that stays closed is not obeying"
+    assert rack.states(outcomes[-1]) == ["open", "closed"]
 
 
-def test_an_input_that_is_not_fitted_takes_nothing() -> None:
-    plant = rack.plant(strings=2, modules=2)
-    drive = rack.running(plant)
-    assert drive.tick(**rack.closed(plant), inputs=np.full((2, 6), 2)).command.dcl_a > 0.0
+def test_a_unit_whose_contactors_are_unknown_bounds_its_string() -> None:
+    outcome = rack.running(PLANT).tick(**CLOSED, unit_state_age_s=np.array([np.inf, 0.1]))
+    assert flows(outcome) == (False, False)
+    assert "state of its contactors unknown" in {bound.reason for bound in outcome.limits.charge}
+
+
+@pytest.mark.parametrize("value", [Input.NOT_FITTED, Input.UNKNOWN, 9])
+@pytest.mark.parametrize("name", INPUTS)
+def test_an_input_that_is_not_fitted_or_not_known_raises_nothing(name: str, value: Any) -> None:
+    outcome = rack.running(PLANT).run(10.0, **CLOSED | inputs(name, value))[-1]
+    assert rack.codes(outcome) == set()
+    assert flows(outcome) == (True, True)
+
+
+@pytest.mark.parametrize("unknown", [{"inputs": 3}, {"unit_state_age_s": 0.7}, {"unit_trip_code": -1}], ids=str)
+def test_an_input_that_gets_unknown_holds_what_it_was(unknown: dict[str, Any]) -> None:
+    drive = rack.running(PLANT)
+    reset = (Reset("all", Role.SERVICE, "seen"),)
+    drive.run(3.0, **CLOSED | inputs("insulation", Input.ACTIVE))
+    outcome = drive.tick(**CLOSED | unknown, requests=reset)
+    assert rack.codes(outcome) == {"ISO-002"}
+    assert flows(outcome) == (False, False)
+    drive.run(3.0, **CLOSED)
+    assert rack.codes(drive.tick(**CLOSED, requests=reset)) == set()
+
+
+@pytest.mark.parametrize(("name", "code"), sorted(TRIP_ROWS.items()))
+def test_who_resets_a_trip_acknowledges_its_row_once_the_node_is_released(name: str, code: str) -> None:
+    drive, role = rack.running(PLANT), Role.SERVICE if code in SERVICE else Role.OPERATOR
+    drive.run(3.0, **CLOSED | tripped(name))
+    drive.tick(**CLOSED | tripped(name), requests=(Reset("trip", role, "seen"),))
+    assert rack.codes(drive.run(1.0, **CLOSED | tripped(name))[-1]) == {code}, "the unit has not released it yet"
+    assert rack.codes(drive.run(0.3, **CLOSED)[-1]) == set()
+
+
+@pytest.mark.parametrize("code", sorted(SERVICE))
+def test_an_operator_resets_no_trip_that_is_for_service(code: str) -> None:
+    drive, name = rack.running(PLANT), next(name for name, row in TRIP_ROWS.items() if row == code)
+    drive.run(3.0, **CLOSED | tripped(name))
+    drive.tick(**CLOSED, requests=(Reset("trip", Role.OPERATOR, "seen"),))
+    assert rack.codes(drive.run(3.0, **CLOSED)[-1]) == {code}
+
+
+def test_a_reset_does_not_wait_longer_than_nodes_are_told() -> None:
+    drive = rack.running(PLANT)
+    drive.run(1.0, **CLOSED | tripped("interlock"))
+    drive.tick(**CLOSED | tripped("interlock"), requests=(Reset("trip", Role.OPERATOR),))
+    drive.run(2.0, **CLOSED | tripped("interlock"))
+    assert rack.codes(drive.run(5.0, **CLOSED)[-1]) == {"CON-011"}
+
+
+def test_a_reset_of_all_acknowledges_other_faults_in_its_own_tick_only() -> None:
+    drive = rack.running(PLANT)
+    high = np.full(PLANT.layout.cell_shape, 3.30)
+    high[0, 0, 0] = 3.66
+    drive.run(2.0, **CLOSED, cell_v=high)
+    drive.tick(**CLOSED, cell_v=high, requests=(Reset("all", Role.OPERATOR),))
+    assert "CEL-003" in rack.codes(drive.run(1.0, **CLOSED)[-1])
+
+
+@pytest.mark.parametrize(
+    ("name", "most_s", "least_s"),
+    [("smoke", 1.3, 1.0), ("fuse", 1.2, 1.0), ("insulation", 1.2, 0.8), ("interlock", 0.3, 0.0), ("door", 0.3, 0.0)],
+)
+def test_the_time_from_an_input_to_its_fault(name: str, least_s: float, most_s: float) -> None:
+    drive = rack.running(PLANT)
+    start_s = drive.now_s
+    while INPUT_ROWS[name] not in rack.codes(drive.tick(**CLOSED | inputs(name, Input.ACTIVE))):
+        assert drive.now_s - start_s <= most_s
+    assert drive.now_s - start_s >= least_s

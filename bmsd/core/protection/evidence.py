@@ -10,6 +10,7 @@ import numpy as np
 
 from bmsd.model.plant import Plant
 from bmsd.model.snapshot import Bools, Floats, Ints, Snapshot
+from bmsd.model.snapshot import Reading as Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class Evidence:
     new_cells: Bools
     new_temperatures: Bools
     new_currents: Bools
+    new_states: Bools
     sent_charge_a: float
     sent_discharge_a: float
     in_circuit: Bools
@@ -89,6 +91,11 @@ def _register(name: str, function: Detector) -> None:
     if name in DETECTORS:
         raise ValueError(f"two detectors are named {name}")
     DETECTORS[name] = function
+
+
+def is_reading(readings: Ints, kind: Kind) -> Floats:
+    """1 where the reading is of this kind, 0 where it is OK; any other says neither: NaN."""
+    return np.where(readings == kind, 1.0, np.where(readings == Kind.OK, 0.0, np.nan))
 
 
 def per_cell(values: Bools | Floats, plant: Plant) -> Any:

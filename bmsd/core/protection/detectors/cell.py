@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bmsd.core.protection.evidence import Evidence, Reading, detector, per_cell
+from bmsd.core.protection.evidence import Evidence, Reading, detector, is_reading, per_cell
 from bmsd.model.snapshot import Reading as Kind
 
 LOW_HOLD_S = 600.0
@@ -30,7 +30,18 @@ def cell_under_voltage_trip(evidence: Evidence) -> Reading:
 
 @detector
 def cell_invalid(evidence: Evidence) -> Reading:
-    """1 where the board answers but the cell's reading is not a voltage, 0 where it is; NaN without an answer."""
+    """1 where the board answers but the cell's reading is not a voltage, 0 where it is.
+
+    NaN without an answer, and at an open wire, which is a fault of its own.
+    """
     kind = evidence.snapshot.modules.cell_reading
-    value = np.where(kind == Kind.MISSING, np.nan, (kind != Kind.OK).astype(np.float64))
+    unknown = (kind == Kind.MISSING) | (kind == Kind.OPEN)
+    value = np.where(unknown, np.nan, (kind != Kind.OK).astype(np.float64))
+    return Reading(value.reshape(-1), new=per_cell(evidence.new_cells, evidence.plant))
+
+
+@detector
+def sense_wire_open(evidence: Evidence) -> Reading:
+    """1 where the board found the cell's sense wire open, 0 where the cell is measured; else NaN."""
+    value = is_reading(evidence.snapshot.modules.cell_reading, Kind.OPEN)
     return Reading(value.reshape(-1), new=per_cell(evidence.new_cells, evidence.plant))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bmsd.core.protection.evidence import Evidence, Reading, detector
+from bmsd.model.snapshot import CURRENT_SENSOR_TEST
 
 
 def _excess(evidence: Evidence, share_name: str, *, charge: bool) -> float:
@@ -76,6 +77,20 @@ def discharge_share(evidence: Evidence) -> Reading:
 
 @detector
 def current_age(evidence: Evidence) -> Reading:
-    """Age of the newest valid current of each string, s."""
+    """Age of the newest current of each string, valid or not, s."""
+    age_s = evidence.snapshot.units.current_age_s
+    return Reading(np.where(np.isnan(age_s), np.inf, age_s))
+
+
+@detector
+def current_sensor_error(evidence: Evidence) -> Reading:
+    """1 where a unit answers with an invalid current or a failed self-test of its sensor, 0 where all is well.
+
+    NaN while it does not answer, or has not said how its self-test went.
+    """
     units = evidence.snapshot.units
-    return Reading(np.where(np.isnan(units.current_a), np.inf, units.current_age_s))
+    answers = units.current_age_s <= evidence.plant.timing.hold_s
+    failed = (units.self_test > 0) & (units.self_test & CURRENT_SENSOR_TEST != 0)
+    wrong = failed | (answers & np.isnan(units.current_a))
+    unknown = ~answers | (units.self_test < 0)
+    return Reading(np.where(wrong, 1.0, np.where(unknown, np.nan, 0.0)), new=evidence.new_currents)

@@ -20,6 +20,14 @@ def cell_age(evidence: Evidence) -> Reading:
     return Reading(evidence.snapshot.modules.cell_age_s.reshape(-1))
 
 
+@detector
+def board_tripped(evidence: Evidence) -> Reading:
+    """1 where a board has a trip of its own latched, 0 where it says that it has none; else NaN."""
+    modules, timing = evidence.snapshot.modules, evidence.plant.timing
+    answers = modules.state_age_s <= timing.slow_hold_s
+    return Reading(np.where(modules.trip_active, 1.0, np.where(answers, 0.0, np.nan)).reshape(-1))
+
+
 @dataclass(frozen=True, slots=True)
 class Leak:
     """Leaky count of polls with something wrong, per module, and the totals seen."""

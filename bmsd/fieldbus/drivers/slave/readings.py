@@ -317,7 +317,9 @@ class UnitReadings:
         stamps = self._stamps
         stamps.read(now_s)
         current_a, charge_as, volts, states = self._current_a, self._charge_as, self._volts, self._states
+        self_test = self.self_test
         if not stamps.all_known:
+            self_test = _known(self_test, stamps.known[stamps.unit_status], -1)
             current_a = _known(current_a, stamps.known[stamps.currents], np.nan)
             charge_as = _known(charge_as, stamps.known[stamps.currents], np.nan)
             volts = _known(volts.T, stamps.known[stamps.voltages], np.nan).T
@@ -332,5 +334,5 @@ class UnitReadings:
             states[meaning.MINUS], states[meaning.PLUS], states[meaning.PRECHARGE],
             flags[0], flags[1], flags[2], flags[3], states[meaning.UNIT_INPUTS].T, flags[4],
             self.trip_code, states[meaning.OPEN_REASON], age_s[stamps.unit_state], sync[stamps.unit_state],
-            identified, crc_errors,
+            identified, crc_errors, self_test,
         )  # fmt: skip
