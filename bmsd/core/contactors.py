@@ -4,7 +4,9 @@ Theory of operation. Each string is a small state machine; its transitions are t
 order is their priority. Every tick the facts of a string are gathered into a set of events, the first row of
 its state whose event is present decides. What the unit is told follows from the state alone. A restarted
 process adopts what the unit reports: a closed string stays closed, a half closed one is opened. Until a unit
-has reported, its string is UNKNOWN: it must not be sent a command, which could only be one to open. After a
+has reported, its string is UNKNOWN: it is sent no command, which could only be one to open under load. Without one
+the unit opens by itself, at |I| < 2 A or `UNIT_OPENS_S` after the last command that it got from an earlier process;
+until then the rack's limits are zero. After a
 process that did not leave in order an open string stays open until somebody asks to connect, unless its unit
 has just been powered on: that is a start of the rack, not of the process.
 """
@@ -31,6 +33,8 @@ MOST_TRIES = 3
 OPENED_BY_POWER_ON = OPEN_REASONS.index("power on")
 """Value of the unit's open reason: it has just been switched on."""
 OPEN_LATEST_S = 5.0
+UNIT_OPENS_S = 6.0
+"""A unit that gets no command opens by itself, 5.0 s after the last one at the latest; the rest is margin."""
 FUSE_WAIT_S = 3.0
 LONGEST_PRECHARGE_S = 15.0
 EQUAL_V_PER_CELL = 0.020
@@ -135,6 +139,7 @@ class Outputs:
     close_minus: Bools
     close_precharge: Bools
     close_plus: Bools
+    commanded: Bools
     connected: Bools
     leaving: Bools
     """A string is about to open: limits must be zero."""
@@ -224,18 +229,21 @@ def outputs(states: tuple[StringState, ...]) -> Outputs:
         close_minus=where(S.CLOSING_MINUS, S.PRECHARGE, S.CLOSING_PLUS, S.CLOSED, S.OPENING),
         close_precharge=where(S.PRECHARGE, S.CLOSING_PLUS),
         close_plus=where(S.CLOSING_PLUS, S.CLOSED, S.OPENING),
+        commanded=~where(S.UNKNOWN),
         connected=where(S.CLOSED),
         leaving=where(S.OPENING),
     )
 
 
 def not_open(plant: Plant, states: tuple[StringState, ...], snapshot: Snapshot) -> Bools:
-    """(strings,): strings that are told to be open, or not yet known, and yet are part of the circuit.
+    """(strings,): strings that are told to be open, or not yet known, and yet are or may be part of the circuit.
 
     Their unit reports them closed, or they carry more than the floor of the current checks and no contact is seen
-    open: welded contacts, a unit that does not obey. With report and current unknown the unit's own time-out acts.
+    open: welded contacts, a unit that does not obey. One that is not known may be closed until its unit, which is
+    sent no command, has had the time to open by itself.
     """
     units = snapshot.units
+    waiting = np.array([s.state is S.UNKNOWN and s.since_s < UNIT_OPENS_S for s in states], dtype=bool)
     told = np.array([s.state in (S.UNKNOWN, S.OPEN, S.WAITING, S.LOCKED) for s in states], dtype=bool)
     driven = units.minus_output & units.plus_output
     welded = (units.minus == Feedback.CLOSED) & (units.plus == Feedback.CLOSED)
@@ -243,7 +251,7 @@ def not_open(plant: Plant, states: tuple[StringState, ...], snapshot: Snapshot) 
     seen_open = fresh & ((units.minus == Feedback.OPEN) | (units.plus == Feedback.OPEN))
     with np.errstate(invalid="ignore"):
         carries = np.abs(units.current_a) > plant.thresholds["over_current_floor_c"] * plant.cell.capacity_ah
-    return np.asarray(told & ((fresh & (driven | welded)) | (carries & ~seen_open)), dtype=bool)
+    return np.asarray(waiting | (told & ((fresh & (driven | welded)) | (carries & ~seen_open))), dtype=bool)
 
 
 def _move(state: StringState, events: set[Event], reason: str, dt_s: float, opened_by: str) -> StringState:

@@ -208,6 +208,7 @@ def _command(
         close_precharge=outs.close_precharge,
         close_plus=outs.close_plus,
         inverter_enable=outs.connected & ~outs.leaving,
+        commanded=outs.commanded,
         balance=balancing.balance(plant, snapshot, outs.connected & ~verdict.opens),
         heartbeat=started and snapshot.host.period_s <= MOST_PERIOD_S and not _stalled(snapshot),
         force_charge=force,

@@ -206,6 +206,36 @@ def test_nothing_is_known_until_the_unit_reports():
     assert rack.states(unit.tick()) == ["closed"]
 
 
+def a_silent_unit(seconds: float, **values: Any) -> list[Outcome]:
+    """Two strings with 100 A in each; the unit of string 2 has never said where its contactors are."""
+    two = rack.plant(strings=2)
+    silent = {"unit_state_age_s": np.array([0.1, np.inf]), "current_a": 100.0}
+    return rack.Drive(two).run(seconds, **{**rack.closed(two), **silent, **values})
+
+
+def test_a_unit_that_has_not_reported_is_sent_no_command_and_nothing_may_flow():
+    outcomes = [o for o in a_silent_unit(20.0) if o.started]
+    assert outcomes
+    assert all(o.command.commanded.tolist() == [True, False] for o in outcomes)
+    assert all((o.command.ccl_a, o.command.dcl_a) == (0.0, 0.0) for o in outcomes)
+
+
+def test_nothing_flows_before_a_unit_of_which_nothing_is_known_has_had_the_time_to_open():
+    unknown = np.array([0.0, np.nan])
+    outcomes = a_silent_unit(20.0, current_a=unknown, current_age_s=np.array([0.05, np.inf]))
+    flows_s = [0.1 * i for i, o in enumerate(outcomes) if o.command.ccl_a > 0.0]
+    assert flows_s[0] == pytest.approx(contactors.UNIT_OPENS_S + PLANT.limits.hold_after_zero_s, abs=0.3)
+
+
+def test_a_unit_that_reports_late_is_adopted_and_commanded_as_it_is():
+    two = rack.plant(strings=2)
+    drive = rack.Drive(two)
+    drive.run(4.0, **rack.closed(two), unit_state_age_s=np.array([0.1, np.inf]))
+    command = drive.tick(**rack.closed(two), current_a=100.0).command
+    assert command.commanded.all()
+    assert command.close_plus.all()
+
+
 @pytest.mark.parametrize(
     ("current_a", "after_s"), [(1.9, 0.1), (-1.9, 0.1), (2.1, 5.0), (-150.0, 5.0), (301.0, 3.0), (np.nan, 5.0)]
 )
@@ -308,6 +338,16 @@ def test_trips_are_reset_with_their_own_codes_for_a_while():
     assert told == ((4, 1), (66, 3)), "each with its own code"
     assert drive.tick(**tripped).command.trip_resets == told, "units listen only 0.5 s after the boards are silent"
     assert drive.run(2.5, **tripped)[-1].command.trip_resets == ()
+
+
+def test_a_closed_string_opens_when_a_fault_says_so_whatever_else_is_wrong_with_it():
+    for values in ({}, {"cell_count": 14}, {"unit_state_age_s": np.inf}, {"current_a": np.nan}):
+        drive = rack.Drive(PLANT)
+        was = drive.tick(**CLOSED).contactors
+        snap = rack.snapshot(PLANT, drive.now_s, **{**CLOSED, **values})
+        yes, no = np.array([True]), np.array([False])
+        (now,) = contactors.step(PLANT, was, snap, yes, no, wanted=True, dt_s=0.1)
+        assert now.state is State.OPENING, values
 
 
 HIGH_CELL = 3.70
