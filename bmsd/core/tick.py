@@ -57,17 +57,17 @@ def tick(plant: Plant, protections: Protections, was: Memory, snapshot: Snapshot
     stopping = was.stopping or any(isinstance(request, Shutdown) for request in snapshot.requests)
     connect = next((r.closed for r in reversed(snapshot.requests) if isinstance(r, Connect)), was.connect)
     started, waiting_s = _started(plant, was, snapshot, dt_s)
-    strings = contactors.step(
-        plant,
-        contactors.released(was.contactors, snapshot.requests),
-        snapshot,
-        verdict.opens,
-        verdict.opens_now,
+    orders = contactors.Orders(
+        opens=verdict.opens,
+        opens_now=verdict.opens_now,
+        opens_still=verdict.opens_still,
+        why=verdict.why_open,
         wanted=connect and not stopping,
-        dt_s=dt_s,
         started=started,
         interrupted=was.interrupted,
     )
+    released = contactors.released(was.contactors, snapshot.requests)
+    strings = contactors.step(plant, released, snapshot, orders, dt_s)
     outs = contactors.outputs(strings)
     limit_memory, limits = limiting.limits(
         plant,
@@ -132,6 +132,7 @@ def _evidence(plant: Plant, was: Memory, snapshot: Snapshot, dt_s: float) -> Evi
         sent_charge_a=float(was.sent.charge_a.max()),
         sent_discharge_a=float(was.sent.discharge_a.max()),
         in_circuit=contactors.outputs(was.contactors).in_circuit,
+        contactors=was.contactors,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bmsd.core.contactors.table import StringState
 from bmsd.model.plant import Plant
 from bmsd.model.snapshot import Bools, Floats, Snapshot
 
@@ -17,7 +18,8 @@ class Evidence:
     """One tick's facts. `new_*` tell which readings come from a SYNC not seen by an earlier tick.
 
     `sent_charge_a`, `sent_discharge_a`: highest limits sent within the inverter's lag (rack totals, A).
-    `in_circuit` (strings,): strings that were closed or opening after the last tick.
+    `in_circuit` (strings,): strings that were closed or opening after the last tick; `contactors`: all that it
+    remembered of each string's.
     """
 
     plant: Plant
@@ -29,6 +31,7 @@ class Evidence:
     sent_charge_a: float
     sent_discharge_a: float
     in_circuit: Bools
+    contactors: tuple[StringState, ...]
 
     @property
     def rack_current_a(self) -> float:
