@@ -12,7 +12,7 @@ import pytest
 from bmsd.core import contactors
 from bmsd.core.contactors import TRANSITIONS, Event, Failure, Orders, State, StringState
 from bmsd.core.contactors.circuit import UNIT_OPENS_S
-from bmsd.core.contactors.connecting import allowed_v
+from bmsd.core.contactors.connecting import Bus, allowed_v, too_far
 from bmsd.core.contactors.table import move
 from bmsd.core.tick import Outcome
 from bmsd.model.catalogue import Alarm
@@ -418,6 +418,11 @@ def test_what_may_join_follows_from_the_current_that_it_would_drive(change, reac
         assert (rack.states(outcome)[1] == "closing_minus") is joins, off_v
 
 
+def test_without_the_rack_s_current_it_is_not_said_how_long_a_string_waits():
+    text = too_far(PLANT, 51.8, 52.8, Bus(1, np.nan))
+    assert text == "1.00 V below the bus, at most 0.54 V: waits until the rack is discharged"
+
+
 def test_with_more_strings_on_the_bus_the_difference_must_be_smaller():
     allowed = [allowed_v(PLANT, strings) for strings in (1, 2, 7)]
     assert allowed == pytest.approx([REACH_V, 0.75 * REACH_V, 4 / 7 * REACH_V])
@@ -437,6 +442,8 @@ def test_a_string_joins_only_while_the_rack_carries_less_than_a_tenth_of_c(amps,
     [
         (1.0, 0.0, "1.00 V below the bus, at most 0.54 V: waits until the rack is discharged"),
         (1.0, 50.0, "1.00 V below the bus, at most 0.54 V: waits until the rack is discharged"),
+        (0.8, 100.0, "0.80 V below the bus, at most 0.54 V: waits until the rack carries less than 100 A"),
+        (-0.7, -90.0, "0.70 V above the bus, at most 0.54 V: waits until the rack carries less than 90 A"),
         (1.0, -50.0, "1.00 V below the bus, at most 0.54 V: waits until the rack is discharged, about 1.7 h at 50 A"),
         (-0.6, 100.0, "0.60 V above the bus, at most 0.54 V: waits until the rack is charged, about 27 min at 100 A"),
     ],

@@ -67,9 +67,9 @@ def told_open_s(states: tuple[StringState, ...]) -> Floats:
 def not_open(plant: Plant, states: tuple[StringState, ...], snapshot: Snapshot) -> Bools:
     """(strings,): strings that are told to be open, or not yet known, and yet are or may be part of the circuit.
 
-    Their unit reports them closed, or they carry more than the floor of the current checks and no contact is seen
-    open: welded contacts, a unit that does not obey. One that is not known may be closed until its unit, which is
-    sent no command, has had the time to open by itself.
+    No contact is seen open, and their unit drives both or reports both closed, or they carry more than the floor of
+    the current checks: welded contacts, a unit that does not obey. One that is not known may be closed until its
+    unit, which is sent no command, has had the time to open by itself.
     """
     units = snapshot.units
     unknown, told_s = where(states, State.UNKNOWN), told_open_s(states)
@@ -80,5 +80,5 @@ def not_open(plant: Plant, states: tuple[StringState, ...], snapshot: Snapshot) 
     seen_open = fresh & ((units.minus == Feedback.OPEN) | (units.plus == Feedback.OPEN))
     with np.errstate(invalid="ignore"):
         carries = np.abs(units.current_a) > plant.thresholds["over_current_floor_c"] * plant.cell.capacity_ah
-    in_circuit = (fresh & (driven | welded)) | (carries & ~seen_open) | (unknown & (told_s < 0.0))
+    in_circuit = (((fresh & (driven | welded)) | carries) & ~seen_open) | (unknown & (told_s < 0.0))
     return np.asarray(told & in_circuit, dtype=bool)

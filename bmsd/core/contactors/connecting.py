@@ -73,28 +73,29 @@ def too_far(plant: Plant, string_v: float, bus_v: float, bus: Bus) -> str:
     difference_v, most_v = string_v - bus_v, allowed_v(plant, bus.strings)
     if abs(difference_v) <= most_v:
         return ""
-    side, must = ("above", "charged") if difference_v > 0.0 else ("below", "discharged")
-    takes = _takes(plant, string_v, bus_v, bus)
-    return f"{abs(difference_v):.2f} V {side} the bus, at most {most_v:.2f} V: waits until the rack is {must}" + (
-        f", about {takes} at {abs(bus.current_a):.0f} A" if takes else ""
-    )
+    side = "above" if difference_v > 0.0 else "below"
+    wait = _wait(plant, string_v, bus_v, bus)
+    return f"{abs(difference_v):.2f} V {side} the bus, at most {most_v:.2f} V: waits {wait}"
 
 
-def _takes(plant: Plant, string_v: float, bus_v: float, bus: Bus) -> str:
-    """Time until the bus is in reach of the string at the present current; empty where that does not lead there.
+def _wait(plant: Plant, string_v: float, bus_v: float, bus: Bus) -> str:
+    """What has to happen until the bus is in reach, and how long that takes where the present current leads there.
 
     By the rest voltages of the data sheet: rough, as they are flat.
     """
-    cells = plant.layout.cells_in_series
-    if not abs(bus.current_a) > STILL_C * plant.cell.capacity_ah * bus.strings:
-        return ""
-    rest_v = bus_v - bus.current_a / bus.strings * string_ohm(plant)
+    cells, up = plant.layout.cells_in_series, string_v > bus_v
     reach_v = string_v - copysign(allowed_v(plant, bus.strings), string_v - bus_v)
+    rest_v = bus_v - bus.current_a / bus.strings * string_ohm(plant)
+    if rest_v >= reach_v if up else rest_v <= reach_v:
+        return f"until the rack carries less than {abs(bus.current_a):.0f} A"
+    text = f"until the rack is {'charged' if up else 'discharged'}"
+    flows = abs(bus.current_a) > STILL_C * plant.cell.capacity_ah * bus.strings
+    if not flows or (bus.current_a > 0.0) is not up:
+        return text
     now, then = (float(np.interp(v / cells, plant.cell.ocv_v, plant.cell.ocv_soc)) for v in (rest_v, reach_v))
     hours = (then - now) * plant.cell.capacity_ah * bus.strings / bus.current_a
-    if not hours > 0.0:
-        return ""
-    return f"{hours:.1f} h" if hours >= 1.0 else f"{max(60.0 * hours, 1.0):.0f} min"
+    takes = f"{hours:.1f} h" if hours >= 1.0 else f"{max(60.0 * hours, 1.0):.0f} min"
+    return f"{text}, about {takes} at {abs(bus.current_a):.0f} A"
 
 
 def first(plant: Plant, ready: Sequence[int], string_v: Floats) -> int | None:
