@@ -222,10 +222,19 @@ def test_the_resistor_is_given_no_more_energy_than_it_stands():
     assert unit.latched() == {"CON-009": True}
 
 
-def test_unknown_voltages_count_as_the_worst_for_the_resistor():
+@pytest.mark.parametrize("state", ["closing_minus", "precharge", "closing_plus"])
+@pytest.mark.parametrize(
+    "values",
+    [{"bus_v": np.nan}, {"cell_v": np.nan}, {"unit_state_age_s": 1.0}, {"current_a": np.nan}, {"unit_trip_code": 6}],
+    ids=str,
+)
+def test_a_closing_is_broken_off_for_a_while_when_the_string_may_not_be_closed_any_more(state, values):
     unit = Unit()
-    unit.until("precharge", 1.0)
-    assert unit.until("open", 14.0, bus_v=np.nan, string_v=np.nan)[0] < 3.0
+    unit.until(state, 15.0)
+    assert rack.states(unit.tick(**values)) == ["waiting"]
+    assert unit.told[-1] == (False, False, False)
+    assert unit.until("open", 40.0)[0] == pytest.approx(30.0, abs=0.2)
+    assert not {"CON-002", "CON-008"} & unit.latched().keys(), "it is nobody's failure to close"
 
 
 def test_an_unknown_feedback_is_not_closed_and_one_not_fitted_follows_its_output():
@@ -396,7 +405,7 @@ def test_a_string_that_drifted_apart_opens_its_minus_again_and_that_is_no_failur
     drive.run(1.0, **first, **beside(0.0))
     first["minus"], first["minus_output"] = np.array([1, 1]), np.array([True, True])
     outcomes = drive.run(3.0, **first, **beside(0.8))
-    assert rack.states(outcomes[-1])[1] == "open"
+    assert rack.states(outcomes[-1])[1] == "waiting"
     assert "CON-002" not in rack.codes(outcomes[-1])
 
 

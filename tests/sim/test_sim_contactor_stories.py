@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from bmsd.core.contactors.connecting import allowed_v
+from bmsd.model.catalogue import Alarm
 from bmsd.model.request import Connect, Reset, Role
 from bmsd.sim.contactor_unit import OpenReason
 from bmsd.sim.mishap import Mishap
@@ -123,6 +124,7 @@ def test_the_others_never_leave_a_welded_string_alone_with_an_inverter_that_goes
     story.run(60.0)
     story.befall(HOT, *WELDED, Mishap("inverter_ignores_limits"))
     story.until(raised("CON-001"), 20.0)
+    assert Alarm.CONTACTOR in story.last.command.alarms
     outcomes = story.run(60.0)
     assert {rack.states(outcome)[0] for outcome in outcomes} == {"opening"}
     assert all(outcome.command.ccl_a == 0.0 and not outcome.command.inverter_enable.any() for outcome in outcomes)

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import isnan
 
 from bmsd.core.contactors import connecting, reasons
 from bmsd.core.contactors.circuit import not_open
@@ -123,6 +122,7 @@ class _Facts:
     only_still: bool
     bus: Bus
     rack_a: float
+    unfit: bool
     reason: str
     joins: bool
     equalising: float
@@ -167,6 +167,7 @@ class _Facts:
             only_still=bool(orders.opens_still[string]) and not own,
             bus=others.bus,
             rack_a=float(units.current_a[string]) + others.current_a,
+            unfit=reason != "",
             reason=reason or away,
             joins=joining and not away,
             equalising=0.0 if reason else equalising,
@@ -174,10 +175,8 @@ class _Facts:
 
     @property
     def resistor_w(self) -> float:
-        """Power in the precharge resistor, W; what is not measured counts as the worst."""
-        most_v = self.plant.cell.max_v * self.plant.layout.cells_in_series
-        across_v = most_v if isnan(self.string_v - self.bus_v) else self.string_v - self.bus_v
-        return across_v**2 / self.plant.ratings.precharge_ohm
+        """Power in the precharge resistor, W. Where a voltage is unknown the precharge is broken off."""
+        return (self.string_v - self.bus_v) ** 2 / self.plant.ratings.precharge_ohm
 
     def events(self) -> set[Event]:
         """Everything that is true now."""
@@ -187,6 +186,7 @@ class _Facts:
             E.STOP: self.stop,
             E.PAUSE_OVER: self.since_s >= RETRY_PAUSE_S,
             E.MAY_OPEN: self._may_open(),
+            E.UNFIT: self.unfit,
             E.MAY_CLOSE: not self.reason and self.since_s >= TOLD_OPEN_S,
         }
         late = self.since_s >= _time_out_s(self.plant, self.state)

@@ -32,6 +32,7 @@ class Event(StrEnum):
     STOP = "is asked to open"
     MAY_OPEN = "the current is gone, or the time for it"
     MAY_CLOSE = "may close"
+    UNFIT = "may not be closed any more"
     MAY_JOIN = "minus closed, and the live bus is within reach"
     MINUS_ON_DEAD_BUS = "minus closed and no other string feeds the bus"
     PRECHARGED = "bus within reach of the string"
@@ -64,20 +65,23 @@ TRANSITIONS: Mapping[State, tuple[tuple[Event, State], ...]] = {
     S.CLOSING_MINUS: (
         (E.OPEN_NOW, S.OPEN),
         (E.STOP, S.OPEN),
+        (E.UNFIT, S.WAITING),
         (E.MAY_JOIN, S.CLOSING_PLUS),
         (E.MINUS_ON_DEAD_BUS, S.PRECHARGE),
-        (E.BUS_MOVED, S.OPEN),
+        (E.BUS_MOVED, S.WAITING),
         (E.TIME_OUT, S.OPEN),
     ),
     S.PRECHARGE: (
         (E.OPEN_NOW, S.OPEN),
         (E.STOP, S.OPEN),
+        (E.UNFIT, S.WAITING),
         (E.PRECHARGED, S.CLOSING_PLUS),
         (E.TIME_OUT, S.OPEN),
     ),
     S.CLOSING_PLUS: (
         (E.OPEN_NOW, S.OPEN),
         (E.STOP, S.OPEN),
+        (E.UNFIT, S.WAITING),
         (E.PLUS_CLOSED, S.CLOSED),
         (E.TIME_OUT, S.OPEN),
     ),

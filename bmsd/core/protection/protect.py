@@ -134,7 +134,7 @@ def _conclude(protections: Protections, states: Mapping[Scope, FaultState], in_c
             faults.append(_fault(row, state, int(index), protections.shapes[scope]))
             where = _strings_with(state.raised[index], string_of, strings)
             # an isolated string is the technician's business: the inverter goes on with the others
-            concerns = not in_circuit.any() or bool((where & in_circuit).any())
+            concerns = row.opens_others or not in_circuit.any() or bool((where & in_circuit).any())
             force_charge |= row.force_charge and concerns
             (alarms if row.level >= Level.ALARM and concerns else warnings).update(row.alarms)
             wanted, at_once = _openings(row, state, int(index))
