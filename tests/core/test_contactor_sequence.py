@@ -584,3 +584,76 @@ def test_a_string_closes_only_when_its_boards_have_the_cells_of_the_layout(count
     outcome = rack.Drive(PLANT).run(0.6, cell_count=count)[-1]
     assert bool(outcome.command.close_minus[0]) is closes
     assert ("number of cells" in outcome.contactors[0].reason) is not closes
+
+
+@pytest.mark.parametrize(("welded_a", "opens"), [(1.5, False), (40.0, False), (np.nan, False), (0.5, True)])
+def test_a_string_without_current_stays_while_the_one_that_does_not_open_carries_some(welded_a, opens):
+    outcome = a_string_that_stays_closed(current_a=np.array([1.0, welded_a]))
+    assert (rack.states(outcome)[0] == "open") is opens
+    assert (outcome.command.ccl_a, outcome.command.dcl_a) == (0.0, 0.0)
+
+
+def test_a_fault_of_its_own_opens_a_string_although_another_does_not_open():
+    inputs = {"minus": 1, "plus": 1, "minus_output": True, "plus_output": True, "bus_v": 52.8, "current_a": 30.0}
+    drive = rack.running(TWO)
+    cell_v = np.full(TWO.layout.cell_shape, 3.30)
+    cell_v[1] = HIGH_CELL
+    drive.run(20.0, **inputs, cell_v=cell_v)
+    cell_v[0] = HIGH_CELL
+    outcome = drive.run(10.0, **inputs, cell_v=cell_v)[-1]
+    assert not outcome.command.close_plus.any()
+
+
+@pytest.mark.parametrize(("current_a", "after_s"), [(200.0, 3.0), (-200.0, 5.0)])
+def test_polarised_contactors_open_less_in_the_other_direction(current_a, after_s):
+    plant = replace(PLANT, ratings=replace(PLANT.ratings, contactor_break_charge_a=150.0))
+    drive = rack.Drive(plant, table=())
+    drive.tick(**CLOSED)
+    outcomes = drive.run(6.0, **CLOSED, current_a=current_a, requests=(Connect(False),))
+    opened = next(i for i, outcome in enumerate(outcomes) if rack.states(outcome) == ["open"])
+    assert 0.1 * opened == pytest.approx(after_s, abs=0.11)
+
+
+def told_to_open() -> rack.Drive:
+    """A string that has just been told to open."""
+    drive = rack.Drive(PLANT)
+    drive.tick(**CLOSED)
+    drive.tick(**CLOSED, requests=(Connect(False),))
+    assert rack.states(drive.tick(**CLOSED)) == ["open"]
+    return drive
+
+
+def test_what_was_measured_before_the_contacts_could_move_says_nothing():
+    drive = told_to_open()
+    for tick in range(1, 6):
+        outcome = drive.tick(**CLOSED, unit_state_age_s=0.1 * tick, current_a=10.0, current_age_s=0.1 * tick)
+        assert rack.codes(outcome) == set()
+
+
+@pytest.mark.parametrize(
+    ("values", "code", "after_s"),
+    [
+        (CLOSED, "CON-001", 0.4),
+        ({"minus": 1}, "CON-003", 0.6),
+        ({"plus": 1}, "CON-003", 0.6),
+        ({"precharge": 1}, "CON-003", 0.6),
+        ({"current_a": 2.6}, "CUR-012", 0.7),
+        ({"current_a": -2.6}, "CUR-012", 0.7),
+    ],
+    ids=str,
+)
+def test_what_does_not_open_is_named_in_its_time_and_waits_for_service(values, code, after_s):
+    drive = told_to_open()
+    outcomes = drive.run(1.5, **values)
+    raised = next(i for i, outcome in enumerate(outcomes) if code in rack.codes(outcome))
+    assert 0.1 * (raised + 1) == pytest.approx(after_s, abs=0.11)
+    ask = (Reset("all", Role.SERVICE, "inspected"),)
+    unknown = {"unit_state_age_s": np.inf, "current_a": np.nan, "current_age_s": np.inf}
+    assert code in rack.codes(drive.tick(**unknown, requests=ask)), "not knowing is not good"
+    assert code in rack.codes(drive.tick(requests=(Reset("all", Role.OPERATOR),)))
+    assert code not in rack.codes(drive.tick(requests=ask))
+
+
+@pytest.mark.parametrize("current_a", [2.4, -2.4])
+def test_what_a_sensor_may_show_without_a_current_is_none(current_a):
+    assert rack.codes(told_to_open().run(5.0, current_a=current_a)[-1]) == set()
