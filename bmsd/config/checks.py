@@ -133,10 +133,13 @@ def _resistance(get: Known) -> Iterator[str]:
 def _breaking(get: Known) -> Iterator[str]:
     carried_a = min(get("string.fuse_a"), get("string.contactor_a"))
     highest_a = min(max(get("cell.charge_max_a"), get("cell.discharge_max_a")), carried_a)
-    factor, break_a = get(P + "over_current_trip_factor"), get("string.contactor_break_a")
-    if break_a < factor * highest_a - CLOSE:
+    factor = get(P + "over_current_trip_factor")
+    for name in ("contactor_break_a", "contactor_break_charge_a"):
+        break_a = get(f"string.{name}")
+        if break_a >= factor * highest_a - CLOSE or (break_a == 0.0 and name == "contactor_break_charge_a"):
+            continue
         yield (
-            f"string.contactor_break_a: {break_a:g} A; expected at least {factor * highest_a:g} A: the string opens at "
+            f"string.{name}: {break_a:g} A; expected at least {factor * highest_a:g} A: the string opens at "
             f"{factor:g} (protection.over_current_trip_factor) times its highest current of {highest_a:g} A"
         )
 
@@ -149,6 +152,17 @@ def _precharge(get: Known) -> Iterator[str]:
         yield (
             f"string.precharge_ohm: {ohm:g} ohm with string.bus_capacitance_f {farad:g} F takes {takes_s:.3g} s (5RC); "
             f"expected at most {LONGEST_PRECHARGE_S:g} s: at most {most_ohm:.3g} ohm"
+        )
+
+
+def _precharge_energy(get: Known) -> Iterator[str]:
+    farad, stands_j = get("string.bus_capacitance_f"), get("string.precharge_energy_j")
+    highest_v = get("layout.modules_per_string") * get("layout.cells_per_module") * get("cell.max_v")
+    takes_j = 0.5 * farad * highest_v**2
+    if 0.0 < stands_j < takes_j:
+        yield (
+            f"string.precharge_energy_j: {stands_j:g} J; expected at least {takes_j:.0f} J: what charging "
+            f"string.bus_capacitance_f {farad:g} F to {highest_v:.1f} V takes"
         )
 
 
@@ -229,6 +243,7 @@ CHECKS: tuple[Check, ...] = (
     _unit_addresses,
     _breaking,
     _precharge,
+    _precharge_energy,
     _reaction,
     _bus_time,
     _large_modules,

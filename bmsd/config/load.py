@@ -18,7 +18,7 @@ from bmsd.config import checks
 from bmsd.config.complaints import complaint, dotted, nearest, plain, shown
 from bmsd.config.gateway import GATEWAY_TABLES, GatewaySettings
 from bmsd.config.known import Known
-from bmsd.config.schema import Cell, Limits, OptionValue, Section, Settings, TemperatureCurve, VoltageCurve
+from bmsd.config.schema import Cell, Limits, OptionValue, Section, Settings, String, TemperatureCurve, VoltageCurve
 from bmsd.errors import ConfigError
 from bmsd.model.cell import CellSpec
 from bmsd.model.layout import Layout
@@ -153,7 +153,7 @@ def plant(settings: Settings) -> Plant:
         name=settings.rack.name,
         layout=_layout(settings),
         cell=_cell(settings.cell),
-        ratings=StringRatings(**settings.string.model_dump()),
+        ratings=_ratings(settings.string),
         timing=timing,
         limits=_limits(settings.limits),
         charge=ChargeSettings(**settings.charge.model_dump()),
@@ -162,6 +162,12 @@ def plant(settings: Settings) -> Plant:
         inverter=_inverter(settings),
         thresholds=thresholds | {"hold_s": timing.hold_s},
     )
+
+
+def _ratings(string: String) -> StringRatings:
+    """Ratings; what is 0 in the file is not given."""
+    optional = ("contactor_break_charge_a", "precharge_energy_j")
+    return StringRatings(**string.model_dump() | {name: getattr(string, name) or None for name in optional})
 
 
 def fingerprint(settings: Settings) -> str:

@@ -145,11 +145,21 @@ class String(Section):
     fuse_a: float = number("Rated current of the string's fuse.", "A", 1.0, 4000.0)
     contactor_a: float = number("Continuous current that the contactors carry.", "A", 1.0, 4000.0)
     contactor_break_a: float = number(
-        "Highest current that the contactors may open at the string's voltage, in the worse direction "
-        "(polarised types).",
+        "Highest current that the contactors may open at the string's voltage; of polarised types: when discharging.",
         "A", 1.0, 20000.0,
     )  # fmt: skip
+    contactor_break_charge_a: float = number(
+        "The same when charging, for polarised types; 0: as when discharging.", "A", 0.0, 20000.0, 0.0
+    )
+    cable_ohm: float = number(
+        "Resistance of a string's cables, fuse and contactors, where it is known: what a string may differ from the "
+        "bus when it joins follows from it and the cells'.",
+        "ohm", 0.0, 0.1, 0.0,
+    )  # fmt: skip
     precharge_ohm: float = number("Precharge resistor.", "ohm", 1.0, 1000.0, 50.0)
+    precharge_energy_j: float = number(
+        "Energy that the resistor stands in one try; 0: twice what charging the bus takes.", "J", 0.0, 100000.0, 0.0
+    )
     bus_capacitance_f: float = number(
         "Capacitance of everything on the DC bus: the inverters' inputs together.", "F", 1e-6, 1.0, 0.048
     )

@@ -125,7 +125,7 @@ def restore(plant: Plant, protections: Protections, saved: Durable, utc_s: float
     strings = list(memory.contactors)
     for latch in saved.latches:
         if latch.code == contactors.LOCK_CODE and 0 <= latch.subject < len(strings):
-            strings[latch.subject] = StringState(State.LOCKED, reason="locked before the restart")
+            strings[latch.subject] = StringState(State.LOCKED, reason=contactors.Event.LEFT_OPEN.value)
             continue
         scope, index = places.get(latch.code, (None, 0))
         if scope is None or not 0 <= latch.subject < faults[scope].raised.shape[1]:

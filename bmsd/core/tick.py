@@ -61,18 +61,18 @@ def tick(plant: Plant, protections: Protections, was: Memory, snapshot: Snapshot
     stopping = was.stopping or any(isinstance(request, Shutdown) for request in snapshot.requests)
     connect = next((r.closed for r in reversed(snapshot.requests) if isinstance(r, Connect)), was.connect)
     started, waiting_s = _started(plant, was, snapshot, dt_s)
-    strings = contactors.step(
-        plant,
-        contactors.released(was.contactors, snapshot.requests),
-        snapshot,
-        verdict.opens,
-        verdict.opens_now,
+    orders = contactors.Orders(
+        opens=verdict.opens,
+        opens_now=verdict.opens_now,
+        opens_still=verdict.opens_still,
+        why=verdict.why_open,
+        barred=verdict.bars,
         wanted=connect and not stopping,
-        dt_s=dt_s,
         started=started,
         interrupted=was.interrupted,
-        barred=verdict.bars,
     )
+    released = contactors.released(was.contactors, snapshot.requests)
+    strings = contactors.step(plant, released, snapshot, orders, dt_s)
     outs = contactors.outputs(strings)
     limit_memory, limits = limiting.limits(
         plant,
@@ -141,6 +141,7 @@ def _evidence(plant: Plant, was: Memory, snapshot: Snapshot, dt_s: float, commis
         sent_discharge_a=float(was.sent.discharge_a.max()),
         in_circuit=contactors.outputs(was.contactors).in_circuit,
         commissioned=commissioned,
+        contactors=was.contactors,
     )
 
 
@@ -217,6 +218,7 @@ def _command(
         close_precharge=outs.close_precharge,
         close_plus=outs.close_plus,
         inverter_enable=outs.connected & ~outs.leaving,
+        commanded=outs.commanded,
         balance=balancing.balance(plant, snapshot, outs.connected & ~verdict.opens),
         heartbeat=started and snapshot.host.period_s <= MOST_PERIOD_S and not _stalled(snapshot),
         force_charge=force,

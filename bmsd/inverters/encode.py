@@ -138,6 +138,7 @@ def _command(values: Mapping[str, object]) -> Command:
         close_precharge=nothing,
         close_plus=nothing,
         inverter_enable=nothing,
+        commanded=nothing,
         balance=nothing,
         heartbeat=False,
         force_charge=bool(values.get("force_charge", False)),

@@ -61,10 +61,11 @@ class Row:
     `bound_at_once`: zero limits act on the first sample, before the fault is raised. `notice_s`: the inverter
     is asked to stop and the string opens when |I| < 2 A or after this time. `open_after_s`: an alarm that
     lasts this long opens the string. `bars_closing`: a string that is open must not be closed, likewise from the
-    first sample on. `auto_per_hour`: more raises than this within an hour latch. `unknown_trips`: not knowing
-    counts as bad. `reclose_on_ack`: an acknowledgement lets the string close again for charging although the
-    condition still stands. `node_trip`: nodes latch it, too; who has their trips reset has acknowledged it, as soon
-    as they are released.
+    first sample on. `opens_others`: the other strings open, too, but only without current, and stay open: the string
+    does not obey. `auto_per_hour`: more raises than this within an hour latch. `unknown_trips`: not knowing counts as
+    bad. `reclose_on_ack`: an acknowledgement lets the string close again for charging although the condition still
+    stands. `node_trip`: nodes latch it, too; who has their trips reset has acknowledged it, as soon as they are
+    released. `reset_group`: another word that resets it.
     """
 
     code: str
@@ -93,6 +94,8 @@ class Row:
     reclose_on_ack: bool = False
     node_trip: bool = False
     force_charge: bool = False
+    opens_others: bool = False
+    reset_group: str = ""
     alarms: frozenset[Alarm] = frozenset()
 
 
@@ -360,6 +363,61 @@ CATALOGUE: tuple[Row, ...] = (
         "Limits are zero; its string opens after 5 s.",
         "Check the shunt and the contactor unit; acknowledge when the current is valid again.",
         samples=3, stops_charge=True, stops_discharge=True, open_after_s=5.0, latch=Latch.OPERATOR, alarms=_DATA,
+    ),
+    Row(
+        "CUR-012", "current_on_open_string", Scope.STRING, "open_string_current", 0.0, 0.0, Level.TRIP,
+        "Current flows in a string that is told to be open: welded contacts, or a current sensor that is wrong.",
+        "Limits are zero; the other strings open once they carry nothing; no string closes.",
+        "Switch the string off by hand. Inspect contactors and shunt. Service acknowledges with a reason.",
+        delay_s=0.5, stops_charge=True, stops_discharge=True, opens_others=True, latch=Latch.SERVICE,
+        alarms=_a(Alarm.CONTACTOR, Alarm.INTERNAL),
+    ),
+    Row(
+        "PCK-006", "string_cannot_join", Scope.STRING, "equalising_current", 1.0, 1.0, Level.WARNING,
+        "A string differs so much from the bus that too much current would flow between them.",
+        "The string waits, open; the others go on. `bmsd status` says for what and, roughly, how long.",
+        "Charge or discharge the rack until the string is in reach. Clears by itself.",
+        delay_s=1.0, clear_s=1.0, alarms=_a(Alarm.INTERNAL),
+    ),
+    Row(
+        "CON-001", "contactor_welded", Scope.STRING, "string_not_open", 0.5, 0.5, Level.TRIP,
+        "A string is told to be open and is not: welded contacts, or a unit that does not obey.",
+        "Limits are zero; the other strings open once they carry nothing, for it would carry all; no string closes.",
+        "Switch the string off by hand. Inspect contactors and unit. Service acknowledges with a reason.",
+        delay_s=0.2, stops_charge=True, stops_discharge=True, opens_others=True, latch=Latch.SERVICE,
+        alarms=_a(Alarm.CONTACTOR),
+    ),
+    Row(
+        "CON-002", "contactor_does_not_close", Scope.STRING, "close_failed", 0.5, 0.5, Level.ALARM,
+        "A contactor was told to close and its contact did not.",
+        "The string opens and tries again after a pause; the third time within an hour it stays open.",
+        "Check coil, supply, auxiliary contact and wiring; then acknowledge.",
+        clear_s=30.0, stops_charge=True, stops_discharge=True, open_after_s=0.0, auto_per_hour=2,
+        reset_group="contactors", alarms=_a(Alarm.CONTACTOR),
+    ),
+    Row(
+        "CON-003", "contactor_does_not_open", Scope.STRING, "contact_not_open", 0.5, 0.5, Level.TRIP,
+        "A contact is still closed 0.5 s after its string was told to open; while another is open, it isolates the "
+        "string.",
+        "The string stays open.",
+        "Inspect the contactor and its auxiliary contact. Service acknowledges with a reason.",
+        stops_charge=True, stops_discharge=True, latch=Latch.SERVICE, alarms=_a(Alarm.CONTACTOR),
+    ),
+    Row(
+        "CON-008", "precharge_timeout", Scope.STRING, "precharge_failed", 0.5, 0.5, Level.ALARM,
+        "The bus did not come within 1 V or 2 % of the string in five time constants of the precharge.",
+        "The string opens and tries again after a pause; the third time within an hour it stays open.",
+        "Check resistor, relay and what hangs on the bus; compare `[string]` with both; then acknowledge.",
+        clear_s=30.0, stops_charge=True, stops_discharge=True, open_after_s=0.0, auto_per_hour=2,
+        reset_group="contactors", alarms=_a(Alarm.CONTACTOR),
+    ),
+    Row(
+        "CON-009", "precharge_load_too_high", Scope.STRING, "precharge_load", 0.5, 0.5, Level.ALARM,
+        "Something on the bus takes so much current that it does not charge: a load, or a short.",
+        "The precharge is broken off before its resistor burns; the string stays open.",
+        "Find the load or the short on the DC bus; then acknowledge.",
+        stops_charge=True, stops_discharge=True, open_after_s=0.0, latch=Latch.OPERATOR, reset_group="contactors",
+        alarms=_a(Alarm.CONTACTOR, Alarm.SHORT_CIRCUIT),
     ),
     Row(
         "MOD-001", "module_lost", Scope.MODULE, "cell_age", "hold_s", "hold_s", Level.ALARM,

@@ -27,6 +27,8 @@ class Command:
     close_precharge: Bools
     close_plus: Bools
     inverter_enable: Bools
+    commanded: Bools
+    """(strings,): whose unit is told. Where contactors are not known yet, any command could open them under load."""
     balance: Bools
     heartbeat: bool
     force_charge: bool = False

@@ -11,13 +11,25 @@ from bmsd.model.layout import Layout
 
 @dataclass(frozen=True)
 class StringRatings:
-    """Ratings of one string's fuse and contactors and of its precharge circuit. Currents in A, magnitudes."""
+    """Ratings of one string's fuse and contactors and of its precharge circuit. Currents in A, magnitudes.
+
+    `contactor_break_charge_a`, `precharge_energy_j` None: not given. `cable_ohm`: cables, fuse and contactors.
+    """
 
     fuse_a: float
     contactor_a: float
     contactor_break_a: float
     precharge_ohm: float
     bus_capacitance_f: float
+    contactor_break_charge_a: float | None = None
+    cable_ohm: float = 0.0
+    precharge_energy_j: float | None = None
+
+    def break_a(self, *, charging: bool) -> float:
+        """Highest current that the contactors may open in this direction, A."""
+        if charging and self.contactor_break_charge_a is not None:
+            return self.contactor_break_charge_a
+        return self.contactor_break_a
 
 
 @dataclass(frozen=True)

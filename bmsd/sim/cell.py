@@ -99,7 +99,7 @@ class Cells:
         self,
         shape: tuple[int, int, int],
         parameters: CellParameters,
-        soc0_mean: float,
+        soc0_mean: float | Floats,
         soc0_spread: float,
         ambient_degc: float,
         seed: int,

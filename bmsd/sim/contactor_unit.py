@@ -79,6 +79,7 @@ class Wires:
     coil_v: float = 24.0
     closed: Bools = field(default_factory=lambda: np.zeros(3, dtype=np.bool_))
     feedback_fitted: bool = True
+    feedback_lost: Bools = field(default_factory=lambda: np.zeros(3, dtype=np.bool_))
     board_degc: float = 25.0
     interlock: Input = Input.OK
     fuse: Input = Input.OK
@@ -299,7 +300,10 @@ class ContactorUnit(Node):
 
     def _state(self, counter: int, now_s: float) -> dict[str, int]:
         wires = self.wires
-        contacts = [int(closed) if wires.feedback_fitted else int(Feedback.NOT_FITTED) for closed in wires.closed]
+        contacts = [
+            int(Feedback.UNKNOWN) if lost else int(closed) if wires.feedback_fitted else int(Feedback.NOT_FITTED)
+            for closed, lost in zip(wires.closed, wires.feedback_lost, strict=True)
+        ]
         return {
             "MinusFeedback": contacts[MINUS],
             "PlusFeedback": contacts[PLUS],

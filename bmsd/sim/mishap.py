@@ -62,10 +62,13 @@ class Plant:
     extra_k_per_s: Floats
     welded: Bools
     jammed: Bools
+    feedback_lost: Bools
     emergency_stop: Bools
     interlock: Bools
     coil_lost: Bools
     inverter_ignores: bool = False
+    load_s: float = 0.0
+    """Conductance of what hangs across the bus, S."""
 
 
 @dataclass
@@ -98,6 +101,16 @@ def welded_contactor(m: Mishap, plant: Plant) -> None:
 def jammed_contactor(m: Mishap, plant: Plant) -> None:
     """The contact does not close any more."""
     plant.jammed[_from_one(m.string), CONTACTS[m.contact]] = True
+
+
+def feedback_lost(m: Mishap, plant: Plant) -> None:
+    """The auxiliary contact has lost its wire: the unit cannot tell where the contact is."""
+    plant.feedback_lost[_from_one(m.string), CONTACTS[m.contact]] = True
+
+
+def bus_load(m: Mishap, plant: Plant) -> None:
+    """A load of `value` ohm hangs across the bus, whatever the contactors do."""
+    plant.load_s += 1.0 / m.value if m.value > 0.0 else 0.0
 
 
 def emergency_stop(m: Mishap, plant: Plant) -> None:
@@ -218,6 +231,8 @@ OF_PLANT: dict[str, Callable[[Mishap, Plant], None]] = {
         hot_cell,
         welded_contactor,
         jammed_contactor,
+        feedback_lost,
+        bus_load,
         emergency_stop,
         interlock_open,
         coil_supply_lost,
@@ -249,6 +264,7 @@ class Mishaps:
         per_contact = (strings, 3)
         plant = Plant(
             np.zeros(self._layout.cell_shape),
+            np.zeros(per_contact, dtype=np.bool_),
             np.zeros(per_contact, dtype=np.bool_),
             np.zeros(per_contact, dtype=np.bool_),
             np.zeros(strings, dtype=np.bool_),

@@ -2,9 +2,10 @@
 
 Theory: a string is a voltage behind a resistance, i_s = (V - E_s) / R_s, positive when charging. Plus closes it
 to the bus through the contactor, precharge through its resistor; without minus nothing flows. The bus is
-the inverter's capacitor: C dV/dt = I_inverter - I_load - sum i_s. With a closed string its time constant is
-below a millisecond: a step is solved exactly (exponential), with E_s and the sources held for the step, and
-the string currents are the exact means over the step. So the charges of a step always add up, for any step.
+the inverter's capacitor: C dV/dt = I_inverter - I_load - G V - sum i_s, G a load that is not the inverter's. With a
+closed string its time constant is below a millisecond: a step is solved exactly (exponential), with E_s and the
+sources held for the step, and the string currents are the exact means over the step. So the charges of a step always
+add up, for any step.
 """
 
 from __future__ import annotations
@@ -88,6 +89,8 @@ class Rack:
         """Mean current of the last step, (strings,), positive charges."""
         self.peak_a = np.zeros(strings)
         """Highest current since start, magnitude, with the first instant of a closing: an inrush shows here."""
+        self.load_s = 0.0
+        """Conductance of a load across the bus that is not the inverter's, S."""
         self._time_s = 0.0
 
     @property
@@ -126,7 +129,7 @@ class Rack:
 
     def _charge_bus(self, dt_s: float, source_a: float, conductance: Floats, emf_v: Floats) -> float:
         """Move the bus voltage; return its mean over the step."""
-        total = float(conductance.sum())
+        total = float(conductance.sum()) + self.load_s
         before_v, farad = self.bus_v, self.bus.capacitance_f
         if total <= 0.0:
             self.bus_v = max(before_v + source_a * dt_s / farad, 0.0)

@@ -50,6 +50,8 @@ class SimSettings:
     seed: int = 1
     soc0: float = 0.5
     soc0_spread: float = 0.005
+    soc0_by_string: tuple[float, ...] = ()
+    """Mean state of charge of each string; empty: `soc0` for all."""
     ambient_degc: float = 25.0
     addressed: bool = True
     """False: no node has an address yet, as on the day of delivery."""
@@ -133,6 +135,8 @@ def _layout(table: _SimTable, layout: Layout | None, complaints: list[str]) -> L
 def _places(table: _SimTable, layout: Layout) -> list[str]:
     """Complain about mishaps at places that the rack does not have."""
     complaints = []
+    if table.soc0_by_string and len(table.soc0_by_string) != layout.strings:
+        complaints.append(f"sim.soc0_by_string: has {len(table.soc0_by_string)}, the rack has {layout.strings} strings")
     most = {"string": layout.strings, "module": layout.modules, "cell": max(layout.cells, layout.sensors)}
     for number, mishap in enumerate(table.mishap, start=1):
         for name, highest in most.items():
@@ -170,7 +174,10 @@ def _fitting(layout: Layout, table: _SimTable) -> dict[str, Any]:
         "feedback_fitted": feedback_fitted,
         "mishaps": tuple(Mishap(**mishap.model_dump()) for mishap in table.mishap),
         "playback": None if table.playback is None else PlaybackSettings(**table.playback.model_dump()),
-        **{name: getattr(table, name) for name in ("seed", "soc0", "soc0_spread", "ambient_degc", "addressed")},
+        **{
+            name: getattr(table, name)
+            for name in ("seed", "soc0", "soc0_spread", "soc0_by_string", "ambient_degc", "addressed")
+        },
     }
 
 
@@ -266,6 +273,7 @@ class _SimTable(_Table):
     seed: int = Field(default=1, ge=0, description="seed of all scatter")
     soc0: Share = Field(default=0.5, description="mean state of charge at start, 0..1")
     soc0_spread: NotNegative = Field(default=0.005, description="scatter of it, standard deviation")
+    soc0_by_string: tuple[Share, ...] = Field(default=(), description="mean of each string; empty: soc0 for all")
     capacity_spread: NotNegative = Field(default=0.005, description="scatter of capacities, relative")
     resistance_spread: NotNegative = Field(default=0.03, description="scatter of resistances, relative")
     ambient_degc: float = Field(default=25.0, ge=-60, le=100, description="ambient temperature, degC")

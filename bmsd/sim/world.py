@@ -110,15 +110,17 @@ class SimWorld:
         plant = self._mishaps.plant(now_s - self._start_s)
         self.inverter.ignores_limits = plant.inverter_ignores
         self.rack.contactors.welded, self.rack.contactors.jammed = plant.welded, plant.jammed
+        self.rack.load_s = plant.load_s
         self.rack.cells.warm(plant.extra_k_per_s)
         self._move(now_s)
         self._touch(now_s)
-        for unit, pressed, pulled, dead in zip(
-            self.units, plant.emergency_stop, plant.interlock, plant.coil_lost, strict=True
+        for unit, pressed, pulled, dead, lost in zip(
+            self.units, plant.emergency_stop, plant.interlock, plant.coil_lost, plant.feedback_lost, strict=True
         ):
             unit.wires.emergency_stop = Input.ACTIVE if pressed else Input.OK
             unit.wires.interlock = Input.ACTIVE if pulled else Input.OK
             unit.wires.coil_v = 0.0 if dead else 24.0
+            unit.wires.feedback_lost = lost
         self._mishaps.nodes(now_s - self._start_s, self._nodes)
         deaf = self._mishaps.deaf(now_s - self._start_s)
         for frame in field_frames:
@@ -234,7 +236,8 @@ def _source(settings: SimSettings) -> Source:
     shape = settings.layout.cell_shape
     play = settings.playback
     if play is None:
-        return Cells(shape, settings.cell, settings.soc0, settings.soc0_spread, settings.ambient_degc, settings.seed)
+        soc0 = np.array(settings.soc0_by_string or (settings.soc0,) * shape[0]).reshape(-1, 1, 1)
+        return Cells(shape, settings.cell, soc0, settings.soc0_spread, settings.ambient_degc, settings.seed)
     series = load_series(play.source, play.capacity_ah)
     draw = np.random.default_rng(settings.seed)
     return PlaybackCells(

@@ -10,14 +10,34 @@ import numpy as np
 import pytest
 
 from bmsd.core import contactors
-from bmsd.core.contactors import TRANSITIONS, Event, State, StringState
+from bmsd.core.contactors import TRANSITIONS, Event, Failure, Orders, State, StringState
+from bmsd.core.contactors.circuit import UNIT_OPENS_S
+from bmsd.core.contactors.connecting import Bus, allowed_v, too_far
+from bmsd.core.contactors.table import move
 from bmsd.core.tick import Outcome
+from bmsd.model.catalogue import Alarm
 from bmsd.model.request import Connect, Reset, Role, Shutdown
 from bmsd.model.snapshot import INPUTS, Feedback
 from tests import rack
 
 PLANT = rack.plant()
 CLOSED = rack.closed(PLANT)
+TWO = rack.plant(strings=2)
+REACH_V = 56.0 * 2 * 16 * 0.0003
+"""0.2C of 280 Ah through twice the resistance of 16 cells."""
+
+
+def one_of_two() -> dict[str, Any]:
+    """String 1 is closed, string 2 open."""
+    closed: dict[str, Any] = {name: np.array([1, 0]) for name in ("minus", "plus")}
+    return closed | {f"{name}_output": np.array([True, False]) for name in ("minus", "plus")}
+
+
+def beside(below_v: float) -> dict[str, Any]:
+    """String 2 is this much below the bus."""
+    return {"bus_v": 52.8, "cell_v": np.array([3.30, 3.30 - below_v / 16]).reshape(2, 1, 1) + np.zeros((2, 1, 16))}
+
+
 CLOSING = {State.CLOSING_MINUS, State.PRECHARGE, State.CLOSING_PLUS}
 DRIVEN = {*CLOSING, State.CLOSED, State.OPENING}
 EVENTS = [event for event in Event if event is not Event.ALWAYS]
@@ -27,7 +47,7 @@ SETS = [frozenset(some) for count in (0, 1, 2, 3) for some in combinations(EVENT
 def asked(state: State):
     """Where the string goes from this state, for every set of up to three events and for all at once."""
     for events in SETS:
-        yield events, contactors._move(StringState(state, 1.0), set(events), "", 0.1, "trip frame").state
+        yield events, move(StringState(state, 1.0), set(events), "", 0.1, "trip frame").state
 
 
 @pytest.mark.parametrize("state", State)
@@ -57,15 +77,13 @@ def test_a_stop_never_closes_anything_and_leads_out_of_closing(state, stop):
 def test_from_every_state_a_stop_leads_to_open(state):
     now = StringState(state)
     for _ in range(10):
-        now = contactors._move(
-            now, {Event.STOP, Event.MAY_OPEN, Event.REPORTS_CLOSED, Event.PAUSE_OVER}, "", 0.1, "trip frame"
-        )
+        now = move(now, {Event.STOP, Event.MAY_OPEN, Event.REPORTS_CLOSED, Event.PAUSE_OVER}, "", 0.1, "trip frame")
     assert now.state in (State.OPEN, State.LOCKED)
 
 
 @pytest.mark.parametrize("report", [Event.REPORTS_CLOSED, Event.REPORTS_PART, Event.REPORTS_OPEN])
 def test_adopting_what_a_unit_reports_drives_nothing_more_than_it_does(report):
-    to = contactors._move(StringState(), {report, Event.MAY_CLOSE, Event.STOP}, "", 0.1, "trip frame").state
+    to = move(StringState(), {report, Event.MAY_CLOSE, Event.STOP}, "", 0.1, "trip frame").state
     assert (to in DRIVEN) == (report is Event.REPORTS_CLOSED)
 
 
@@ -95,12 +113,16 @@ class Unit:
             "minus_output": self.minus, "plus_output": self.plus, "precharge_output": self.precharge,
             "bus_v": self.bus_v,
         }  # fmt: skip
-        outcome = self.drive.tick(dt_s, **{**seen, **values})
+        self.outcome = outcome = self.drive.tick(dt_s, **{**seen, **values})
         command = outcome.command
         self.told.append((bool(command.close_minus[0]), bool(command.close_precharge[0]), bool(command.close_plus[0])))
         if not self.stuck:
             self.minus, self.precharge, self.plus = self.told[-1]
         return outcome
+
+    def latched(self) -> dict[str, bool]:
+        """Codes of the faults that are raised, and whether each waits for an acknowledgement."""
+        return {fault.code: fault.latched for fault in self.outcome.faults}
 
     def until(self, state: str, most_s: float = 60.0, **values):
         for count in range(round(most_s / 0.1)):
@@ -129,28 +151,90 @@ def test_a_small_bus_has_time_for_the_relay_to_act(capacitance_f):
     unit.until("closed", 3.0)
 
 
-def test_a_precharge_that_never_arrives_is_tried_three_times_then_locked():
+def test_a_precharge_that_never_arrives_is_tried_three_times_then_latched():
     unit = Unit()
     waits = []
     for tries in (1, 2, 3):
-        unit.until("precharge", 40.0, bus_v=20.0)
-        taken_s, outcome = unit.until("waiting" if tries < 3 else "locked", 20.0, bus_v=20.0)
+        waits.append(unit.until("precharge", 40.0, bus_v=45.0)[0])
+        taken_s, _ = unit.until("open", 20.0, bus_v=45.0)
         assert taken_s == pytest.approx(13.0, abs=0.2)
         assert unit.told[-1] == (False, False, False)
-        if tries < 3:
-            waits.append(unit.until("open", 40.0, bus_v=20.0)[0])
-    assert waits == pytest.approx([30.0, 30.0], abs=0.2)
-    assert "try 3 of 3" in outcome.contactors[0].reason
+        unit.tick(bus_v=45.0)
+        assert unit.latched() == {"CON-008": tries == 3}
+    assert waits[1:] == pytest.approx([30.0, 30.0], abs=0.5)
     for _ in range(100):
-        assert rack.states(unit.tick(10.0)) == ["locked"]
-    unit.tick(requests=(Reset("contactors", Role.OPERATOR),))
+        assert rack.states(unit.tick(10.0)) == ["open"]
+    assert unit.drive.memory.contactors[0].reason == "CON-008 precharge timeout"
+    return unit
+
+
+@pytest.mark.parametrize("code", ["CON-008", "contactors", "all"])
+def test_a_reset_lets_a_string_try_again_at_once(code):
+    unit = test_a_precharge_that_never_arrives_is_tried_three_times_then_latched()
+    unit.tick(requests=(Reset("CON-002", Role.OPERATOR),))
+    assert unit.latched() == {"CON-008": True}
+    unit.tick(requests=(Reset(code, Role.OPERATOR),))
     unit.until("closed", 20.0)
+    assert unit.latched() == {}
+
+
+def test_tries_latch_within_an_hour_only():
+    unit = Unit()
+    for _ in range(4):
+        unit.until("precharge", 40.0, bus_v=45.0)
+        unit.until("open", 20.0, bus_v=45.0)
+        unit.tick(bus_v=45.0)
+        assert unit.latched() == {"CON-008": False}
+        for _ in range(30):
+            unit.tick(60.0, bus_v=np.nan)
 
 
 @pytest.mark.parametrize("stuck", ["minus", "plus"])
-def test_a_contactor_that_does_not_close_locks_after_three_tries(stuck):
+def test_a_contactor_that_does_not_close_latches_after_three_tries(stuck):
+    unit, tries = Unit(), 0
+    for _ in range(1500):
+        outcome = unit.tick(**{stuck: int(Feedback.OPEN)})
+        tries += outcome.contactors[0].failed is Failure.CLOSE
+    assert tries == 3
+    assert unit.latched() == {"CON-002": True}
+    assert rack.states(outcome) == ["open"]
+
+
+@pytest.mark.parametrize(("bus_v", "after_s"), [(16.0, 2.9), (0.0, 2.9)])
+def test_a_load_on_the_bus_breaks_the_precharge_off_and_latches(bus_v, after_s):
     unit = Unit()
-    unit.until("locked", 150.0, **{stuck: int(Feedback.OPEN)})
+    unit.until("precharge", 1.0)
+    taken_s, outcome = unit.until("open", 5.0, bus_v=bus_v)
+    assert taken_s == pytest.approx(after_s, abs=0.11)
+    assert unit.latched() == {"CON-009": True}
+    assert Alarm.SHORT_CIRCUIT in outcome.command.alarms
+    assert rack.states(unit.drive.run(100.0, 1.0)[-1]) == ["open"]
+    unit.tick(requests=(Reset("CON-009", Role.OPERATOR),))
+    unit.until("closed", 20.0)
+
+
+def test_the_resistor_is_given_no_more_energy_than_it_stands():
+    unit = Unit()
+    unit.drive.plant = replace(PLANT, ratings=replace(PLANT.ratings, precharge_energy_j=100.0))
+    unit.until("precharge", 1.0)
+    taken_s, _ = unit.until("open", 12.0, bus_v=26.4)
+    assert taken_s == pytest.approx(100.0 / (26.4**2 / 50.0), abs=0.3), "half of the voltage: a load, but on the curve"
+    assert unit.latched() == {"CON-009": True}
+
+
+@pytest.mark.parametrize("state", ["closing_minus", "precharge", "closing_plus"])
+@pytest.mark.parametrize(
+    "values",
+    [{"bus_v": np.nan}, {"cell_v": np.nan}, {"unit_state_age_s": 1.0}, {"current_a": np.nan}],
+    ids=str,
+)
+def test_a_closing_is_broken_off_for_a_while_when_the_string_may_not_be_closed_any_more(state, values):
+    unit = Unit()
+    unit.until(state, 15.0)
+    assert rack.states(unit.tick(**values)) == ["waiting"]
+    assert unit.told[-1] == (False, False, False)
+    assert unit.until("open", 40.0)[0] == pytest.approx(30.0, abs=0.2)
+    assert not {"CON-002", "CON-008"} & unit.latched().keys(), "it is nobody's failure to close"
 
 
 def test_an_unknown_feedback_is_not_closed_and_one_not_fitted_follows_its_output():
@@ -204,6 +288,36 @@ def test_nothing_is_known_until_the_unit_reports():
     assert rack.states(unit.tick(unit_state_age_s=0.61)) == ["unknown"]
     unit.minus = unit.plus = True
     assert rack.states(unit.tick()) == ["closed"]
+
+
+def a_silent_unit(seconds: float, **values: Any) -> list[Outcome]:
+    """Two strings with 100 A in each; the unit of string 2 has never said where its contactors are."""
+    two = rack.plant(strings=2)
+    silent = {"unit_state_age_s": np.array([0.1, np.inf]), "current_a": 100.0}
+    return rack.Drive(two).run(seconds, **{**rack.closed(two), **silent, **values})
+
+
+def test_a_unit_that_has_not_reported_is_sent_no_command_and_nothing_may_flow():
+    outcomes = [o for o in a_silent_unit(20.0) if o.started]
+    assert outcomes
+    assert all(o.command.commanded.tolist() == [True, False] for o in outcomes)
+    assert all((o.command.ccl_a, o.command.dcl_a) == (0.0, 0.0) for o in outcomes)
+
+
+def test_nothing_flows_before_a_unit_of_which_nothing_is_known_has_had_the_time_to_open():
+    unknown = np.array([0.0, np.nan])
+    outcomes = a_silent_unit(20.0, current_a=unknown, current_age_s=np.array([0.05, np.inf]))
+    flows_s = [0.1 * i for i, o in enumerate(outcomes) if o.command.ccl_a > 0.0]
+    assert flows_s[0] == pytest.approx(UNIT_OPENS_S + PLANT.limits.hold_after_zero_s, abs=0.3)
+
+
+def test_a_unit_that_reports_late_is_adopted_and_commanded_as_it_is():
+    two = rack.plant(strings=2)
+    drive = rack.Drive(two)
+    drive.run(4.0, **rack.closed(two), unit_state_age_s=np.array([0.1, np.inf]))
+    command = drive.tick(**rack.closed(two), current_a=100.0).command
+    assert command.commanded.all()
+    assert command.close_plus.all()
 
 
 @pytest.mark.parametrize(
@@ -277,19 +391,110 @@ def test_a_string_that_is_not_fully_known_is_not_closed(values):
 
 
 def test_a_second_string_joins_a_live_bus_only_when_equal_and_never_through_its_resistor():
-    plant = rack.plant(strings=2)
-    drive = rack.Drive(plant)
-    first: dict[str, Any] = {name: np.array([value, 0]) for name, value in (("minus", 1), ("plus", 1))}
-    first |= {name: np.array([True, False]) for name in ("minus_output", "plus_output")}
-    volts: dict[str, Any] = {"bus_v": 52.8, "string_v": np.array([52.8, 52.8 - 0.33])}
-    assert {rack.states(o)[1] for o in drive.run(60.0, 0.5, **first, **volts)} == {"open"}
-    volts["string_v"] = np.array([52.8, 52.8 - 0.31])
-    assert rack.states(drive.tick(**first, **volts))[1] == "closing_minus"
+    drive, first = rack.Drive(TWO), one_of_two()
+    assert {rack.states(o)[1] for o in drive.run(60.0, 0.5, **first, **beside(REACH_V + 0.01))} == {"open"}
+    assert rack.states(drive.tick(**first, **beside(REACH_V - 0.01)))[1] == "closing_minus"
     first["minus"], first["minus_output"] = np.array([1, 1]), np.array([True, True])
-    moved = drive.tick(**first, bus_v=52.8, string_v=np.array([52.8, 52.0]))
-    assert rack.states(moved)[1] == "closing_minus", "it drifted apart meanwhile"
-    outcome = drive.tick(**first, **volts)
+    assert rack.states(drive.tick(**first, **beside(0.8)))[1] == "closing_minus", "it drifted apart meanwhile"
+    outcome = drive.tick(**first, **beside(REACH_V - 0.01))
     assert rack.states(outcome)[1] == "closing_plus"
+
+
+def test_a_string_that_drifted_apart_opens_its_minus_again_and_that_is_no_failure():
+    drive, first = rack.Drive(TWO), one_of_two()
+    drive.run(1.0, **first, **beside(0.0))
+    first["minus"], first["minus_output"] = np.array([1, 1]), np.array([True, True])
+    outcomes = drive.run(3.0, **first, **beside(0.8))
+    assert rack.states(outcomes[-1])[1] == "waiting"
+    assert "CON-002" not in rack.codes(outcomes[-1])
+
+
+@pytest.mark.parametrize(
+    ("change", "reach_v"),
+    [
+        ({}, 56.0 * 2 * 16 * 0.0003),
+        ({"ratings": replace(PLANT.ratings, cable_ohm=0.001)}, 56.0 * 2 * (16 * 0.0003 + 0.001)),
+        ({"cell": replace(PLANT.cell, charge_max_a=100.0)}, 50.0 * 2 * 16 * 0.0003),
+        ({"cell": replace(PLANT.cell, resistance_ohm=np.nan)}, 16 * 0.020),
+    ],
+    ids=["0.2C", "with cables", "half of the continuous current", "resistance unknown"],
+)
+@pytest.mark.parametrize("side", [-1, 1])
+def test_what_may_join_follows_from_the_current_that_it_would_drive(change, reach_v, side):
+    for off_v, joins in ((reach_v - 0.002, True), (reach_v + 0.002, False)):
+        drive = rack.Drive(replace(TWO, **change))
+        outcome = drive.run(2.0, **one_of_two(), **beside(side * off_v))[4]
+        assert (rack.states(outcome)[1] == "closing_minus") is joins, off_v
+
+
+def test_without_the_rack_s_current_it_is_not_said_how_long_a_string_waits():
+    text = too_far(PLANT, 51.8, 52.8, Bus(1, np.nan))
+    assert text == "1.00 V below the bus, at most 0.54 V: waits until the rack is discharged"
+
+
+def test_with_more_strings_on_the_bus_the_difference_must_be_smaller():
+    allowed = [allowed_v(PLANT, strings) for strings in (1, 2, 7)]
+    assert allowed == pytest.approx([REACH_V, 0.75 * REACH_V, 4 / 7 * REACH_V])
+
+
+@pytest.mark.parametrize(
+    ("amps", "joins"), [(27.9, True), (-27.9, True), (28.0, False), (-28.0, False), (np.nan, False)]
+)
+def test_a_string_joins_only_while_the_rack_carries_less_than_a_tenth_of_c(amps, joins):
+    outcome = rack.Drive(TWO).run(0.6, **one_of_two(), **beside(0.0), current_a=np.array([amps, 0.0]))[-1]
+    assert (rack.states(outcome)[1] == "closing_minus") is joins
+    assert joins or "it connects below 28 A" in outcome.contactors[1].reason or np.isnan(amps)
+
+
+@pytest.mark.parametrize(
+    ("below_v", "amps", "said"),
+    [
+        (1.0, 0.0, "1.00 V below the bus, at most 0.54 V: waits until the rack is discharged"),
+        (1.0, 50.0, "1.00 V below the bus, at most 0.54 V: waits until the rack is discharged"),
+        (0.8, 100.0, "0.80 V below the bus, at most 0.54 V: waits until the rack carries less than 100 A"),
+        (-0.7, -90.0, "0.70 V above the bus, at most 0.54 V: waits until the rack carries less than 90 A"),
+        (1.0, -50.0, "1.00 V below the bus, at most 0.54 V: waits until the rack is discharged, about 1.7 h at 50 A"),
+        (-0.6, 100.0, "0.60 V above the bus, at most 0.54 V: waits until the rack is charged, about 27 min at 100 A"),
+    ],
+)
+def test_a_string_that_waits_says_for_what_and_how_long(below_v, amps, said):
+    outcome = rack.Drive(TWO).run(2.0, **one_of_two(), **beside(below_v), current_a=np.array([amps, 0.0]))[-1]
+    assert outcome.contactors[1].reason == said
+    assert rack.codes(outcome) == {"PCK-006"}
+    assert outcome.command.warnings == {Alarm.INTERNAL}
+    assert not outcome.command.alarms
+
+
+@pytest.mark.parametrize(
+    ("string_v", "leader"),
+    [
+        ((52.8, 52.8, 52.8), 0),
+        ((54.0, 52.8, 52.7), 1),
+        ((51.0, 52.8, 52.9), 2),
+        ((52.0, 54.0, 53.0), 1),
+    ],
+    ids=["all alike", "two of three below", "two of three above", "none can follow: the highest"],
+)
+def test_the_string_that_most_others_can_follow_closes_first(string_v, leader):
+    three = rack.plant(strings=3)
+    volts = np.array(string_v)
+    cell_v = np.broadcast_to((volts / 16)[:, None, None], three.layout.cell_shape)
+    outcome = rack.Drive(three).run(0.6, string_v=volts, cell_v=cell_v)[-1]
+    assert [state == "closing_minus" for state in rack.states(outcome)] == [i == leader for i in range(3)]
+
+
+def test_a_string_that_cannot_close_is_no_leader():
+    three = rack.plant(strings=3)
+    trip = np.array([5, 0, 0])
+    drive = rack.Drive(three)
+    assert rack.states(drive.run(0.6, unit_trip_code=trip)[-1]) == ["open", "closing_minus", "open"]
+
+
+def test_nothing_closes_while_another_string_may_be_closed_unseen():
+    silent: dict[str, Any] = {"unit_state_age_s": np.array([0.1, np.inf]), "current_a": np.array([0.0, np.nan])}
+    outcomes = rack.Drive(TWO).run(12.0, **silent, current_age_s=np.array([0.1, np.inf]))
+    first = next(i for i, outcome in enumerate(outcomes) if outcome.command.close_minus[0])
+    assert 0.1 * first == pytest.approx(UNIT_OPENS_S, abs=0.3)
 
 
 def test_only_one_string_closes_at_a_time():
@@ -310,6 +515,16 @@ def test_trips_are_reset_with_their_own_codes_for_a_while():
     assert drive.run(2.5, **tripped)[-1].command.trip_resets == ()
 
 
+def test_a_closed_string_opens_when_a_fault_says_so_whatever_else_is_wrong_with_it():
+    for values in ({}, {"cell_count": 14}, {"unit_state_age_s": np.inf}, {"current_a": np.nan}):
+        drive = rack.Drive(PLANT)
+        was = drive.tick(**CLOSED).contactors
+        snap = rack.snapshot(PLANT, drive.now_s, **{**CLOSED, **values})
+        opens = replace(Orders.none(1), opens=np.array([True]), why=("CEL-020",))
+        (now,) = contactors.step(PLANT, was, snap, opens, 0.1)
+        assert (now.state, now.reason) == (State.OPENING, "CEL-020"), values
+
+
 HIGH_CELL = 3.70
 
 
@@ -321,7 +536,6 @@ def a_string_that_stays_closed(**second: Any) -> Outcome:
     cell_v[1, 0, 0] = HIGH_CELL
     values = {**rack.closed(two), "cell_v": cell_v, "current_a": np.array([10.0, 10.0])}
     outcome = drive.run(20.0, **{**values, **second})[-1]
-    assert outcome.contactors[0].state is State.CLOSED
     assert outcome.contactors[1].state in (State.OPEN, State.WAITING)
     return outcome
 
@@ -343,7 +557,11 @@ def a_string_that_stays_closed(**second: Any) -> Outcome:
 )
 def test_nothing_flows_while_a_string_that_must_be_open_is_not(second: dict[str, Any]) -> None:
     """The others would charge it: a current limit cannot leave it out."""
-    command = a_string_that_stays_closed(**second).command
+    outcome = a_string_that_stays_closed(**second)
+    command = outcome.command
+    assert command.close_plus.tolist() == [True, False], "or the second string would carry all of it"
+    assert not command.inverter_enable.any()
+    assert {"CON-001", "CUR-012"} & rack.codes(outcome)
     assert (command.ccl_a, command.dcl_a) == (0.0, 0.0)
     assert not command.charge_enabled
     assert not command.discharge_enabled
@@ -351,6 +569,7 @@ def test_nothing_flows_while_a_string_that_must_be_open_is_not(second: dict[str,
 
 def test_the_others_go_on_once_a_string_is_open() -> None:
     command = a_string_that_stays_closed(
+        current_a=np.array([10.0, 0.0]),
         minus=np.array([Feedback.CLOSED, Feedback.OPEN]),
         minus_output=np.array([True, False]),
         plus_output=np.array([True, False]),
@@ -365,3 +584,76 @@ def test_a_string_closes_only_when_its_boards_have_the_cells_of_the_layout(count
     outcome = rack.Drive(PLANT).run(0.6, cell_count=count)[-1]
     assert bool(outcome.command.close_minus[0]) is closes
     assert ("number of cells" in outcome.contactors[0].reason) is not closes
+
+
+@pytest.mark.parametrize(("welded_a", "opens"), [(1.5, False), (40.0, False), (np.nan, False), (0.5, True)])
+def test_a_string_without_current_stays_while_the_one_that_does_not_open_carries_some(welded_a, opens):
+    outcome = a_string_that_stays_closed(current_a=np.array([1.0, welded_a]))
+    assert (rack.states(outcome)[0] == "open") is opens
+    assert (outcome.command.ccl_a, outcome.command.dcl_a) == (0.0, 0.0)
+
+
+def test_a_fault_of_its_own_opens_a_string_although_another_does_not_open():
+    inputs = {"minus": 1, "plus": 1, "minus_output": True, "plus_output": True, "bus_v": 52.8, "current_a": 30.0}
+    drive = rack.running(TWO)
+    cell_v = np.full(TWO.layout.cell_shape, 3.30)
+    cell_v[1] = HIGH_CELL
+    drive.run(20.0, **inputs, cell_v=cell_v)
+    cell_v[0] = HIGH_CELL
+    outcome = drive.run(10.0, **inputs, cell_v=cell_v)[-1]
+    assert not outcome.command.close_plus.any()
+
+
+@pytest.mark.parametrize(("current_a", "after_s"), [(200.0, 3.0), (-200.0, 5.0)])
+def test_polarised_contactors_open_less_in_the_other_direction(current_a, after_s):
+    plant = replace(PLANT, ratings=replace(PLANT.ratings, contactor_break_charge_a=150.0))
+    drive = rack.Drive(plant, table=())
+    drive.tick(**CLOSED)
+    outcomes = drive.run(6.0, **CLOSED, current_a=current_a, requests=(Connect(False),))
+    opened = next(i for i, outcome in enumerate(outcomes) if rack.states(outcome) == ["open"])
+    assert 0.1 * opened == pytest.approx(after_s, abs=0.11)
+
+
+def told_to_open() -> rack.Drive:
+    """A string that has just been told to open."""
+    drive = rack.Drive(PLANT)
+    drive.tick(**CLOSED)
+    drive.tick(**CLOSED, requests=(Connect(False),))
+    assert rack.states(drive.tick(**CLOSED)) == ["open"]
+    return drive
+
+
+def test_what_was_measured_before_the_contacts_could_move_says_nothing():
+    drive = told_to_open()
+    for tick in range(1, 6):
+        outcome = drive.tick(**CLOSED, unit_state_age_s=0.1 * tick, current_a=10.0, current_age_s=0.1 * tick)
+        assert rack.codes(outcome) == set()
+
+
+@pytest.mark.parametrize(
+    ("values", "code", "after_s"),
+    [
+        (CLOSED, "CON-001", 0.4),
+        ({"minus": 1}, "CON-003", 0.6),
+        ({"plus": 1}, "CON-003", 0.6),
+        ({"precharge": 1}, "CON-003", 0.6),
+        ({"current_a": 2.6}, "CUR-012", 0.7),
+        ({"current_a": -2.6}, "CUR-012", 0.7),
+    ],
+    ids=str,
+)
+def test_what_does_not_open_is_named_in_its_time_and_waits_for_service(values, code, after_s):
+    drive = told_to_open()
+    outcomes = drive.run(1.5, **values)
+    raised = next(i for i, outcome in enumerate(outcomes) if code in rack.codes(outcome))
+    assert 0.1 * (raised + 1) == pytest.approx(after_s, abs=0.11)
+    ask = (Reset("all", Role.SERVICE, "inspected"),)
+    unknown = {"unit_state_age_s": np.inf, "current_a": np.nan, "current_age_s": np.inf}
+    assert code in rack.codes(drive.tick(**unknown, requests=ask)), "not knowing is not good"
+    assert code in rack.codes(drive.tick(requests=(Reset("all", Role.OPERATOR),)))
+    assert code not in rack.codes(drive.tick(requests=ask))
+
+
+@pytest.mark.parametrize("current_a", [2.4, -2.4])
+def test_what_a_sensor_may_show_without_a_current_is_none(current_a):
+    assert rack.codes(told_to_open().run(5.0, current_a=current_a)[-1]) == set()

@@ -249,7 +249,7 @@ def test_while_one_string_leaves_nothing_flows_then_the_others_go_on_with_their_
     hot = np.full(drive.plant.layout.sensor_shape, 25.0)
     hot[1] = 61.0
     assert drive.tick(**values).command.ccl_a == 280.0
-    outcomes = drive.run(6.9, **values, temperature_degc=hot)
+    outcomes = drive.run(6.2, **values, temperature_degc=hot)
     leaving = [o for o in outcomes if rack.states(o)[1] == "opening"]
     assert len(leaving) >= 9
     for outcome in leaving:

@@ -23,8 +23,8 @@ def command(**changes: Any) -> Command:
     """Limits of 100 A through the one closed string."""
     good = Command(
         cvl_v=55.2, dvl_v=44.8, ccl_a=100.0, dcl_a=100.0, charge_enabled=True, discharge_enabled=True, close_minus=YES,
-        close_precharge=NO, close_plus=YES, inverter_enable=YES, balance=np.zeros((1, 1, 16), bool), heartbeat=True,
-        force_charge=True, fresh=True,
+        close_precharge=NO, close_plus=YES, inverter_enable=YES, commanded=YES, balance=np.zeros((1, 1, 16), bool),
+        heartbeat=True, force_charge=True, fresh=True,
     )  # fmt: skip
     return replace(good, **changes)
 

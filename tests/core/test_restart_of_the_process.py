@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from bmsd.core import memory
-from bmsd.core.contactors import OPENED_BY_POWER_ON, State
+from bmsd.core.contactors import State
+from bmsd.core.contactors.sequence import OPENED_BY_POWER_ON
 from bmsd.core.memory import Memory
 from bmsd.core.protection.protect import Protections
 from bmsd.core.tick import Outcome, tick

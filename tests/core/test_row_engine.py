@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from bmsd.core import memory
 from bmsd.core.protection.evidence import Reading
 from bmsd.core.protection.step import FaultState, Rows, step
 from bmsd.model.catalogue import Latch, Level, Row, Scope
-from bmsd.model.request import Reset, Role
+from bmsd.model.request import Connect, Reset, Role
 from tests import rack
 
 NAN = float("nan")
@@ -342,17 +343,30 @@ def test_latches_and_unknown_soc_survive_a_restart():
     assert "CEL-004" not in rack.codes(again.tick(requests=(Reset("CEL-004", Role.SERVICE, "exchanged"),)))
 
 
-def test_a_lock_of_the_contactors_survives_a_restart():
-    plant = rack.plant(strings=2)
+def test_a_latch_of_the_contactors_survives_a_restart():
+    plant = rack.plant()
     drive = rack.Drive(plant)
-    for _ in range(3):
-        drive.run(40.0, 0.5, minus=0)
-    assert rack.states(drive.tick())[0] == "locked"
-    saved = memory.durable(drive.protections, drive.memory, None)
+    drive.run(120.0, 0.5, minus=0)
+    assert [(fault.code, fault.latched) for fault in drive.tick().faults] == [("CON-002", True)]
+    saved = memory.durable(drive.protections, drive.memory, None, running=False)
     again = rack.Drive(plant)
     again.memory, _ = memory.restore(plant, again.protections, saved, None)
-    assert rack.states(again.run(60.0, 1.0)[-1])[0] == "locked"
-    assert rack.states(again.tick(requests=(Reset("contactors", Role.OPERATOR),)))[0] != "locked"
+    assert rack.states(again.run(60.0, 1.0)[-1]) == ["open"]
+    again.tick(requests=(Reset("contactors", Role.OPERATOR),))
+    assert rack.states(again.tick()) == ["closing_minus"]
+
+
+@pytest.mark.parametrize("ask", [Connect(True), Reset("contactors", Role.OPERATOR)], ids=str)
+def test_a_string_left_open_after_an_interruption_stays_so_over_an_orderly_restart(ask):
+    plant = rack.plant()
+    drive = rack.Drive(plant)
+    drive.memory = replace(drive.memory, interrupted=True)
+    assert rack.states(drive.tick()) == ["locked"]
+    saved = memory.durable(drive.protections, drive.memory, None, running=False)
+    again = rack.Drive(plant)
+    again.memory, _ = memory.restore(plant, again.protections, saved, None)
+    assert rack.states(again.run(60.0, 1.0)[-1]) == ["locked"]
+    assert rack.states(again.tick(requests=(ask,))) != ["locked"]
 
 
 def test_saved_latches_that_no_longer_fit_are_named():

@@ -337,7 +337,7 @@ def test_a_deeply_discharged_string_may_reclose_for_charging_only_and_opens_when
     low: dict[str, Any] = {**CLOSED, "cell_v": np.full(CELLS, 2.95)}
     low["cell_v"][0, 0, 0] = 2.75
     low |= {"string_v": 23.4, "bus_v": 23.4}
-    assert drive.run(4.0, **low, current_a=-10.0)[-1].command.close_plus.tolist() == [False, True]
+    assert drive.run(2.7, **low, current_a=-10.0)[-1].command.close_plus.tolist() == [False, True]
     opened: dict[str, Any] = {name: np.array([0, 1]) for name in ("minus", "plus")}
     opened |= {name: np.array([False, True]) for name in ("minus_output", "plus_output")}
     assert rack.states(drive.run(5.0, **{**low, **opened}, current_a=0.0)[-1])[0] == "open"

@@ -208,8 +208,8 @@ def sent_by_bmsd() -> dict[str, Frame]:
     off, cells = np.zeros(1, dtype=np.bool_), np.zeros(layout.cell_shape, dtype=np.bool_)
     order = Command(
         cvl_v=None, dvl_v=None, ccl_a=0.0, dcl_a=0.0, charge_enabled=False, discharge_enabled=False,
-        close_minus=off, close_precharge=off, close_plus=off, inverter_enable=off, balance=cells, heartbeat=True,
-        trip_resets=((65, 1), (2, 3)),
+        close_minus=off, close_precharge=off, close_plus=off, inverter_enable=off, commanded=~off, balance=cells,
+        heartbeat=True, trip_resets=((65, 1), (2, 3)),
     )  # fmt: skip
     frames += Commands(layout, balance_lease_s=60.0).frames(order, 0.0)
     return {DATABASE.get_message_by_frame_id(frame.can_id).name: frame for frame in frames}

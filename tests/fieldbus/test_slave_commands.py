@@ -21,7 +21,8 @@ def command(layout: Layout = LAYOUT, **changes: Any) -> Command:
     values: dict[str, Any] = {
         "cvl_v": None, "dvl_v": None, "ccl_a": 0.0, "dcl_a": 0.0, "charge_enabled": False,
         "discharge_enabled": False, "close_minus": off, "close_precharge": off, "close_plus": off,
-        "inverter_enable": off, "balance": np.zeros(layout.cell_shape, dtype=bool), "heartbeat": True,
+        "inverter_enable": off, "commanded": ~off, "balance": np.zeros(layout.cell_shape, dtype=bool),
+        "heartbeat": True,
     }  # fmt: skip
     return Command(**{**values, **changes})
 
@@ -42,6 +43,15 @@ def test_a_tick_starts_with_the_heartbeat_and_commands_every_unit() -> None:
     ]
     heartbeat = said(frames, "Heartbeat")[0].signals
     assert (heartbeat["Lease"], heartbeat["ControlState"]) == (10, ControlState.RUNNING)
+
+
+def test_a_unit_whose_contactors_are_not_known_is_sent_no_command_and_keeps_its_counter() -> None:
+    commands, off = Commands(LAYOUT, 5.0), np.zeros(2, dtype=bool)
+    frames = commands.frames(command(), 0.0)
+    frames += commands.frames(command(commanded=np.array([True, False])), 0.1)
+    frames += commands.frames(command(close_minus=~off), 0.2)
+    told = [(one.address, one.signals["Counter"]) for one in said(frames, "ContactorCommand")]
+    assert told == [(65, 1), (66, 1), (65, 2), (65, 3), (66, 2)]
 
 
 def test_the_heartbeat_is_withheld_and_contactor_commands_are_not() -> None:

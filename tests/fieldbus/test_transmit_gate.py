@@ -64,7 +64,7 @@ def command(**changes: Any) -> Command:
     off = np.zeros(1, dtype=bool)
     built = Command(
         cvl_v=56.0, dvl_v=44.8, ccl_a=100.0, dcl_a=120.0, charge_enabled=True, discharge_enabled=True,
-        close_minus=off, close_precharge=off, close_plus=off, inverter_enable=off,
+        close_minus=off, close_precharge=off, close_plus=off, inverter_enable=off, commanded=~off,
         balance=np.zeros((1, 1, 16), dtype=bool), heartbeat=True, fresh=True,
     )  # fmt: skip
     return replace(built, **changes)
@@ -256,7 +256,7 @@ TWO_STRINGS = Layout(strings=2, modules=1, cells=16, sensors=4)
 def closing(*wanted: tuple[str, int]) -> Command:
     """A command that closes these contactors (name, string) and no other."""
     arrays = {name: np.array([(name, string) in wanted for string in range(2)]) for name in CONTACTORS}
-    return command(balance=np.zeros(TWO_STRINGS.cell_shape, dtype=bool), **arrays)
+    return command(commanded=np.ones(2, dtype=bool), balance=np.zeros(TWO_STRINGS.cell_shape, dtype=bool), **arrays)
 
 
 def field_gate(wire: Wire) -> TransmitGate:

@@ -25,6 +25,7 @@ def a_command(**changes: Any) -> Command:
         "close_precharge": NONE,
         "close_plus": NONE,
         "inverter_enable": NONE,
+        "commanded": NONE,
         "balance": NONE,
         "heartbeat": True,
         "voltage_v": 52.48,

@@ -113,6 +113,8 @@ def test_an_empty_table_is_the_default_rack() -> None:
         ({"mishap": [{}]}, "sim.mishap.1.kind: missing"),
         ({"mishap": [{"kind": "fire"}]}, "unknown kind 'fire'"),
         ({"mishap": [{"kind": "lost", "start_s": 5, "end_s": 5}]}, "is not after"),
+        ({"soc0_by_string": [0.5, 0.4]}, "sim.soc0_by_string: has 2, the rack has 1 strings"),
+        ({"soc0_by_string": [1.2]}, "sim.soc0_by_string.1"),
         ({"mishap": [{"kind": "lost", "module": 3}]}, "sim.mishap.1.module: is 3, the rack has 2"),
         ({"mishap": [{"kind": "lost", "contact": "earth"}]}, "sim.mishap.1.contact"),
         ({"playback": {}}, "sim.playback.source: missing"),

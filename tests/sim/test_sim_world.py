@@ -404,3 +404,26 @@ def test_the_largest_rack_costs_less_than_half_a_core() -> None:
 
 def test_profile_is_passed_on() -> None:
     assert settings_of(inverter={"profile": "square", "charge_a": 5.0}).inverter.profile == Profile("square", 5.0)
+
+
+def test_each_string_starts_at_its_own_state_of_charge() -> None:
+    soc = world_with(layout=TWO, soc0_by_string=[0.6, 0.2]).truth().cell_soc
+    assert soc.mean(axis=(1, 2)) == pytest.approx([0.6, 0.2])
+
+
+def test_a_load_across_the_bus_divides_the_voltage_with_the_precharge_resistor() -> None:
+    world = world_with({"kind": "bus_load", "value": 150.0})
+    driver = Driver(world, step_s=0.005)
+    driver.run(0.5)
+    driver.close = (1, 1, 0)
+    driver.run(12.0)
+    truth = world.truth()
+    assert truth.bus_v == pytest.approx(0.75 * truth.string_v[0], rel=0.01)
+    assert truth.string_a[0] == pytest.approx(-truth.bus_v / 150.0 - truth.load_a, rel=0.01)
+
+
+def test_lost_feedback_reads_invalid_of_that_contact_only() -> None:
+    world = world_with({"kind": "feedback_lost", "contact": "minus", "start_s": 0.3})
+    states = [one.signals for _, one in read(Driver(world, step_s=0.005).run(1.0), "ContactorState")]
+    names = ("MinusFeedback", "PrechargeFeedback", "PlusFeedback")
+    assert [tuple(state[name] for name in names) for state in (states[0], states[-1])] == [(0, 0, 0), (3, 0, 0)]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bmsd.core.contactors.table import StringState
 from bmsd.model.plant import Plant
 from bmsd.model.snapshot import Bools, Floats, Ints, Snapshot
 from bmsd.model.snapshot import Reading as Kind
@@ -18,8 +19,9 @@ class Evidence:
     """One tick's facts. `new_*` tell which readings come from a SYNC not seen by an earlier tick.
 
     `sent_charge_a`, `sent_discharge_a`: highest limits sent within the inverter's lag (rack totals, A).
-    `in_circuit` (strings,): strings that were closed or opening after the last tick.
-    `commissioned` (strings, modules): unique numbers of the boards that belong there, None: not known yet.
+    `in_circuit` (strings,): strings that were closed or opening after the last tick; `contactors`: all that it
+    remembered of each string's. `commissioned` (strings, modules): unique numbers of the boards that belong there,
+    None: not known yet.
     """
 
     plant: Plant
@@ -32,6 +34,7 @@ class Evidence:
     sent_charge_a: float
     sent_discharge_a: float
     in_circuit: Bools
+    contactors: tuple[StringState, ...]
     commissioned: Ints | None = None
 
     @property

@@ -77,6 +77,10 @@ class Verdict:
     """(strings,): open without waiting for the current any longer."""
     bars: Bools
     """(strings,): a string that is open must not be closed."""
+    opens_still: Bools
+    """(strings,): open only without current: a string that does not open would carry all of it."""
+    why_open: tuple[str, ...]
+    """(strings,): the worst fault that wants the string open; empty: none does."""
     force_charge: bool
 
     alarms: frozenset[Alarm]
@@ -112,6 +116,8 @@ def _conclude(protections: Protections, states: Mapping[Scope, FaultState], in_c
     opens = np.zeros(strings, dtype=bool)
     opens_now = np.zeros(strings, dtype=bool)
     bars = np.zeros(strings, dtype=bool)
+    opens_still = np.zeros(strings, dtype=bool)
+    why_open: list[tuple[Level, str]] = [(Level.INFO, "")] * strings
     force_charge = False
     alarms: set[Alarm] = set()
     warnings: set[Alarm] = set()
@@ -133,12 +139,18 @@ def _conclude(protections: Protections, states: Mapping[Scope, FaultState], in_c
             faults.append(_fault(row, state, int(index), protections.shapes[scope]))
             where = _strings_with(state.raised[index], string_of, strings)
             # an isolated string is the technician's business: the inverter goes on with the others
-            concerns = not in_circuit.any() or bool((where & in_circuit).any())
+            concerns = row.opens_others or not in_circuit.any() or bool((where & in_circuit).any())
             force_charge |= row.force_charge and concerns
             (alarms if row.level >= Level.ALARM and concerns else warnings).update(row.alarms)
             wanted, at_once = _openings(row, state, int(index))
-            opens |= _strings_with(wanted, string_of, strings)
+            opened = _strings_with(wanted, string_of, strings)
+            opens |= opened
             opens_now |= _strings_with(at_once, string_of, strings)
+            if row.opens_others:
+                opens_still |= ~where
+                opened = opened | ~where
+            for string in np.flatnonzero(opened):
+                why_open[string] = max(why_open[string], (row.level, _why(row)), key=lambda why: why[0])
     faults.sort(key=lambda fault: (-fault.level, fault.code))
     return Verdict(
         faults=tuple(faults),
@@ -147,17 +159,22 @@ def _conclude(protections: Protections, states: Mapping[Scope, FaultState], in_c
         opens=opens,
         opens_now=opens_now,
         bars=bars,
+        opens_still=opens_still,
+        why_open=tuple(text for _, text in why_open),
         force_charge=force_charge,
         alarms=frozenset(alarms),
         warnings=frozenset(warnings),
     )
 
 
+def _why(row: Row) -> str:
+    return f"{row.code} {row.name.replace('_', ' ')}"
+
+
 def _zeros(row: Row, acts: Bools, string_of: Ints) -> list[Bound]:
     """Zero bounds of the strings (or of the rack) whose subjects are concerned."""
-    reason = f"{row.code} {row.name.replace('_', ' ')}"
-    where = np.unique(string_of[acts])
-    return [Bound(0.0, reason, row.code, None if string < 0 else int(string)) for string in where]
+    where = np.unique(np.where(row.opens_others, -1, string_of[acts]))
+    return [Bound(0.0, _why(row), row.code, None if string < 0 else int(string)) for string in where]
 
 
 def _openings(row: Row, state: FaultState, index: int) -> tuple[Bools, Bools]:

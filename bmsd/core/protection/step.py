@@ -198,7 +198,7 @@ def _asked(rows: Rows, resets: Sequence[Reset]) -> Bools:
     """Which rows somebody with the right role asks to reset, (rows, 1)."""
 
     def asks(row: Row, reset: Reset) -> bool:
-        if reset.code not in (row.code, "all"):
+        if reset.code not in (row.code, row.reset_group, "all"):
             return False
         return row.latch is not Latch.SERVICE or (reset.role is Role.SERVICE and bool(reset.reason))
 

@@ -84,7 +84,7 @@ class Commands:
         Balancing goes to each board once a second, boards one after the other, and at once when its cells change.
         """
         frames = [self._heartbeat(state)] if command.heartbeat else []
-        frames += [self._contactors(command, string) for string in range(self._layout.strings)]
+        frames += [self._contactors(command, int(string)) for string in np.flatnonzero(command.commanded)]
         frames += [self._trip_reset(address, code) for address, code in command.trip_resets]
         return frames + self._balancing(command, now_s)
 

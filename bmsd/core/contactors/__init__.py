@@ -1,0 +1,28 @@
+"""Contactors of each string: close in order through precharge, open in order, never close by accident.
+
+`table`: states and transitions. `sequence`: one step of all strings. `reasons`: why a string may not close.
+`connecting`: which string comes first, and when a further one may join. `circuit`: what follows from the states.
+"""
+
+from __future__ import annotations
+
+from bmsd.core.contactors.circuit import Outputs, not_open, outputs
+from bmsd.core.contactors.reasons import Orders
+from bmsd.core.contactors.sequence import LOCK_CODE, released, start, step
+from bmsd.core.contactors.table import TRANSITIONS, Event, Failure, State, StringState
+
+__all__ = [
+    "LOCK_CODE",
+    "TRANSITIONS",
+    "Event",
+    "Failure",
+    "Orders",
+    "Outputs",
+    "State",
+    "StringState",
+    "not_open",
+    "outputs",
+    "released",
+    "start",
+    "step",
+]
