@@ -158,8 +158,10 @@ class String(Section):
     )  # fmt: skip
     precharge_ohm: float = number("Precharge resistor.", "ohm", 1.0, 1000.0, 50.0)
     precharge_energy_j: float = number(
-        "Energy that the resistor stands in one try; 0: twice what charging the bus takes.", "J", 0.0, 100000.0, 0.0
-    )
+        "Energy that the resistor stands in one try, beyond its full power for the second that a report may take; 0: "
+        "twice what charging the bus takes.",
+        "J", 0.0, 100000.0, 0.0,
+    )  # fmt: skip
     bus_capacitance_f: float = number(
         "Capacitance of everything on the DC bus: the inverters' inputs together.", "F", 1e-6, 1.0, 0.048
     )

@@ -369,8 +369,8 @@ CATALOGUE: tuple[Row, ...] = (
         "Current flows in a string that is told to be open: welded contacts, or a current sensor that is wrong.",
         "Limits are zero; the other strings open once they carry nothing; no string closes.",
         "Switch the string off by hand. Inspect contactors and shunt. Service acknowledges with a reason.",
-        delay_s=0.5, stops_charge=True, stops_discharge=True, opens_others=True, latch=Latch.SERVICE,
-        alarms=_a(Alarm.CONTACTOR, Alarm.INTERNAL),
+        delay_s=0.5, stops_charge=True, stops_discharge=True, bound_at_once=False, opens_others=True,
+        latch=Latch.SERVICE, alarms=_a(Alarm.CONTACTOR, Alarm.INTERNAL),
     ),
     Row(
         "PCK-006", "string_cannot_join", Scope.STRING, "equalising_current", 1.0, 1.0, Level.WARNING,

@@ -153,7 +153,7 @@ STORIES = {
     "CON-002": closes_again(34, alone=False),
     "CON-003": told_open(1.0, plus=1),
     "CON-008": closes_again(47, **MINUS_CLOSES, bus_v=45.0),
-    "CON-009": closes_again(36, **MINUS_CLOSES, bus_v=5.0),
+    "CON-009": closes_again(37, **MINUS_CLOSES, bus_v=5.0),
     "CUR-008": steady(1.0, current_a=np.nan, current_age_s=1.0),
     "CUR-009": steady(1.0, current_a=np.nan),
     "MOD-001": steady(3.0, **SILENT),

@@ -18,6 +18,7 @@ MOVES_S = 0.1
 OPENS_S = FEEDBACK_S
 STILL_A, STILL_SHARE = 2.0, 0.01
 """More than this, or than this share of the fuse's rating, is a current."""
+REPORTED_S = 2.0 * FEEDBACK_S
 CURVE_SHARE = 0.5
 SPARE_ENERGY = 2.0
 """Without a rating the resistor may take this many times what charging the bus alone takes."""
@@ -88,19 +89,19 @@ def precharge_load(evidence: Evidence) -> Reading:
     """1 where the bus is far below its curve after a time constant, or the resistor has taken too much energy.
 
     A discharged capacitor looks like a short only at the start: after one time constant the bus has 63 % of the
-    string's voltage, and half of that is a load. The check waits for the relay and the report, too.
+    string's voltage, and half of that is a load. Relay and report take up to `REPORTED_S`: the check waits for them,
+    and what the resistor would take meanwhile from a bus that is long charged is no energy.
     """
     units, ratings = evidence.snapshot.units, evidence.plant.ratings
     states = evidence.contactors
     charging = np.array([s.state is State.PRECHARGE for s in states])
     since_s = np.array([s.since_s for s in states]) + evidence.dt_s
     energy_j = np.array([s.precharge_j for s in states])
-    due_s = ratings.precharge_ohm * ratings.bus_capacitance_f + FEEDBACK_S
+    due_s = ratings.precharge_ohm * ratings.bus_capacitance_f + REPORTED_S
     low = (since_s >= due_s) & (units.bus_v < CURVE_SHARE * (1.0 - np.exp(-1.0)) * units.string_v)
-    most_j = ratings.precharge_energy_j
-    if most_j is None:
-        full_v = evidence.plant.cell.max_v * evidence.plant.layout.cells_in_series
-        most_j = SPARE_ENERGY * 0.5 * ratings.bus_capacitance_f * full_v**2
+    full_v = evidence.plant.cell.max_v * evidence.plant.layout.cells_in_series
+    most_j = ratings.precharge_energy_j or SPARE_ENERGY * 0.5 * ratings.bus_capacitance_f * full_v**2
+    most_j += REPORTED_S * full_v**2 / ratings.precharge_ohm
     return Reading(_flags(charging & (low | (energy_j > most_j))))
 
 
