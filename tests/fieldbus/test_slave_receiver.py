@@ -14,7 +14,7 @@ from bmsd.fieldbus.receive import Receiver
 from bmsd.model.frame import ERROR_FLAG, EXTENDED_FLAG, RAW_FRAME, REMOTE_FLAG, Frame, RawFrames
 from bmsd.model.layout import Layout
 from bmsd.model.plant import Timing
-from bmsd.model.snapshot import Feedback, Input, Reading
+from bmsd.model.snapshot import CURRENT_SENSOR_TEST, Feedback, Input, Reading
 from tests import slave_frames as slave
 
 LAYOUT = Layout(strings=2, modules=2, cells=14, sensors=6)
@@ -65,6 +65,7 @@ def test_nothing_is_known_before_the_first_poll() -> None:
     assert (units.inputs == Input.UNKNOWN).all()
     assert (units.trip_code == -1).all()
     assert (units.state_sync == -1).all()
+    assert (units.self_test == -1).all()
 
 
 def test_a_complete_poll_shows_at_once_with_the_age_of_its_sync() -> None:
@@ -443,6 +444,15 @@ def test_a_self_test_that_has_not_finished_is_not_reported() -> None:
     heard.sync_sent(5, 0, 3, 10.0)
     heard.feed(slave.raw(slave.node_status(2, 5, SelfTestDone=0), slave.node_status(3, 5, SelfTest=5)), 10.05)
     assert heard.modules(10.13).self_test.tolist() == [[-1, -1], [5, -1]]
+
+
+def test_the_self_test_of_a_unit_is_held_for_fifteen_polls() -> None:
+    heard = receiver()
+    heard.sync_sent(5, 0, 3, 10.0)
+    heard.feed(slave.raw(slave.node_status(65, 5, SelfTest=CURRENT_SENSOR_TEST)), 10.05)
+    assert heard.units(10.13).self_test.tolist() == [256, -1]
+    assert heard.units(13.0 - 1e-9).self_test.tolist() == [256, -1]
+    assert heard.units(13.0 + 1e-6).self_test.tolist() == [-1, -1]
 
 
 def test_a_snapshot_is_never_written_again() -> None:
