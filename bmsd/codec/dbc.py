@@ -118,8 +118,8 @@ class Signals:
     def raw(self, words: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Return raw values (..., signals) of data words (..., messages)."""
         bits = words.take(self.word, axis=-1)
-        bits >>= self.start
-        bits &= self.mask
+        np.right_shift(bits, self.start, bits)
+        np.bitwise_and(bits, self.mask, bits)
         raw = bits.view(np.int64)
         if self._signed is not None:
             span, sign = self._signed

@@ -10,7 +10,7 @@ from bmsd.model.request import Request, Reset, Role
 from bmsd.model.snapshot import Ints
 
 CODE = "MOD-008"
-"""What service resets, by name and with a reason, to accept the boards that answer now. \"all\" is not enough."""
+"""What service resets, with a reason, to accept the boards that answer now. A reset of "all" is not enough."""
 
 
 def commissioned(was: Ints | None, uid: Ints, requests: Sequence[Request]) -> Ints | None:

@@ -20,11 +20,11 @@ from tests import slave_frames as slave
 
 LAYOUT = Layout(strings=2, modules=16, cells=16, sensors=8)
 TIMING = Timing(tick_s=0.1, poll_s=0.2, current_phases=4)
-AT_LEAST = 10.0
-"""Against decode_message alone. Wanted are 20, reached are 12 to 13: the bench only holds that it gets no worse.
+AT_LEAST = 11.0
+"""Against decode_message alone. Wanted are 20, reached are 13 to 16: the bench only holds that it gets no worse.
 
-About two fifths of the time go into the check of the frames, a quarter into decoding, a tenth into filling the fields
-of two dataclasses."""
+A fifth of the time goes into the check of the frames, a quarter into decoding, a tenth into filling the fields of two
+dataclasses."""
 SAME_JOB_AT_LEAST = 20.0
 """Against a loop that does what the batch does: from raw bytes, CRC and counter checked, values into arrays."""
 ROUNDS = 100

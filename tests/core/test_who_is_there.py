@@ -148,6 +148,14 @@ def test_an_open_string_with_a_swapped_board_is_not_closed_before_it_is_accepted
     assert drive.run(0.5, uid=swapped)[-1].contactors[0].state == "closing_minus"
 
 
+def test_a_fault_that_bars_closing_ends_a_closing_that_has_begun() -> None:
+    drive = rack.Drive(PLANT)
+    assert rack.states(drive.run(0.5)[-1])[0] == "closing_minus"
+    outcome = drive.tick(uid=with_one(UIDS, 4711))
+    assert rack.states(outcome)[0] == "open"
+    assert not outcome.command.close_minus[0]
+
+
 @pytest.mark.parametrize(
     "refused",
     [

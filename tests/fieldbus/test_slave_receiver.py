@@ -668,6 +668,19 @@ def test_junk_in_the_padding_of_the_kernel_s_frame_does_not_matter() -> None:
     assert heard.counts.sum() == 0
 
 
+@pytest.mark.parametrize("bit", range(24))
+def test_junk_in_the_padding_does_not_make_up_for_a_wrong_counter_or_crc(bit: int) -> None:
+    heard = receiver()
+    heard.sync_sent(5, 0, 0, 10.0)
+    wrong = [slave.cells(2, number, 14)[0] for number in range(16) if number != 5]
+    wrong += [slave.spoilt(BOARD_2, 56 + k) for k in range(8)]
+    for frame in wrong:
+        batch = slave.raw(frame)
+        batch["pad"] = [(1 << bit) >> 8 * k & 0xFF for k in range(3)]
+        heard.feed(batch, 10.05)
+    assert (heard.counts[Kind.COUNTER], heard.counts[Kind.CRC]) == (15, 8)
+
+
 def test_the_counter_wraps_with_the_sync_number_modulo_16() -> None:
     heard = receiver()
     for k in range(260):

@@ -7,7 +7,7 @@ are never written again; a new measurement makes new ones.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ _SLACK_S = 1e-6
 _CHARGE_SLACK_S = 1.0
 """A charge counter that moved further than full-scale current for this much longer than the time passed restarted."""
 
+T = TypeVar("T", bound=np.generic)
 Who = NDArray[np.bool_] | None
 """Which nodes (along the first axes) a measurement is of; None: all."""
 
@@ -53,14 +54,15 @@ class Stamps:
 
     def __init__(self, layout: Layout, timing: Timing) -> None:
         boards, units = layout.strings * layout.modules, layout.strings
+        self._board_shape = (4, *layout.module_shape)
         kinds = (
+            ("board_state", boards, timing.slow_hold_s),
+            ("board_status", boards, timing.slow_hold_s),
             ("temperatures", boards, timing.slow_hold_s),
             ("cells", boards, timing.hold_s),
             ("voltages", units, timing.hold_s),
             ("unit_state", units, timing.hold_s),
             ("currents", units, timing.hold_s),
-            ("board_state", boards, timing.slow_hold_s),
-            ("board_status", boards, timing.slow_hold_s),
             ("unit_status", units, timing.slow_hold_s),
         )
         ends = np.cumsum([count for _, count, _ in kinds]).tolist()
@@ -123,6 +125,10 @@ class Stamps:
             self._oldest_s = at_s, at_s
         elif before_s is not None:
             self._oldest_s = at_s, before_s[1]
+
+    def of_boards(self, values: NDArray[T]) -> NDArray[T]:
+        """Return the part of a list that is of boards: state, status, temperatures, cells (4, strings, modules)."""
+        return values[: self.cells.stop].reshape(self._board_shape)
 
     def read(self, now_s: float) -> None:
         """Set `age_s`, and `known`: which measurements are still held."""
@@ -210,12 +216,11 @@ class BoardReadings:
             status = stamps.known[stamps.board_status].reshape(shape)
             board_degc = _known(board_degc, status, np.nan)
             self_test = _known(self_test, status, -1)
-        age_s, sync = stamps.age_s, stamps.sync
+        age_s, sync = stamps.of_boards(stamps.age_s), stamps.of_boards(stamps.sync)
         return Modules(
-            cell_v, cell_reading, age_s[stamps.cells].reshape(shape), sync[stamps.cells].reshape(shape),
-            temperature_degc, temperature_reading,
-            age_s[stamps.temperatures].reshape(shape), sync[stamps.temperatures].reshape(shape),
-            module_v, self._balancing, age_s[stamps.board_state].reshape(shape), board_degc, self_test,
+            cell_v, cell_reading, age_s[3], sync[3],
+            temperature_degc, temperature_reading, age_s[2], sync[2],
+            module_v, self._balancing, age_s[0], board_degc, self_test,
             self.trip_active, self.trip_code, self._heartbeat_lost, *identity, *counts,
         )  # fmt: skip
 
@@ -267,7 +272,7 @@ class UnitReadings:
         """Publish currents and charge counters; where the current is invalid, the charge is unknown too."""
         current_a, counter_as = poll.unit_values[meaning.CURRENT_A], poll.unit_values[meaning.CHARGE_AS]
         moved_as = counter_as - self._counter_as
-        if poll.unknown:
+        if poll.unit_unknown:
             # a unit that has just started says so by an invalid current: its counter began anew
             self._charge_started = self._charge_started & np.isfinite(current_a)
             self._all_started = False
@@ -276,7 +281,7 @@ class UnitReadings:
         self._counter_as = merged(self._counter_as, counter_as, who)
         self._current_a = merged(self._current_a, current_a, who)
         self._charge_as = self._counter_as + self._base_as
-        if poll.unknown or who is not None:
+        if poll.unit_unknown or who is not None:
             self._charge_as[np.isnan(self._current_a) | ~self._charge_started] = np.nan
 
     def _rebase(self, moved_as: Floats, at_s: float, who: Who) -> None:

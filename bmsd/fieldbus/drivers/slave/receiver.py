@@ -1,7 +1,8 @@
 """From raw frames of the slave protocol to what the rack measured: polls open, fill, close and are published.
 
 Theory of operation. A SYNC of phase 0 opens a poll. Frames that are exactly what is expected under that SYNC go
-to their slots, many at once; a batch with anything else in it is sorted frame by frame (as arrays). A poll closes
+to their slots, many at once, by the order of the poll before or by their identifiers; a batch with anything else in
+it is sorted frame by frame (as arrays). A poll closes
 when everything asked for is there, 120 ms after its SYNC, or when the next one opens; only then do its values
 show, a board's cells all or none. Currents answer every SYNC: they show when all units have answered, 20 ms after
 their SYNC, or at the next one. Measurement time is the instant of the SYNC. A node that was silent for so long
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from bmsd.fieldbus.drivers.slave import words as meaning
 from bmsd.fieldbus.drivers.slave.absent import sentences
+from bmsd.fieldbus.drivers.slave.arrivals import Arrivals
 from bmsd.fieldbus.drivers.slave.counts import FrameCounts
 from bmsd.fieldbus.drivers.slave.identity import Identities
 from bmsd.fieldbus.drivers.slave.overheard import overheard
@@ -29,7 +31,7 @@ from bmsd.fieldbus.drivers.slave.readings import (
     UnitReadings,
     Who,
 )
-from bmsd.fieldbus.drivers.slave.slots import UNIT_MESSAGES, Slots, fold_tables
+from bmsd.fieldbus.drivers.slave.slots import MOST_AT_ONCE, UNIT_MESSAGES, Slots
 from bmsd.fieldbus.drivers.slave.sorting import Kind, OpenSync, Sorted, sort
 from bmsd.fieldbus.drivers.slave.trips import Trip, Trips
 from bmsd.fieldbus.drivers.slave.twins import Twins
@@ -48,15 +50,15 @@ _MOST_DISCOVERED = 64
 _TEMPERATURES, _BOARD_STATE, _NODE_STATUS = 1, 2, 3
 
 T = TypeVar("T", bound=np.generic)
-_TABLES = fold_tables()
-_MOST_AT_ONCE = 4096
-_WORD_OFFSETS = np.tile(np.arange(4, dtype=np.int64) * 65536, _MOST_AT_ONCE)
 
 
 class _Asked(NamedTuple):
-    """What a poll of one slow group brings, with its currents: the slots, how many, and frames per board."""
+    """What a poll of one slow group brings, with its currents: the slots (also as bytes), how many, and frames per
+    board.
+    """
 
     slots: Bools
+    exactly: bytes
     total: int
     frames: Ints
 
@@ -78,6 +80,7 @@ class Receiver:
         self._with_temperatures = PollPlan(slots, layout, temperatures=True)
         self.identities = Identities(slots)
         self._frame_counts = FrameCounts(layout, slots)
+        self._arrivals = Arrivals(slots)
         self._trips = Trips(slots)
         self._twins = Twins(slots, layout)
         self.discovered: dict[int, int] = {}
@@ -113,7 +116,7 @@ class Receiver:
         wanted[slots.cells] = wanted[slots.unit_words] = True
         if group in slow:
             wanted[slow[group]] = True
-        return _Asked(wanted, int(wanted.sum()), self._frame_counts.per_board(slots.node[wanted]))
+        return _Asked(wanted, wanted.tobytes(), int(wanted.sum()), self._frame_counts.per_board(slots.node[wanted]))
 
     # SYNCs
 
@@ -137,6 +140,7 @@ class Receiver:
             self._spoilt[self._slots.currents] = False
             self._taken = int(np.count_nonzero(self._got))
         self._number, self._phase, self._phase_at_s, self._phase_open = number, phase, at_s, True
+        self._arrivals.opened(phase, slow_group)
         self._expected = self._slots.expected(number, phase, self._poll_open)
 
     def close(self, now_s: float) -> None:
@@ -163,29 +167,19 @@ class Receiver:
     def _take(self, frames: RawFrames, now_s: float) -> None:
         if len(frames):
             frames = np.ascontiguousarray(frames)
-            if len(frames) > _MOST_AT_ONCE or not self._take_expected(frames):
+            if len(frames) > MOST_AT_ONCE or not self._take_expected(frames):
                 sync = OpenSync(self._number, self._phase, self._poll_open)
                 self._take_sorted(sort(frames, self._slots, sync), now_s)
             self._publish_what_is_complete()
         self.close(now_s)
 
     def _take_expected(self, frames: RawFrames) -> bool:
-        """Take all frames if each is sound, expected under the open SYNC and the first of its kind; else none.
-
-        Per frame one word must vanish: bits 0..39 identifier, flags and length, 48..63 CRC, counter and phase.
-        """
-        slots, words = self._slots, frames.view(np.uint64)
-        data = words[1::2].copy()
-        slot = slots.slot_of.take(words.view(np.uint16)[0::8])
-        parts = _TABLES.take(data.view(np.uint16) + _WORD_OFFSETS[: 4 * len(data)]).view(np.uint32)
-        folded = (parts[0::2] ^ parts[1::2]).view(np.uint16)
-        differs = self._expected.take(slot)
-        differs ^= words[0::2]
-        top = differs.view(np.uint16)[3::4]
-        top ^= folded[0::2]
-        top ^= folded[1::2]
-        differs &= slots.mask.take(slot)
-        if np.count_nonzero(differs):
+        """Take all frames if each is sound, expected under the open SYNC and the first of its kind; else none."""
+        words = frames.view(np.uint64)
+        data, headers = words[1::2].copy(), words[0::2].tobytes()
+        known = self._arrivals.slots_of(headers, data, self._number or 0, poll_open=self._poll_open)
+        slot = self._slots.matching(words, data, self._expected) if known is None else known
+        if slot is None:
             return False
         before = self._got.copy()
         self._got[slot] = True
@@ -195,10 +189,12 @@ class Receiver:
             return False
         self._taken = taken
         self._store[slot] = data
+        self._arrivals.took(headers, slot, known=known is not None)
         return True
 
     def _take_sorted(self, found: Sorted, now_s: float) -> None:
         """Count what is wrong, by kind and node; take what is sound."""
+        self._arrivals.disturbed()
         self._frame_counts.add_sorted(found)
         if self._number is not None:
             self._twins.look(found, self._got, self._store)
@@ -260,7 +256,7 @@ class Receiver:
         asked = self._asked[self._group]
         whole = self._poll_open and self._phase_open and self._taken == asked.total and not self._any_spoilt
         whole = whole and self._stamps.all_steady(self._poll_at_s, temperatures=self._group == _TEMPERATURES)
-        if whole and np.count_nonzero(self._got & asked.slots) == asked.total:
+        if whole and self._got.tobytes() == asked.exactly:
             self._publish_whole(asked)
             return
         if self._phase_open and np.count_nonzero(self._current_got) == self._slots.units:

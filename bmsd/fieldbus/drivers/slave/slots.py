@@ -18,6 +18,7 @@ from bmsd.codec.integrity import data_tables, identifier_syndrome
 from bmsd.fieldbus.bus import Filter
 from bmsd.model.frame import EXTENDED_FLAG
 from bmsd.model.layout import Layout
+from bmsd.model.snapshot import Ints
 
 ADDRESS_BITS = 7
 ADDRESS_MASK = 0x7F
@@ -55,15 +56,22 @@ def temperature_messages(sensors: int) -> tuple[str, ...]:
 
 @cache
 def fold_tables() -> NDArray[np.uint16]:
-    """Return what each data word adds to the check of its frame, four tables of 65536 one after the other.
+    """Return what each data word adds to the check of its frame, five tables of 65536 one after the other.
 
-    Bits 0..7: CRC syndrome; from the last word also the counter in bits 8..11 and the phase in bits 12..13.
+    Bits 0..7: CRC syndrome; from the last word also the counter in bits 8..11 and the phase in bits 12..13. The fifth
+    table is the one of the last word without the phase.
     """
     tables = data_tables().astype(np.uint16)
     word = np.arange(65536, dtype=np.uint16)
     tables[3] |= (word >> np.uint16(4) & np.uint16(0xF)) << np.uint16(_COUNTER_SHIFT)
+    without_phase = tables[3].copy()
     tables[3] |= (word >> np.uint16(2) & np.uint16(0x3)) << np.uint16(_PHASE_SHIFT)
-    return tables.reshape(-1)
+    return np.concatenate([*tables, without_phase])
+
+
+MOST_AT_ONCE = 4096
+"""Frames that `Slots.matching` takes at once."""
+_OFFSETS = np.tile(np.arange(4, dtype=np.int64) * 65536, MOST_AT_ONCE)
 
 
 class Slots:
@@ -136,6 +144,24 @@ class Slots:
             row[self.currents] ^= np.uint64(phase << _PHASE_SHIFT + _SYNDROME_SHIFT)
             self._rows[key] = row
         return row
+
+    def matching(
+        self, words: NDArray[np.uint64], data: NDArray[np.uint64], expected: NDArray[np.uint64]
+    ) -> Ints | None:
+        """Return the slots of frames (as 64-bit `words`, and their `data`) when each is as expected, else None.
+
+        Per frame one word must vanish: bits 0..39 identifier, flags and length, 48..63 CRC, counter and phase.
+        """
+        slot = self.slot_of.take(words.view(np.uint16)[0::8])
+        parts = fold_tables().take(data.view(np.uint16) + _OFFSETS[: 4 * len(data)]).view(np.uint32)
+        folded = (parts[0::2] ^ parts[1::2]).view(np.uint16)
+        differs = expected.take(slot)
+        differs ^= words[0::2] & _IDENTIFIER_MASK
+        top = differs.view(np.uint16)[3::4]
+        top ^= folded[0::2]
+        top ^= folded[1::2]
+        differs &= self.mask.take(slot)
+        return None if np.count_nonzero(differs) else slot
 
     def nothing(self) -> NDArray[np.uint64]:
         """Return the row that no frame fits: before the first SYNC nothing is expected."""

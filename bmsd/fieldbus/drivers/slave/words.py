@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isnan
 from typing import NamedTuple
 
 import numpy as np
@@ -32,8 +33,11 @@ def _reading_table(signals: Signals, message: str, name: str) -> Ints:
     return signals.code_table(name, codes, outside=int(Reading.INVALID))
 
 
+_CELL_V = _CELLS.value_table("Cell1Voltage")
 _CELL_READING = _reading_table(_CELLS, "CellVoltages1", "Cell1Voltage")
+_TEMPERATURE_DEGC = _TEMPERATURES.value_table("Sensor1Temperature")
 _TEMPERATURE_READING = _reading_table(_TEMPERATURES, "Temperatures1", "Sensor1Temperature")
+"""By raw value; all cells, and all sensors, are laid out alike."""
 
 _INPUT_SIGNALS = {
     "interlock": "Interlock", "fuse": "Fuse", "insulation": "Insulation", "smoke": "Smoke", "door": "Door",
@@ -69,8 +73,8 @@ class Poll(NamedTuple):
     temperature_reading: Ints
     unit_values: Floats
     unit_states: Ints
-    unknown: int
-    """Values that are not known."""
+    unit_unknown: int
+    """Values of units that are not known."""
 
 
 class PollPlan:
@@ -87,7 +91,7 @@ class PollPlan:
         self._values = slice(self._sensors.stop, len(places))
         places += _per_unit(slots, _UNIT_STATES)
         self._signals = Signals.placed(DATABASE, places)
-        self._physical = self._signals[: self._values.stop]
+        self._unit_signals = self._signals[self._values]
         self._units = slots.units
         self._cell_shape = layout.cell_shape
         self._sensor_shape = layout.sensor_shape if temperatures else (*layout.module_shape, 0)
@@ -97,19 +101,22 @@ class PollPlan:
     def decode(self, store: Words) -> Poll:
         """Return everything in the store. Readings of a poll without any code are one shared array of OK."""
         raw = self._signals.raw(store)
-        values, unknown = self._physical.measured(raw[: self._values.stop])
+        cells, sensors = raw[self._cells], raw[self._sensors]
+        cell_v, degc = _CELL_V.take(cells), _TEMPERATURE_DEGC.take(sensors)
         cell_reading, sensor_reading = self._no_cell_reading, self._no_sensor_reading
-        if unknown:
-            cell_reading = _CELL_READING.take(raw[self._cells]).reshape(self._cell_shape)
-            sensor_reading = _TEMPERATURE_READING.take(raw[self._sensors]).reshape(self._sensor_shape)
+        if isnan(cell_v.dot(cell_v)):
+            cell_reading = _CELL_READING.take(cells).reshape(self._cell_shape)
+        if isnan(degc.dot(degc)):
+            sensor_reading = _TEMPERATURE_READING.take(sensors).reshape(self._sensor_shape)
+        unit_values, unit_unknown = self._unit_signals.measured(raw[self._values])
         return Poll(
-            values[self._cells].reshape(self._cell_shape),
+            cell_v.reshape(self._cell_shape),
             cell_reading,
-            values[self._sensors].reshape(self._sensor_shape),
+            degc.reshape(self._sensor_shape),
             sensor_reading,
-            values[self._values].reshape(-1, self._units),
+            unit_values.reshape(-1, self._units),
             raw[self._values.stop :].reshape(-1, self._units),
-            unknown,
+            unit_unknown,
         )
 
 
