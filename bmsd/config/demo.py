@@ -7,6 +7,8 @@ from pathlib import Path
 
 CELLS = 16
 """Cells of a module."""
+HIGHEST_V = 3.65
+"""Of a cell."""
 
 
 def demo_toml(strings: int, modules: int, field_channel: str, inverter_channel: str, state_dir: Path | str) -> str:
@@ -16,6 +18,7 @@ def demo_toml(strings: int, modules: int, field_channel: str, inverter_channel: 
     The counts are not checked here: `parse` does that.
     """
     folder = Path(state_dir)
+    scale = 0.01 if modules * CELLS * HIGHEST_V <= 327.67 else 0.1
     return f"""\
 # A simulated rack: this file is read by the daemon and by the simulator.
 [rack]
@@ -30,7 +33,7 @@ sensors_per_module = 4
 [cell]
 chemistry = "lfp"
 capacity_ah = 280.0
-max_v = 3.65
+max_v = {HIGHEST_V}
 min_v = 2.5
 charge_max_a = 140.0
 discharge_max_a = 140.0
@@ -59,6 +62,7 @@ channel = {json.dumps(field_channel)}
 interface = "unix"
 channel = {json.dumps(inverter_channel)}
 profile = "pylontech_lv"
+options = {{ voltage_scale = {scale} }}
 
 [state]
 directory = {json.dumps(str(folder))}

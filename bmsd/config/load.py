@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -48,6 +50,13 @@ class Option(Protocol):
 
     @property
     def name(self) -> str: ...
+    @property
+    def default(self) -> OptionValue: ...
+    @property
+    def choices(self) -> Sequence[OptionValue]: ...
+    @property
+    def most_v(self) -> Sequence[float]:
+        """Highest rack voltage that can be told with each choice; empty: the option has nothing to do with it."""
 
     def complaint(self, value: object) -> str | None:
         """What is wrong with this value, None when it may be used."""
@@ -92,6 +101,7 @@ def checked(data: Mapping[str, Any], profiles: Profiles | None = None) -> Settin
     lines += [line for line in checks.complaints(get) if line not in lines]
     if profiles is not None:
         lines += _profile_of(data, profiles)
+        lines += checks.asked(partial(_tellable, profiles), get)
     if settings is None or lines:
         raise ConfigError(lines)
     return settings
@@ -191,6 +201,23 @@ def _profile_of(data: Mapping[str, Any], profiles: Profiles) -> list[str]:
         return []
     simple = {name: value for name, value in options.items() if isinstance(value, str | int | float)}
     return check_inverter(profile, simple, profiles)
+
+
+def _tellable(profiles: Profiles, get: Known) -> Iterator[str]:
+    """The highest voltage of the rack must be one that the inverter's protocol can tell with these options."""
+    series = get("layout.modules_per_string") * get("layout.cells_per_module")
+    highest_v = series * get("cell.max_v")
+    for option in profiles.get(get("inverter.profile"), ()):
+        value = get("inverter.options").get(option.name, option.default)
+        most_v = dict(zip(option.choices, option.most_v, strict=False))
+        if not highest_v > most_v.get(value, math.inf):
+            continue
+        enough = [shown(choice) for choice, volts in most_v.items() if volts >= highest_v]
+        yield (
+            f"inverter.options.{option.name}: {shown(value)}; expected {' or '.join(enough) or 'another profile'}: "
+            f"{series} cells in series reach {highest_v:.4g} V, and with {shown(value)} the protocol ends at "
+            f"{most_v[value]:g} V"
+        )
 
 
 def _layout(settings: Settings) -> Layout:

@@ -191,7 +191,10 @@ class Protection(Section):
     )
     cell_deep_discharge_clear_v: float = number("CEL-008 can be released above this.", "V", 0.8, 4.0, 2.80, lfp=True)
     cell_plausible_min_v: float = number("A lower cell reading is a fault of the measurement.", "V", 0.1, 2.0, 0.5)
-    cell_plausible_max_v: float = number("A higher cell reading is a fault of the measurement.", "V", 3.0, 5.1, 4.5)
+    cell_plausible_max_v: float = number(
+        "A higher cell reading is a fault of the measurement. Well above an over-charged cell.",
+        "V", 3.0, 6.0, 5.0, lfp=True,
+    )  # fmt: skip
 
     charge_temperature_high_warning_degc: float = number("TMP-001: warm while charging.", "degC", 20.0, 80.0, 45.0)
     charge_temperature_high_warning_clear_degc: float = number("TMP-001 ends below this.", "degC", 10.0, 80.0, 42.0)
