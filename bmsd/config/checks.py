@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from posixpath import normpath
 
-from bmsd.config import curves
+from bmsd.config import curves, mapping
 from bmsd.config.complaints import shown
 from bmsd.config.described import settings
 from bmsd.config.known import CLOSE, Check, Known, UnknownSettingError
@@ -233,6 +233,7 @@ CHECKS: tuple[Check, ...] = (
     _cold_charge_alarm,
     _hot_charge_alarm,
     *curves.CHECKS,
+    *mapping.CHECKS,
     _modules,
     _string_voltage,
     _module_addresses,

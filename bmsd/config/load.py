@@ -18,9 +18,10 @@ from pydantic import ValidationError
 
 from bmsd.config import checks
 from bmsd.config.complaints import complaint, dotted, nearest, plain, shown
-from bmsd.config.known import Known
-from bmsd.config.schema import Cell, Limits, OptionValue, Settings, TemperatureCurve, VoltageCurve
+from bmsd.config.known import Check, Known
+from bmsd.config.schema import Cell, Limits, Mapped, MappedValue, OptionValue, Settings, TemperatureCurve, VoltageCurve
 from bmsd.errors import ConfigError
+from bmsd.model.board_map import Ask, BoardMap, Quantity, Source
 from bmsd.model.cell import CellSpec
 from bmsd.model.layout import Layout
 from bmsd.model.plant import (
@@ -66,16 +67,18 @@ Profiles = Mapping[str, Sequence[Option]]
 """Options of every known inverter profile by its name."""
 
 
-def load(path: Path | str, profiles: Profiles | None = None) -> Settings:
+def load(path: Path | str, profiles: Profiles | None = None, further: Sequence[Check] = ()) -> Settings:
     """Return the settings of this file; with `profiles` the inverter's profile and its options are checked, too.
 
-    Raises ConfigError with one line for everything that is wrong.
+    `further` checks are those of other rooms. Raises ConfigError with one line for everything that is wrong.
     """
     path = Path(path)
-    return parse(_read(path), profiles, path.name)
+    return parse(_read(path), profiles, path.name, further)
 
 
-def parse(text: str, profiles: Profiles | None = None, name: str = "configuration") -> Settings:
+def parse(
+    text: str, profiles: Profiles | None = None, name: str = "configuration", further: Sequence[Check] = ()
+) -> Settings:
     """Return the settings of this TOML text, otherwise as `load`; `name` is for messages about the TOML itself."""
     try:
         data = tomllib.loads(text)
@@ -83,10 +86,10 @@ def parse(text: str, profiles: Profiles | None = None, name: str = "configuratio
         raise ConfigError([f"{name}: nested too deeply to be a configuration"]) from None
     except ValueError as error:  # tomllib also lets int()'s pass
         raise ConfigError([_syntax(name, text, error)]) from None
-    return checked(data, profiles)
+    return checked(data, profiles, further)
 
 
-def checked(data: Mapping[str, Any], profiles: Profiles | None = None) -> Settings:
+def checked(data: Mapping[str, Any], profiles: Profiles | None = None, further: Sequence[Check] = ()) -> Settings:
     """Return the settings of these tables; raises ConfigError with everything that is wrong."""
     settings, lines, wrong = None, [], []
     try:
@@ -102,6 +105,8 @@ def checked(data: Mapping[str, Any], profiles: Profiles | None = None) -> Settin
     if profiles is not None:
         lines += _profile_of(data, profiles)
         lines += checks.asked(partial(_tellable, profiles), get)
+    for check in further:
+        lines += checks.asked(check, get)
     if settings is None or lines:
         raise ConfigError(lines)
     return settings
@@ -143,7 +148,37 @@ def plant(settings: Settings) -> Plant:
         estimation=EstimationSettings(**settings.estimation.model_dump()),
         inverter=_inverter(settings),
         thresholds=thresholds | {"hold_s": timing.hold_s},
+        monitor_only=monitor_only(settings),
     )
+
+
+def monitor_only(settings: Settings) -> bool:
+    """Whether nothing but the inverter itself would enforce a limit, and nobody has accepted that."""
+    bus = settings.fieldbus
+    return bus.driver == "mapped" and bus.mapped.units == "none" and not bus.mapped.accept_unenforced
+
+
+def board_map(mapped: Mapped, folder: Path) -> BoardMap:
+    """Return what [fieldbus.mapped] says; a relative path of the DBC starts at `folder`."""
+    return BoardMap(
+        dbc=folder / mapped.dbc,
+        sources=tuple(_source(value) for value in mapped.values),
+        asks=tuple(Ask(ask.id, ask.extended, bytes.fromhex(ask.data)) for ask in mapped.requests),
+        discharge_positive=mapped.current_sign == "discharge_positive",
+        alive_signal=mapped.alive_signal,
+        checksum_signal=mapped.checksum_signal,
+        checksum=mapped.checksum,
+        stale_s=mapped.stale_s,
+        temperature_stale_s=mapped.temperature_stale_s,
+        contactor_units=mapped.units == "slave",
+    )
+
+
+def _source(value: MappedValue) -> Source:
+    given: dict[str, Any] = {
+        name: tuple(entry) if isinstance(entry, list) else entry for name, entry in value.model_dump().items()
+    }
+    return Source(**given | {"quantity": Quantity(value.quantity)})
 
 
 def fingerprint(settings: Settings) -> str:

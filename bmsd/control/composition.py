@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from bmsd.config.load import load, plant
-from bmsd.config.schema import Settings
+from bmsd.config.known import Known
+from bmsd.config.load import board_map, load, plant
+from bmsd.config.mapping import mapped_of
+from bmsd.config.schema import Mapped, Settings
 from bmsd.control.state_file import not_writable
+from bmsd.errors import ConfigError
+from bmsd.fieldbus.drivers.mapped.plan import Plan, plan
+from bmsd.fieldbus.drivers.mapped.suits import Reach
 from bmsd.inverters.profile import Profile, load_profile, profile_class, profile_names
+from bmsd.model.board_map import Quantity
+from bmsd.model.layout import Layout
 from bmsd.model.plant import Plant
 
 
@@ -21,6 +29,8 @@ class Checked:
     settings: Settings
     plant: Plant
     profile: Profile
+    plan: Plan | None = None
+    """What boards of another maker say, where they are mapped."""
 
     @property
     def state_directory(self) -> Path:
@@ -51,6 +61,8 @@ class Checked:
         yield f"at most {charge_a:g} A charge, {discharge_a:g} A discharge"
         yield f"boards on {bus.interface} {bus.channel}, inverter on {inverter.interface} {inverter.channel}"
         yield f"inverter profile {self.profile.name}: {self.profile.title}"
+        if self.plan is not None:
+            yield from _mapped(self.settings.fieldbus.mapped, self.plan)
         if bus.listen_only:
             yield "monitor only: the field bus is listened to, nothing is sent, limits are not enforced"
 
@@ -64,6 +76,55 @@ class Checked:
 def checked(path: Path) -> Checked:
     """Return the checked configuration. ConfigError lists every complaint."""
     profiles = {name: profile_class(name).options_known for name in profile_names()}
-    settings = load(path, profiles)
-    inverter = settings.inverter
-    return Checked(path, settings, plant(settings), load_profile(inverter.profile, inverter.options))
+    settings = load(path, profiles, [partial(_map_fits, path.parent)])
+    inverter, bus = settings.inverter, settings.fieldbus
+    built = plant(settings)
+    boards = None
+    if bus.driver == "mapped":
+        reach = _reach(built.thresholds, max(built.string_charge_max_a, built.string_discharge_max_a))
+        boards = plan(board_map(bus.mapped, path.parent), built.layout, reach)
+    return Checked(path, settings, built, load_profile(inverter.profile, inverter.options), boards)
+
+
+def _map_fits(folder: Path, get: Known) -> Iterator[str]:
+    """The map of foreign boards must fit their DBC and the rack."""
+    mapped = mapped_of(get)
+    if mapped is None or not mapped.dbc:
+        return
+    names = ("strings", "modules_per_string", "cells_per_module", "sensors_per_module")
+    layout = Layout(*(get(f"layout.{name}") for name in names))
+    thresholds = {name: get(f"protection.{name}") for name in _TELLING}
+    amps = [get(f"cell.{way}_max_a") for way in ("charge", "discharge")]
+    carried_a = min(max(amps), get("string.fuse_a"), get("string.contactor_a"))
+    try:
+        plan(board_map(mapped, folder), layout, _reach(thresholds, carried_a))
+    except ConfigError as error:
+        yield from error.complaints
+
+
+_TELLING = (
+    "cell_deep_discharge_v", "cell_over_voltage_critical_v", "temperature_low_alarm_degc",
+    "temperature_high_trip_degc", "over_current_trip_factor",
+)  # fmt: skip
+
+
+def _reach(thresholds: Mapping[str, float], carried_a: float) -> Reach:
+    """What boards must at least be able to tell, so that every protection sees its threshold."""
+    most_a = thresholds["over_current_trip_factor"] * carried_a
+    return {
+        Quantity.CELL_V: (thresholds["cell_deep_discharge_v"], thresholds["cell_over_voltage_critical_v"]),
+        Quantity.TEMPERATURE_DEGC: (thresholds["temperature_low_alarm_degc"], thresholds["temperature_high_trip_degc"]),
+        Quantity.CURRENT_A: (-most_a, most_a),
+    }
+
+
+def _mapped(mapped: Mapped, boards: Plan) -> Iterator[str]:
+    """Yield what is mapped, and what enforces the limits."""
+    ways = f"asked by {len(mapped.requests)} requests" if mapped.requests else "not asked: they send by themselves"
+    yield f"boards by {mapped.dbc}: {len(boards.heard)} identifiers, {len(boards.slots)} contents; {ways}"
+    if mapped.units == "slave":
+        yield "contactor units of the slave protocol; the boards do not trip by themselves"
+    elif mapped.accept_unenforced:
+        yield "monitor only, accepted: the inverter is told limits, and nothing but itself enforces them"
+    else:
+        yield "monitor only: nothing would enforce a limit, the inverter is told zero; see accept_unenforced"
