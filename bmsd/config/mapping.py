@@ -39,8 +39,8 @@ def _complete(get: Known) -> Iterator[str]:
             yield f'{M}.values: nothing measures {quantity}; expected an entry with quantity = "{quantity}"'
     if ("current_a" in quantities) is (mapped.current_sign == "not_measured"):
         yield (
-            f'{M}.current_sign: "{mapped.current_sign}"; expected "charge_positive" or "discharge_positive" with an entry '
-            'for current_a, "not_measured" without one'
+            f'{M}.current_sign: "{mapped.current_sign}"; expected charge_positive or discharge_positive with an entry '
+            "for current_a, not_measured without one"
         )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from bmsd.config.known import Known
+from bmsd.config.known import Known, UnknownSettingError
 from bmsd.config.load import board_map, load, plant
 from bmsd.config.mapping import mapped_of
 from bmsd.config.schema import Mapped, Settings
@@ -79,10 +80,8 @@ def checked(path: Path) -> Checked:
     settings = load(path, profiles, [partial(_map_fits, path.parent)])
     inverter, bus = settings.inverter, settings.fieldbus
     built = plant(settings)
-    boards = None
-    if bus.driver == "mapped":
-        reach = _reach(built.thresholds, max(built.string_charge_max_a, built.string_discharge_max_a))
-        boards = plan(board_map(bus.mapped, path.parent), built.layout, reach)
+    # what signals must be able to tell has been checked with the settings
+    boards = plan(board_map(bus.mapped, path.parent), built.layout, {}) if bus.driver == "mapped" else None
     return Checked(path, settings, built, load_profile(inverter.profile, inverter.options), boards)
 
 
@@ -93,29 +92,27 @@ def _map_fits(folder: Path, get: Known) -> Iterator[str]:
         return
     names = ("strings", "modules_per_string", "cells_per_module", "sensors_per_module")
     layout = Layout(*(get(f"layout.{name}") for name in names))
-    thresholds = {name: get(f"protection.{name}") for name in _TELLING}
-    amps = [get(f"cell.{way}_max_a") for way in ("charge", "discharge")]
-    carried_a = min(max(amps), get("string.fuse_a"), get("string.contactor_a"))
     try:
-        plan(board_map(mapped, folder), layout, _reach(thresholds, carried_a))
+        plan(board_map(mapped, folder), layout, _reach(get))
     except ConfigError as error:
         yield from error.complaints
 
 
-_TELLING = (
-    "cell_deep_discharge_v", "cell_over_voltage_critical_v", "temperature_low_alarm_degc",
-    "temperature_high_trip_degc", "over_current_trip_factor",
-)  # fmt: skip
-
-
-def _reach(thresholds: Mapping[str, float], carried_a: float) -> Reach:
-    """What boards must at least be able to tell, so that every protection sees its threshold."""
-    most_a = thresholds["over_current_trip_factor"] * carried_a
-    return {
-        Quantity.CELL_V: (thresholds["cell_deep_discharge_v"], thresholds["cell_over_voltage_critical_v"]),
-        Quantity.TEMPERATURE_DEGC: (thresholds["temperature_low_alarm_degc"], thresholds["temperature_high_trip_degc"]),
-        Quantity.CURRENT_A: (-most_a, most_a),
-    }
+def _reach(get: Known) -> Reach:
+    """What boards must at least be able to tell: protections must see their thresholds. What is unknown is left out."""
+    reach = {}
+    for quantity, low, high in (
+        (Quantity.CELL_V, "cell_deep_discharge_v", "cell_over_voltage_critical_v"),
+        (Quantity.TEMPERATURE_DEGC, "temperature_low_alarm_degc", "temperature_high_trip_degc"),
+    ):
+        with suppress(UnknownSettingError):
+            reach[quantity] = (float(get(f"protection.{low}")), float(get(f"protection.{high}")))
+    with suppress(UnknownSettingError):
+        sheet_a = max(get("cell.charge_max_a"), get("cell.discharge_max_a"))
+        carried_a = min(sheet_a, get("string.fuse_a"), get("string.contactor_a"))
+        most_a = get("protection.over_current_trip_factor") * carried_a
+        reach[Quantity.CURRENT_A] = (-most_a, most_a)
+    return reach
 
 
 def _mapped(mapped: Mapped, boards: Plan) -> Iterator[str]:

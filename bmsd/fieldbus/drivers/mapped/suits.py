@@ -32,6 +32,8 @@ UNITS = {
     Quantity.CURRENT_A: _AMPERES,
     Quantity.TEMPERATURE_DEGC: _DEGREES,
 }
+MOST_TRIM = 2.0
+"""A factor may correct a sensor, not the unit."""
 COARSEST = {Quantity.CELL_V: 0.02, Quantity.TEMPERATURE_DEGC: 2.0}
 """Largest step between two readings that protections can work with."""
 
@@ -54,19 +56,23 @@ def unsuited(message: Message, signal: Signal, source: Source, reach: Reach) -> 
         if bits.float_bits or source.closed_value > bits.mask:
             yield f"{name} cannot be closed_value {source.closed_value}"
         return
-    yield from _unit(name, signal, source)
-    if not bits.float_bits:
+    wrong = _unit(name, signal, source)
+    if wrong:
+        yield wrong
+    elif not bits.float_bits:
         yield from _steps(name, bits, source, reach)
 
 
-def _unit(name: str, signal: Signal, source: Source) -> Iterator[str]:
+def _unit(name: str, signal: Signal, source: Source) -> str:
+    """Return what is wrong with unit and factor, empty when nothing is or the DBC does not say."""
     unit = (signal.unit or "").strip().removeprefix("Â").lower()
     wanted = UNITS[source.quantity]
     if unit in wanted.written:
-        if abs(source.factor) == 1.0 and wanted.written[unit] != 1.0:
-            yield f"{name} is in {signal.unit} by the DBC; expected factor = {wanted.written[unit]:g}"
+        if not 1.0 / MOST_TRIM <= abs(source.factor) / wanted.written[unit] <= MOST_TRIM:
+            return f"{name} is in {signal.unit} by the DBC; expected factor = {wanted.written[unit]:g}"
     elif unit in _OTHERS or any(unit in known.written for known in UNITS.values()):
-        yield f"{name} is in {signal.unit} by the DBC; expected {wanted.name}"
+        return f"{name} is in {signal.unit} by the DBC; expected {wanted.name}"
+    return ""
 
 
 def _steps(name: str, bits: Bits, source: Source, reach: Reach) -> Iterator[str]:
