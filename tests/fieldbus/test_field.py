@@ -83,6 +83,13 @@ def test_boards_that_are_asked_get_the_request_once_in_each_poll_on_a_grid() -> 
     assert mapped.due_s == pytest.approx(13.2)
 
 
+def test_a_late_request_does_not_shift_the_next_ones() -> None:
+    mapped = field(PLANT, planned(requests=ASKED))
+    assert mapped.questions(10.0)
+    assert mapped.questions(10.23)
+    assert mapped.due_s == pytest.approx(10.4)
+
+
 def test_the_gate_lets_the_request_through_and_nothing_else() -> None:
     wire = Wire()
     mapped = field(PLANT, planned(requests=ASKED))
@@ -145,6 +152,14 @@ def test_boards_and_units_are_measured_together_and_only_units_are_missing_by_th
     later = mapped.missing(20.0)
     assert sum(line.startswith("contactor unit") for line in later) == 1
     assert len(later) == 2 + 2 + 1
+
+
+def test_once_the_units_are_identified_nobody_is_asked_who_they_are() -> None:
+    mapped = with_units()
+    mapped.feed(slave_frames.raw(*slave_frames.identity(UNIT, uid=0x1234)), 10.0)
+    asked = [frame for k in range(12) for frame in mapped.questions(10.0 + 0.05 * k)]
+    assert "Sync" in names(asked)
+    assert "IdentifyRequest" not in names(asked), "boards of another maker would never answer"
 
 
 def test_only_mapped_identifiers_and_those_of_the_units_are_received() -> None:

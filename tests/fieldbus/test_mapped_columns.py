@@ -71,6 +71,12 @@ def test_outside_the_range_and_with_a_name_a_value_is_unknown(raw: int, degc: fl
     assert math.isnan(shown) if degc is None else shown == degc
 
 
+@pytest.mark.parametrize(("raw", "known"), [(-11, False), (-10, True), (10, True), (11, False)])
+def test_a_signed_value_is_unknown_beyond_either_end(raw: int, known: bool) -> None:
+    one = signal(0, 8, big=False, signed=True, minimum=-10.0, maximum=10.0)
+    assert math.isfinite(value(one, raw.to_bytes(8, "little", signed=True))) == known
+
+
 def test_a_name_counts_also_inside_the_range() -> None:
     one = signal(0, 8, big=False, choices={0: "not ready"})
     assert math.isnan(value(one, bytes(8)))

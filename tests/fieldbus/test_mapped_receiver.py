@@ -14,10 +14,11 @@ from mapped_board import VALUES, planned, raw, receiver
 from bmsd.model.frame import ERROR_FLAG, EXTENDED_FLAG, RAW_FRAME, REMOTE_FLAG
 from bmsd.model.layout import Layout
 from bmsd.model.snapshot import Feedback, Reading
-from tests.third_party_board import Boards, Sent
+from tests.third_party_board import DBC, Boards, Sent
 
 ASKED = [{"id": 0x0F0, "data": "01"}]
 OPEN, CLOSED = 0, 1
+CHECKSUM = ' SG_ Checksum : 63|8@0+ (1,0) [0|255] "" Gateway\n'
 
 
 def without(quantity: str) -> list[dict[str, Any]]:
@@ -354,3 +355,22 @@ def test_only_what_is_mapped_is_kept() -> None:
     made = planned()
     assert sorted(made.heard) == [0x100, 0x101, 0x110, 0x111, 0x18FEFE10 | EXTENDED_FLAG]
     assert len(made.slots) == 2 * 6 + 2 + 1
+
+
+def test_a_page_that_the_dbc_knows_and_nobody_needs_is_no_mistake() -> None:
+    boards, heard = Boards(), receiver(Layout(1, 2, 3, 4))
+    heard.feed(raw(boards.frames()), 10.0)
+    np.testing.assert_allclose(heard.modules(10.0).cell_v[0], [board[:3] for board in boards.cell_v])
+    assert sum(heard.counts.values()) == 0
+
+
+@pytest.mark.parametrize(("size", "kept"), [(5, False), (6, True), (7, False), (8, False)])
+def test_a_frame_has_exactly_the_length_of_the_dbc(size: int, kept: bool, tmp_path: Any) -> None:
+    dbc = tmp_path / "short.dbc"
+    dbc.write_text(
+        DBC.read_text().replace("Board_1_Temperatures: 8", "Board_1_Temperatures: 6").replace(CHECKSUM, "", 1)
+    )
+    heard = receiver(dbc=dbc)
+    heard.feed(raw([Sent(0x110, False, bytes([60] * size))]), 10.0)
+    assert np.isfinite(heard.modules(10.0).temperature_degc[0, 0]).all() == kept
+    assert heard.counts["length"] == (0 if kept else 1)
