@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from bmsd.config.known import Known, UnknownSettingError
@@ -77,25 +76,30 @@ class Checked:
 def checked(path: Path) -> Checked:
     """Return the checked configuration. ConfigError lists every complaint."""
     profiles = {name: profile_class(name).options_known for name in profile_names()}
-    settings = load(path, profiles, [partial(_map_fits, path.parent)])
-    inverter, bus = settings.inverter, settings.fieldbus
-    built = plant(settings)
-    # what signals must be able to tell has been checked with the settings
-    boards = plan(board_map(bus.mapped, path.parent), built.layout, {}) if bus.driver == "mapped" else None
-    return Checked(path, settings, built, load_profile(inverter.profile, inverter.options), boards)
+    boards = _Boards(path.parent)
+    settings = load(path, profiles, [boards.fit])
+    inverter = settings.inverter
+    return Checked(path, settings, plant(settings), load_profile(inverter.profile, inverter.options), boards.plan)
 
 
-def _map_fits(folder: Path, get: Known) -> Iterator[str]:
-    """The map of foreign boards must fit their DBC and the rack."""
-    mapped = mapped_of(get)
-    if mapped is None or not mapped.dbc:
-        return
-    names = ("strings", "modules_per_string", "cells_per_module", "sensors_per_module")
-    layout = Layout(*(get(f"layout.{name}") for name in names))
-    try:
-        plan(board_map(mapped, folder), layout, _reach(get))
-    except ConfigError as error:
-        yield from error.complaints
+class _Boards:
+    """Boards of another maker: their map, checked with the other settings, becomes the plan."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.plan: Plan | None = None
+
+    def fit(self, get: Known) -> Iterator[str]:
+        """The map must fit its DBC and the rack."""
+        mapped = mapped_of(get)
+        if mapped is None or not mapped.dbc:
+            return
+        names = ("strings", "modules_per_string", "cells_per_module", "sensors_per_module")
+        layout = Layout(*(get(f"layout.{name}") for name in names))
+        try:
+            self.plan = plan(board_map(mapped, self._folder), layout, _reach(get))
+        except ConfigError as error:
+            yield from error.complaints
 
 
 def _reach(get: Known) -> Reach:

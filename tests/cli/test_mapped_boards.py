@@ -160,6 +160,31 @@ def test_whoever_accepts_it_gets_limits_that_only_the_inverter_enforces(tmp_path
         assert time.monotonic() - began_s < 8.0, "it commands no contactors that it could wait for"
 
 
+def test_contactor_units_beside_the_boards_close_the_string_and_limits_are_enforced(tmp_path: Path) -> None:
+    """The units are those of the simulator; its own boards are not heard."""
+    text = EXAMPLE.read_text()
+    of_pack = text[text.index('[[fieldbus.mapped.values]]\nquantity = "current_a"') : text.index("# The inverter, on")]
+    changes = {
+        of_pack: "",
+        'current_sign = "discharge_positive"': 'units = "slave"',
+        "[string]": "[string]\nprecharge_ohm = 10.0",
+    }
+    changes["[fieldbus]"] = "[sim.bus]\nprecharge_ohm = 10.0\n[fieldbus]"
+    with site(tmp_path, **changes) as switched, Program(tmp_path, "sim", "-c", switched.config):
+        shown = switched.complete()
+        assert shown["cells"]["voltage_v"] == [[pytest.approx(volts) for volts in Boards().cell_v]]
+        switched.run.wait_for(lambda: switched.status()["strings"][0]["state"] == "closed")
+        switched.run.wait_for(lambda: switched.status()["points"]["charge_limit_a"] > 0.0)
+        assert not any(bound["source"] == "monitor" for bound in switched.status()["charge_bounds"])
+        assert switched.run.end() == 0
+
+
+def test_the_simulator_does_not_pretend_to_be_boards_of_another_maker(tmp_path: Path) -> None:
+    shown = bmsd("sim", "-c", example(tmp_path), "--for", 0)
+    assert shown.returncode == 2
+    assert "fieldbus.driver: mapped without units" in shown.stderr
+
+
 def test_check_says_what_enforces_the_limits(tmp_path: Path) -> None:
     shown = bmsd("check", EXAMPLE)
     assert (shown.returncode, shown.stdout.splitlines()[-1]) == (

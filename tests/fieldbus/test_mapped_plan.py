@@ -237,3 +237,13 @@ def test_without_a_unit_in_the_dbc_steps_that_are_too_coarse_show_a_missing_fact
     said = "Cell_01_Voltage in Board_1_Cells has steps of 0.1 V; expected at most 0.02 V: is a factor missing?"
     assert f"values, entry 1.signals: {said}" in refused(changed("cell_v", factor=1.0), dbc=dbc)
     assert refused(dbc=dbc) == []
+
+
+@pytest.mark.parametrize(("encoding", "unit"), [("cp1252", "°C"), ("utf-8", "°C"), ("cp1252", "C")])
+def test_degrees_are_degrees_however_the_dbc_writes_them(encoding: str, unit: str, tmp_path: Path) -> None:
+    dbc = tmp_path / "degrees.dbc"
+    dbc.write_text(DBC.read_text().replace('"degC"', f'"{unit}"'), encoding=encoding)
+    assert refused(dbc=dbc) == []
+    dbc.write_text(DBC.read_text().replace('"degC"', '"°F"'), encoding=encoding)
+    said = "values, entry 2.signals: Sensor_1 in Board_1_Temperatures is in"
+    assert any(line.startswith(said) and line.endswith("expected degC") for line in refused(dbc=dbc))
