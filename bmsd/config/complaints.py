@@ -12,7 +12,8 @@ from typing import Any
 from pydantic_core import ErrorDetails
 
 from bmsd.config.described import Setting, section_of, sections, settings
-from bmsd.config.schema import Section, Settings
+from bmsd.config.fields import Section
+from bmsd.config.schema import Settings
 
 LONGEST_SHOWN = 60
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]{1,60}")

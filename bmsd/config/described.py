@@ -13,7 +13,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from bmsd.config.schema import Section, Settings
+from bmsd.config.fields import Section
+from bmsd.config.schema import Settings
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from bmsd.config.described import Setting, sections, settings
-from bmsd.config.schema import Mapped, Settings
+from bmsd.config.schema import Settings
+from bmsd.config.schema_mapped import Mapped
 
 SCHEMA = Path("deploy/bmsd.schema.json")
 REFERENCE = Path("docs/configuration.md")

@@ -19,7 +19,8 @@ from pydantic import ValidationError
 from bmsd.config import checks
 from bmsd.config.complaints import complaint, dotted, nearest, plain, shown
 from bmsd.config.known import Check, Known
-from bmsd.config.schema import Cell, Limits, Mapped, MappedValue, OptionValue, Settings, TemperatureCurve, VoltageCurve
+from bmsd.config.schema import Cell, Limits, OptionValue, Settings, TemperatureCurve, VoltageCurve
+from bmsd.config.schema_mapped import Mapped, MappedValue
 from bmsd.errors import ConfigError
 from bmsd.model.board_map import Ask, BoardMap, Quantity, Source
 from bmsd.model.cell import CellSpec

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bmsd.config.known import CLOSE, Check, Known
-from bmsd.config.schema import Mapped
+from bmsd.config.schema_mapped import Mapped
 from bmsd.model.plant import Timing
 
 M = "fieldbus.mapped"

@@ -10,7 +10,8 @@ from pathlib import Path
 from bmsd.config.known import Known, UnknownSettingError
 from bmsd.config.load import board_map, load, plant
 from bmsd.config.mapping import mapped_of
-from bmsd.config.schema import Mapped, Settings
+from bmsd.config.schema import Settings
+from bmsd.config.schema_mapped import Mapped
 from bmsd.control.state_file import not_writable
 from bmsd.errors import ConfigError
 from bmsd.fieldbus.drivers.mapped.plan import Plan, plan

@@ -9,7 +9,7 @@ import cantools
 import numpy as np
 
 from bmsd.config.load import board_map
-from bmsd.config.schema import Mapped
+from bmsd.config.schema_mapped import Mapped
 from bmsd.fieldbus.drivers.mapped import Receiver
 from bmsd.fieldbus.drivers.mapped.plan import plan
 from bmsd.model.frame import RAW_FRAME

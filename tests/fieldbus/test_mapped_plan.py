@@ -81,7 +81,7 @@ def test_the_example_fits() -> None:
          "values, entry 5.signals: MainContactors in Pack cannot be closed_value 4"),
         (changed("cell_v", strings=[2]), "values, entry 1.strings: 2; the rack has 1 (layout)"),
         (changed("cell_v", modules=[3]), "values, entry 1.modules: 3; the rack has 2 (layout)"),
-        (changed("cell_v", items=[17]), "values, entry 1.items: 17; a module has fewer (layout)"),
+        (changed("cell_v", items=[17]), "values, entry 1.items: 17; a module has 16 (layout)"),
         (changed("cell_v", items=[1, 2]),
          "values: cell_v: nothing measures cell 3 of module 1 of string 1 and 27 more"),
         (changed("cell_v", signals=["Cell_01_Voltage", "Cell_02_Voltage"]),

@@ -138,6 +138,8 @@ def test_without_a_request_the_question_of_others_means_nothing() -> None:
 def test_a_counter_that_stands_makes_its_values_old_although_frames_come() -> None:
     boards, heard = Boards(), receiver(alive_signal="Alive")
     heard.feed(raw(boards.frames()), 10.0)
+    assert np.isinf(heard.modules(10.0).cell_age_s).all(), "seen once, a counter proves nothing"
+    assert heard.counts["frozen"] == 0
     frozen = boards.frames()
     for number in range(1, 11):
         heard.feed(raw(frozen), 10.0 + 0.1 * number)
@@ -159,7 +161,7 @@ def test_a_counter_of_each_frame_moves_too() -> None:
             boards.alive = (boards.alive + 1) % 16
             data = page.data[:7] + bytes([boards.alive])
             heard.feed(raw([page._replace(data=data)]), 10.0 + 0.2 * number)
-        assert heard.modules(10.0 + 0.2 * number).cell_age_s[0, 0] == 0.0
+        assert heard.modules(10.0 + 0.2 * number).cell_age_s[0, 0] == (0.0 if number else np.inf)
 
 
 def test_a_wrong_checksum_drops_the_frame_and_is_counted_for_its_board() -> None:

@@ -15,7 +15,7 @@ from bmsd.fieldbus.drivers.mapped.names import PlaceError, Target, close, count,
 from bmsd.fieldbus.drivers.mapped.suits import Reach, unsuited
 from bmsd.model.board_map import BoardMap, Quantity, Source
 from bmsd.model.frame import EXTENDED_FLAG
-from bmsd.model.layout import Layout
+from bmsd.model.layout import MAX_CELLS, Layout
 
 SECTION = "fieldbus.mapped"
 MOST_PER_ENTRY = 4
@@ -80,7 +80,7 @@ class _Making:
         self._heard: dict[int, Heard] = {}
         self._slots: list[str] = []
         self._places: dict[Quantity, dict[int, _Place]] = defaultdict(dict)
-        self._taken: dict[tuple[int, Bits], str] = {}
+        self._taken: dict[tuple[Quantity, int, Bits], str] = {}
         self._suited: dict[tuple[str, str, Quantity, float], list[str]] = {}
         self._troubled: set[Quantity] = set()
         """Quantities with a complaint: what is not measured because of it is not told as well."""
@@ -119,10 +119,11 @@ class _Making:
         if len(source.signals) not in (1, of_one):
             yield "signals", f"{len(source.signals)} names; expected one with places, or {of_one}, one for each item"
             return
+        items = {Quantity.CELL_V: self._layout.cells, Quantity.TEMPERATURE_DEGC: self._layout.sensors}
+        if max(source.items, default=0) > items.get(source.quantity, MAX_CELLS):
+            yield "items", f"{max(source.items)}; a module has {items[source.quantity]} (layout)"
+            return
         for target in every:
-            if target.place >= count(source.quantity, self._layout) or _beyond(source, self._layout):
-                yield "items", f"{max(source.items)}; a module has fewer (layout)"
-                return
             yield from self._target(source, target)
 
     def _target(self, source: Source, target: Target) -> Iterator[tuple[str, str]]:
@@ -194,7 +195,7 @@ class _Making:
         bits = Bits.of(signal)
         if source.quantity is Quantity.CONTACTORS:
             bits = bits._replace(scale=1.0, offset=0.0, sign=0, low=0, high=bits.mask, named=frozenset())
-        other = self._taken.setdefault((slot, bits), target.name)
+        other = self._taken.setdefault((source.quantity, slot, bits), target.name)
         if other != target.name:
             where = f"{signal.name} in {self._slots[slot]}"
             yield "signals", f"{where} is both {other} and {target.name}; expected names that differ, or id_step"
@@ -284,11 +285,6 @@ def _shortened(lines: list[str]) -> list[str]:
     if len(lines) <= MOST_PER_ENTRY:
         return lines
     return [*lines[:MOST_PER_ENTRY], f"and {len(lines) - MOST_PER_ENTRY} more like these"]
-
-
-def _beyond(source: Source, layout: Layout) -> bool:
-    most = {Quantity.CELL_V: layout.cells, Quantity.TEMPERATURE_DEGC: layout.sensors}.get(source.quantity)
-    return most is not None and bool(source.items) and max(source.items) > most
 
 
 def _page(

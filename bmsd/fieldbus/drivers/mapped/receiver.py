@@ -46,9 +46,10 @@ _ID_MASK = 0x1FFFFFFF
 
 @dataclass(slots=True)
 class _Alive:
-    """Counter of one identifier, and when it moved last."""
+    """Counter of one identifier, since when it says this, and when it moved last: never, if it was seen once."""
 
     value: int
+    since_s: float
     moved_s: float
 
 
@@ -135,9 +136,8 @@ class Receiver:
         value = heard.alive.raw(word)
         alive = self._alive.get(can_id)
         if alive is None or value != alive.value:
-            self._alive[can_id] = _Alive(value, at_s)
-            return at_s
-        if now_s - alive.moved_s > self._plan.board_map.stale_s:
+            alive = self._alive[can_id] = _Alive(value, at_s, -math.inf if alive is None else at_s)
+        if now_s - alive.since_s > self._plan.board_map.stale_s:
             self.counts["frozen"] += 1
             if heard.board >= 0:
                 self._frozen[heard.board] += 1
@@ -152,8 +152,8 @@ class Receiver:
 
     def _count_charge(self, sets: Sets, was_a: Floats, whole: Bools) -> None:
         """Add what flowed between two measurements of the current; a longer gap is not guessed."""
-        passed_s = sets.at_s - sets.before_s
         with np.errstate(invalid="ignore"):
+            passed_s = sets.at_s - sets.before_s
             moved_as = 0.5 * (sets.values[:, 0] + was_a) * passed_s
             counts = whole & (passed_s <= self._plan.board_map.stale_s) & np.isfinite(moved_as)
         self._charge_as = np.where(counts, self._charge_as + np.nan_to_num(moved_as), self._charge_as)
