@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bmsd.config.load import load, plant
 from bmsd.config.schema import Settings
-from bmsd.errors import BusError
+from bmsd.errors import BusError, ConfigError
 from bmsd.fieldbus.unix_bus import Hub
 from bmsd.sim.packing import prepare
 from bmsd.sim.run import run
@@ -24,6 +24,8 @@ def run_file(path: Path, seconds: float | None) -> None:
     the `[sim]` table.
     """
     settings = load(path)
+    if settings.fieldbus.driver == "mapped" and settings.fieldbus.mapped.units == "none":
+        raise ConfigError(["fieldbus.driver: mapped without units; expected slave: no other boards can be simulated"])
     simulated = simulation(settings)
     prepare()
     gc.collect()

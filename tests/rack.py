@@ -64,7 +64,7 @@ THRESHOLDS = {
     "temperature_low_alarm_degc": -20.0, "temperature_low_alarm_clear_degc": -18.0,
     "over_current_warning_share": 0.05, "over_current_alarm_share": 0.10, "over_current_trip_factor": 1.25,
     "over_current_floor_c": 0.02, "loop_late_periods": 3.0, "send_stalled_s": 0.3,
-    "cell_plausible_min_v": 0.5, "cell_plausible_max_v": 4.5, "hold_s": 0.6,
+    "cell_plausible_min_v": 0.5, "cell_plausible_max_v": 5.0, "hold_s": 0.6,
     "cell_sum_tolerance_v": 0.015, "cell_sum_tolerance_share": 0.01, "temperature_coverage_min": 0.5,
 }  # fmt: skip
 

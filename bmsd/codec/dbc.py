@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.resources import files
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import cantools
@@ -14,9 +16,14 @@ from cantools.database.can import Database, Message, Signal
 from numpy.typing import NDArray
 
 from bmsd.codec.integrity import frame_crc
+from bmsd.errors import ConfigError
 from bmsd.model.frame import Frame
 
 CRC_SIGNAL = "Crc"
+_WHOLE_STATEMENT = re.compile(
+    r'^$|;$|^(BU_|BS_|NS_)|^BO_ \d+ \w+ *: *\d+ \w+$|^SG_ .*: *\d+\|\d+@[01][+-] *\(.+\) *\[.*\] *"[^"]*" *\w.*$'
+)
+"""Last line of a DBC that was not cut off: the parser of cantools drops an unfinished last statement silently."""
 _TABLE_BITS = 16
 
 
@@ -30,6 +37,30 @@ def load(name: str, address_bits: int = 0) -> Database:
     mask = 0x1FFFFFFF & ~((1 << address_bits) - 1)
     database = cantools.database.load_string(text, database_format="dbc", frame_id_mask=mask)
     return cast(Database, database)
+
+
+def load_file(path: Path) -> Database:
+    """Return the definitions of a DBC file; raises ConfigError with one complaint when it cannot be used."""
+    try:
+        text = path.read_text(encoding="cp1252", errors="replace")
+        database = cantools.database.load_string(text, database_format="dbc")
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read: {error.strerror or error}"]) from None
+    except (cantools.Error, ValueError, KeyError, TypeError, IndexError, AttributeError, ArithmeticError) as error:
+        # cantools raises its own errors and textparser's and, for a file that parses but contradicts itself,
+        # whatever its reader stumbles over.
+        raise ConfigError([f"{path}: not a valid DBC: {one_line(error)}"]) from None
+    last = text.rstrip().rsplit("\n", 1)[-1].strip()
+    if not _WHOLE_STATEMENT.search(last):
+        raise ConfigError([f"{path}: not a valid DBC: it ends within a statement: {last[-60:]!r}"])
+    if not isinstance(database, Database) or not database.messages:
+        raise ConfigError([f"{path}: not a valid DBC: it defines no frame"])
+    return database
+
+
+def one_line(error: BaseException) -> str:
+    """Return what an error says, on one line and not too long."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 @dataclass(frozen=True)

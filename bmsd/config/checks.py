@@ -7,8 +7,9 @@ still speak, so that a file is repaired in one go.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from posixpath import normpath
 
-from bmsd.config import curves
+from bmsd.config import curves, mapping
 from bmsd.config.complaints import shown
 from bmsd.config.described import settings
 from bmsd.config.known import CLOSE, Check, Known, UnknownSettingError
@@ -207,7 +208,7 @@ def _channel(section: str) -> Check:
 
 def _two_buses(get: Known) -> Iterator[str]:
     field = (get("fieldbus.interface"), get("fieldbus.channel"))
-    if field == (get("inverter.interface"), get("inverter.channel")):
+    if field[0] == get("inverter.interface") and normpath(field[1]) == normpath(get("inverter.channel")):
         yield (
             f"inverter.channel: {shown(field[1])} is the field bus (fieldbus.channel), too; expected a bus of its own: "
             "the inverter's load must not delay the boards"
@@ -223,8 +224,17 @@ def _socket(path: str) -> Check:
 
 
 def _two_sockets(get: Known) -> Iterator[str]:
-    if get("link.socket") == get("link.service_socket"):
+    if normpath(get("link.socket")) == normpath(get("link.service_socket")):
         yield "link.service_socket: the same as link.socket; expected a path of its own: its group may reset faults"
+
+
+def _socket_of_a_bus(path: str, section: str) -> Check:
+    def taken(get: Known) -> Iterator[str]:
+        hub = get(f"{section}.interface") == "unix" and normpath(get(f"{section}.channel"))
+        if hub == normpath(get(path)):
+            yield f"{path}: {shown(get(path))} is the socket of {section}.channel, too; expected a path of its own"
+
+    return taken
 
 
 CHECKS: tuple[Check, ...] = (
@@ -237,6 +247,7 @@ CHECKS: tuple[Check, ...] = (
     _cold_charge_alarm,
     _hot_charge_alarm,
     *curves.CHECKS,
+    *mapping.CHECKS,
     _modules,
     _string_voltage,
     _module_addresses,
@@ -253,15 +264,21 @@ CHECKS: tuple[Check, ...] = (
     _socket("link.socket"),
     _socket("link.service_socket"),
     _two_sockets,
+    *(
+        _socket_of_a_bus(f"link.{name}", bus)
+        for name in ("socket", "service_socket")
+        for bus in ("fieldbus", "inverter")
+    ),
 )
 
 
 def complaints(get: Known) -> list[str]:
     """Return what does not fit together, of everything that can still be judged."""
-    return [line for check in CHECKS for line in _ask(check, get)]
+    return [line for check in CHECKS for line in asked(check, get)]
 
 
-def _ask(check: Check, get: Known) -> list[str]:
+def asked(check: Check, get: Known) -> list[str]:
+    """Return what this check says; nothing when it needs a setting that is itself wrong."""
     try:
         return list(check(get))
     except UnknownSettingError:

@@ -12,8 +12,8 @@ from typing import Any
 from pydantic_core import ErrorDetails
 
 from bmsd.config.described import Setting, section_of, sections, settings
+from bmsd.config.fields import Section
 from bmsd.config.gateway import WholeFile
-from bmsd.config.schema import Section
 
 LONGEST_SHOWN = 60
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]{1,60}")
@@ -47,7 +47,9 @@ def complaint(error: ErrorDetails, data: Mapping[str, Any]) -> str:
     if where[: len(OPTION_PATH)] == OPTION_PATH and len(where) > len(OPTION_PATH):
         return f"{dotted(where)}: {shown(given)}; expected a number, a text, true or false"
     if kind in ("model_type", "dict_type") or known is None:
-        return f"{dotted(where)}: {shown(given)}; expected a section, written as [{dotted(where)}]"
+        header = dotted(where, items=False)
+        header = f"[[{header}]]" if isinstance(where[-1], int) else f"[{header}]"
+        return f"{dotted(where)}: {shown(given)}; expected a section, written as {header}"
     expected = known.expected_entry if isinstance(where[-1], int) else known.expected
     return f"{dotted(where)}: {shown(given)}; expected {expected}{_slip(given, known)}"
 
@@ -127,7 +129,9 @@ def _model(where: Sequence[int | str]) -> type[Section] | None:
     model: type[Section] | None = None
     fields = WholeFile.model_fields
     for part in where:
-        if not isinstance(part, str) or part not in fields:
+        if isinstance(part, int):
+            continue
+        if part not in fields:
             return None
         model = section_of(fields[part])
         if model is None:

@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
+import numpy as np
+
 from bmsd.config.described import settings
 from bmsd.config.known import CLOSE, Check, Known, UnknownSettingError, amount
 from bmsd.config.orders import DEEP_DISCHARGE_MARGIN_V, OVER_VOLTAGE_TRIP_MARGIN_V, P
+
+LEAST_ALARM_DISTANCE_V = 0.02
+"""The error of a cell voltage, and what a nearly full cell rises while an inverter follows."""
 
 
 def rest_voltage(get: Known) -> Iterator[str]:
@@ -68,6 +73,24 @@ def charge_by_cell_v(get: Known) -> Iterator[str]:
     yield from _zero_at(path, "last", share[-1])
     yield from _past(path, "cell_v", "last", cell_v[-1], "<=", P + "cell_over_voltage_alarm_v", get)
     yield from _past(path, "cell_v", "last", cell_v[-1], ">", "charge.absorption_v", get)
+
+
+def charge_ends_before_the_alarm(get: Known) -> Iterator[str]:
+    """An inverter follows late: what still flows close to the end must not carry the cell over it to the alarm."""
+    path, alarm = "limits.charge_by_cell_v", P + "cell_over_voltage_alarm_v"
+    curve = _curve(get, path, "cell_v")
+    if curve is None or curve[0][-1] > get(alarm) + CLOSE:
+        return
+    cell_v, share = curve
+    rated_a = min(get("cell.charge_max_a"), get("string.fuse_a"), get("string.contactor_a"))
+    flows_a = rated_a * float(np.interp(cell_v[-1] - LEAST_ALARM_DISTANCE_V, cell_v, share))
+    away_v = LEAST_ALARM_DISTANCE_V + flows_a * get("cell.resistance_ohm")
+    if cell_v[-1] > get(alarm) - away_v + CLOSE:
+        yield (
+            f"{path}.cell_v: the last entry is {cell_v[-1]:g} V, and {1000 * LEAST_ALARM_DISTANCE_V:g} mV before it "
+            f"{flows_a:.3g} A flow; expected at most {get(alarm) - away_v:.4g} V ({alarm} - {away_v:.3g}): the charge "
+            "would run into the alarm and the limit would swing"
+        )
 
 
 def discharge_by_cell_v(get: Known) -> Iterator[str]:
@@ -135,6 +158,7 @@ CHECKS: tuple[Check, ...] = (
     rest_voltage,
     *(_curve_form(path, x_name) for path, x_name in CURVES),
     charge_by_cell_v,
+    charge_ends_before_the_alarm,
     discharge_by_cell_v,
     charge_by_temperature,
     discharge_by_temperature,

@@ -8,6 +8,8 @@ from pathlib import Path
 
 CELLS = 16
 """Cells of a module."""
+HIGHEST_V = 3.65
+"""Of a cell."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ def demo_toml(
     outlets = outlets or Outlets()
     host, port = outlets.broker or ("127.0.0.1", 1883)
     folder = Path(state_dir)
+    scale = 0.01 if modules * CELLS * HIGHEST_V <= 327.67 else 0.1
     return f"""\
 # A simulated rack: this file is read by the daemon and by the simulator.
 [rack]
@@ -50,7 +53,7 @@ sensors_per_module = 4
 [cell]
 chemistry = "lfp"
 capacity_ah = 280.0
-max_v = 3.65
+max_v = {HIGHEST_V}
 min_v = 2.5
 charge_max_a = 140.0
 discharge_max_a = 140.0
@@ -79,6 +82,7 @@ channel = {json.dumps(field_channel)}
 interface = "unix"
 channel = {json.dumps(inverter_channel)}
 profile = "pylontech_lv"
+options = {{ voltage_scale = {scale} }}
 
 [state]
 directory = {json.dumps(str(folder))}

@@ -13,8 +13,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from bmsd.config.fields import Section
 from bmsd.config.gateway import WholeFile
-from bmsd.config.schema import Section
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,10 @@ def sections() -> dict[str, type[Section]]:
 
 
 def section_of(info: FieldInfo) -> type[Section] | None:
-    """The section that a field holds, None when it holds a value."""
+    """The section that a field holds, or holds a list of; None when it holds a value."""
     kind = info.annotation
+    if get_origin(kind) is list:
+        (kind,) = get_args(kind)
     return kind if isinstance(kind, type) and issubclass(kind, Section) else None
 
 

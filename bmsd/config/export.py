@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from bmsd.config.described import Setting, sections, settings
 from bmsd.config.gateway import WholeFile
+from bmsd.config.schema_mapped import Mapped
 
 SCHEMA = Path("deploy/bmsd.schema.json")
 REFERENCE = Path("docs/configuration.md")
@@ -60,13 +61,17 @@ def _row(found: Setting, section: str) -> str:
     meaning = found.meaning + "".join(f" *{mark}*" for mark in marks)
     allowed = ", ".join(f"`{choice}`" for choice in found.choices) or found.range or found.form
     name = found.path.removeprefix(f"{section}.")
-    default = "in each curve" if "." in name else "**required**" if found.required else _toml(found.default)
+    default = "**required**" if found.required else _toml(found.default)
+    if "." in name and found.required:
+        default = "in each curve" if name.startswith(("charge_by", "discharge_by")) else "**required** in each"
     cells = (f"`{name}`", found.kind, allowed, default, meaning)
     return "| " + " | ".join(cells) + " |"
 
 
 def _toml(value: Any) -> str:
     """A default as it is written in the file."""
+    if isinstance(value, Mapped):
+        return "see below"
     if isinstance(value, BaseModel):
         return _toml(value.model_dump())
     if isinstance(value, dict):

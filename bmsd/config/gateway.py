@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field
 
-from bmsd.config.schema import Link, Log, Rack, Section, Settings, number, setting
+from bmsd.config.fields import Section, number, setting
+from bmsd.config.schema import Link, Log, Rack, Settings
 
 LOCAL = "127.0.0.1"
 

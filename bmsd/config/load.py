@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -16,10 +18,13 @@ from pydantic import ValidationError
 
 from bmsd.config import checks
 from bmsd.config.complaints import complaint, dotted, nearest, plain, shown
+from bmsd.config.fields import Section
 from bmsd.config.gateway import GATEWAY_TABLES, GatewaySettings
-from bmsd.config.known import Known
-from bmsd.config.schema import Cell, Limits, OptionValue, Section, Settings, String, TemperatureCurve, VoltageCurve
+from bmsd.config.known import Check, Known
+from bmsd.config.schema import Cell, Limits, OptionValue, Settings, String, TemperatureCurve, VoltageCurve
+from bmsd.config.schema_mapped import Mapped, MappedValue
 from bmsd.errors import ConfigError
+from bmsd.model.board_map import Ask, BoardMap, Quantity, Source
 from bmsd.model.cell import CellSpec
 from bmsd.model.layout import Layout
 from bmsd.model.plant import (
@@ -51,6 +56,13 @@ class Option(Protocol):
 
     @property
     def name(self) -> str: ...
+    @property
+    def default(self) -> OptionValue: ...
+    @property
+    def choices(self) -> Sequence[OptionValue]: ...
+    @property
+    def most_v(self) -> Sequence[float]:
+        """Highest rack voltage that can be told with each choice; empty: the option has nothing to do with it."""
 
     def complaint(self, value: object) -> str | None:
         """What is wrong with this value, None when it may be used."""
@@ -60,18 +72,20 @@ Profiles = Mapping[str, Sequence[Option]]
 """Options of every known inverter profile by its name."""
 
 
-def load(path: Path | str, profiles: Profiles | None = None) -> Settings:
+def load(path: Path | str, profiles: Profiles | None = None, further: Sequence[Check] = ()) -> Settings:
     """Return the settings of this file; with `profiles` the inverter's profile and its options are checked, too.
 
-    Raises ConfigError with one line for everything that is wrong.
+    `further` checks are those of other rooms. Raises ConfigError with one line for everything that is wrong.
     """
     path = Path(path)
-    return parse(_read(path), profiles, path.name)
+    return parse(_read(path), profiles, path.name, further)
 
 
-def parse(text: str, profiles: Profiles | None = None, name: str = "configuration") -> Settings:
+def parse(
+    text: str, profiles: Profiles | None = None, name: str = "configuration", further: Sequence[Check] = ()
+) -> Settings:
     """Return the settings of this TOML text, otherwise as `load`; `name` is for messages about the TOML itself."""
-    return checked(_tables(text, name), profiles)
+    return checked(_tables(text, name), profiles, further)
 
 
 def _tables(text: str, name: str) -> dict[str, Any]:
@@ -83,7 +97,7 @@ def _tables(text: str, name: str) -> dict[str, Any]:
         raise ConfigError([_syntax(name, text, error)]) from None
 
 
-def checked(data: Mapping[str, Any], profiles: Profiles | None = None) -> Settings:
+def checked(data: Mapping[str, Any], profiles: Profiles | None = None, further: Sequence[Check] = ()) -> Settings:
     """Return control's settings of these tables; raises ConfigError with everything that is wrong with them."""
     tables = {name: table for name, table in data.items() if name not in GATEWAY_TABLES}
     settings, lines, wrong = _validated(Settings, tables)
@@ -91,6 +105,9 @@ def checked(data: Mapping[str, Any], profiles: Profiles | None = None) -> Settin
     lines += [line for line in checks.complaints(get) if line not in lines]
     if profiles is not None:
         lines += _profile_of(data, profiles)
+        lines += checks.asked(partial(_tellable, profiles), get)
+    for check in further:
+        lines += checks.asked(check, get)
     if settings is None or lines:
         raise ConfigError(lines)
     return settings
@@ -161,6 +178,7 @@ def plant(settings: Settings) -> Plant:
         estimation=EstimationSettings(**settings.estimation.model_dump()),
         inverter=_inverter(settings),
         thresholds=thresholds | {"hold_s": timing.hold_s},
+        monitor_only=monitor_only(settings),
     )
 
 
@@ -168,6 +186,35 @@ def _ratings(string: String) -> StringRatings:
     """Ratings; what is 0 in the file is not given."""
     optional = ("contactor_break_charge_a", "precharge_energy_j")
     return StringRatings(**string.model_dump() | {name: getattr(string, name) or None for name in optional})
+
+
+def monitor_only(settings: Settings) -> bool:
+    """Whether nothing but the inverter itself would enforce a limit, and nobody has accepted that."""
+    bus = settings.fieldbus
+    return bus.driver == "mapped" and bus.mapped.units == "none" and not bus.mapped.accept_unenforced
+
+
+def board_map(mapped: Mapped, folder: Path) -> BoardMap:
+    """Return what [fieldbus.mapped] says; a relative path of the DBC starts at `folder`."""
+    return BoardMap(
+        dbc=folder / mapped.dbc,
+        sources=tuple(_source(value) for value in mapped.values),
+        asks=tuple(Ask(ask.id, ask.extended, bytes.fromhex(ask.data)) for ask in mapped.requests),
+        discharge_positive=mapped.current_sign == "discharge_positive",
+        alive_signal=mapped.alive_signal,
+        checksum_signal=mapped.checksum_signal,
+        checksum=mapped.checksum,
+        stale_s=mapped.stale_s,
+        temperature_stale_s=mapped.temperature_stale_s,
+        contactor_units=mapped.units == "slave",
+    )
+
+
+def _source(value: MappedValue) -> Source:
+    given: dict[str, Any] = {
+        name: tuple(entry) if isinstance(entry, list) else entry for name, entry in value.model_dump().items()
+    }
+    return Source(**given | {"quantity": Quantity(value.quantity)})
 
 
 def fingerprint(settings: Settings) -> str:
@@ -225,6 +272,23 @@ def _profile_of(data: Mapping[str, Any], profiles: Profiles) -> list[str]:
         return []
     simple = {name: value for name, value in options.items() if isinstance(value, str | int | float)}
     return check_inverter(profile, simple, profiles)
+
+
+def _tellable(profiles: Profiles, get: Known) -> Iterator[str]:
+    """The highest voltage of the rack must be one that the inverter's protocol can tell with these options."""
+    series = get("layout.modules_per_string") * get("layout.cells_per_module")
+    highest_v = series * get("cell.max_v")
+    for option in profiles.get(get("inverter.profile"), ()):
+        value = get("inverter.options").get(option.name, option.default)
+        most_v = dict(zip(option.choices, option.most_v, strict=False))
+        if not highest_v > most_v.get(value, math.inf):
+            continue
+        enough = [shown(choice) for choice, volts in most_v.items() if volts >= highest_v]
+        yield (
+            f"inverter.options.{option.name}: {shown(value)}; expected {' or '.join(enough) or 'another profile'}: "
+            f"{series} cells in series reach {highest_v:.4g} V, and with {shown(value)} the protocol ends at "
+            f"{most_v[value]:g} V"
+        )
 
 
 def _layout(settings: Settings) -> Layout:

@@ -11,6 +11,9 @@ from bmsd.model.catalogue import CATALOGUE
 OVER_VOLTAGE_TRIP_MARGIN_V = 0.05
 OVER_VOLTAGE_CRITICAL_MARGIN_V = 0.15
 """How far beyond the data sheet's maximum the trips may lie: boards act by themselves at about 0.1 V above it."""
+OVER_CHARGED_V = 0.9
+"""A cell this far beyond the critical level is over-charged, not measured wrongly: 4.65 V with LFP. CEL-004 opens at
+once and waits for service; a reading that is not believed (CEL-014) opens after 10 s and clears by itself."""
 DEEP_DISCHARGE_MARGIN_V = 0.5
 
 P, C, L = "protection.", "cell.", "limits."
@@ -56,6 +59,8 @@ ORDERS: tuple[Order, ...] = (
     Order(P + "cell_over_voltage_alarm_v", "<=", C + "max_v", SHEET),
     Order(P + "cell_over_voltage_trip_v", "<=", C + "max_v", SHEET, OVER_VOLTAGE_TRIP_MARGIN_V),
     Order(P + "cell_over_voltage_critical_v", "<=", C + "max_v", SHEET, OVER_VOLTAGE_CRITICAL_MARGIN_V),
+    Order(P + "cell_plausible_max_v", ">=", P + "cell_over_voltage_critical_v",
+          "an over-charged cell must be seen as one, not as a fault of the measurement", OVER_CHARGED_V),
     Order(P + "cell_under_voltage_alarm_v", ">=", C + "min_v", SHEET),
     Order(P + "cell_under_voltage_trip_v", ">=", C + "min_v", SHEET),
     Order(P + "cell_deep_discharge_v", ">=", C + "min_v", SHEET, -DEEP_DISCHARGE_MARGIN_V),

@@ -1,18 +1,18 @@
 """Every setting of a rack: its type, range, unit, default and meaning; what fits together is in checks.py.
 
-A field tells its unit, whether it may change while bmsd runs (`reloadable`) and whether its default only holds
-for LFP cells (`lfp`) in `json_schema_extra`. What protects a particular cell has no default.
+What protects a particular cell has no default.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from bmsd.config.fields import Section, number, setting
+from bmsd.config.schema_mapped import Mapped
 from bmsd.model.layout import FIRST_UNIT_ADDRESS, MAX_CELLS, MAX_MODULES, MAX_SENSORS, MAX_STRINGS
 
-REQUIRED: Any = ...
 MAX_CURVE_POINTS = 16
 MAX_SOCKET_PATH = 107
 """Linux: sun_path of a socket holds 108 bytes with the final zero."""
@@ -25,52 +25,6 @@ UnitAddress = Annotated[int, Field(ge=FIRST_UNIT_ADDRESS, le=FIRST_UNIT_ADDRESS 
 OptionValue = str | int | float | bool
 Bus = Literal["socketcan", "unix"]
 Chemistry = Literal["lfp", "nmc", "lto", "sodium_ion"]
-
-
-def number(
-    meaning: str,
-    unit: str,
-    low: float,
-    high: float,
-    default: float = REQUIRED,
-    *,
-    reloadable: bool = False,
-    lfp: bool = False,
-) -> Any:
-    """A setting between `low` and `high` (both allowed) in `unit`."""
-    return Field(default, ge=low, le=high, description=meaning, json_schema_extra=_extra(unit, reloadable, lfp))
-
-
-def setting(
-    meaning: str,
-    default: Any = REQUIRED,
-    *,
-    unit: str = "",
-    reloadable: bool = False,
-    lfp: bool = False,
-    form: str = "",
-    **limits: Any,
-) -> Any:
-    """A setting that is not a single number. `form` says in words what a pattern asks for."""
-    extra = _extra(unit, reloadable, lfp) | {"form": form}
-    if isinstance(default, list | dict | BaseModel):
-        return Field(
-            default_factory=lambda: default.copy() if not isinstance(default, BaseModel) else default,
-            description=meaning,
-            json_schema_extra=extra,
-            **limits,
-        )
-    return Field(default, description=meaning, json_schema_extra=extra, **limits)
-
-
-def _extra(unit: str, reloadable: bool, lfp: bool) -> dict[str, Any]:
-    return {"unit": unit, "reloadable": reloadable, "lfp": lfp}
-
-
-class Section(BaseModel):
-    """A table of the file. Types are strict: a whole number may stand for a number, a text may not."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class Rack(Section):
@@ -203,7 +157,10 @@ class Protection(Section):
     )
     cell_deep_discharge_clear_v: float = number("CEL-008 can be released above this.", "V", 0.8, 4.0, 2.80, lfp=True)
     cell_plausible_min_v: float = number("A lower cell reading is a fault of the measurement.", "V", 0.1, 2.0, 0.5)
-    cell_plausible_max_v: float = number("A higher cell reading is a fault of the measurement.", "V", 3.0, 5.1, 4.5)
+    cell_plausible_max_v: float = number(
+        "A higher cell reading is a fault of the measurement. Well above an over-charged cell.",
+        "V", 3.0, 6.0, 5.0, lfp=True,
+    )  # fmt: skip
 
     cell_sum_tolerance_v: float = number(
         "CEL-015, CEL-021: how far a voltage may be from the sum of its cells, for each cell, beside the drop of the "
@@ -382,6 +339,10 @@ class Estimation(Section):
 class FieldBus(Section):
     """The CAN bus of module boards and contactor units."""
 
+    driver: Literal["slave", "mapped"] = setting(
+        "What the boards speak: bmsd's slave protocol, or their own, told in [fieldbus.mapped].", "slave"
+    )
+
     interface: Bus = setting("Kind of bus: Linux SocketCAN, or the socket hub of demo and tests.")
     channel: str = setting("Name of the network interface (can0), or path of the hub's socket.", min_length=1)
     bitrate: int = number(
@@ -389,6 +350,7 @@ class FieldBus(Section):
         "bit/s", 500_000, 1_000_000, 500_000,
     )  # fmt: skip
     listen_only: bool = setting("Send nothing: watch a rack that another system controls.", False)
+    mapped: Mapped = setting("Boards of another maker.", Mapped())
 
 
 class Inverter(Section):

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from bmsd.config.load import load, load_gateway, plant
+from bmsd.config.known import Known, UnknownSettingError
+from bmsd.config.load import board_map, load, load_gateway, plant
+from bmsd.config.mapping import mapped_of
 from bmsd.config.schema import Settings
+from bmsd.config.schema_mapped import Mapped
 from bmsd.control.state_file import not_writable
 from bmsd.errors import ConfigError
+from bmsd.fieldbus.drivers.mapped.plan import Plan, plan
+from bmsd.fieldbus.drivers.mapped.suits import Reach
 from bmsd.inverters.profile import Profile, load_profile, profile_class, profile_names
+from bmsd.model.board_map import Quantity
+from bmsd.model.layout import Layout
 from bmsd.model.plant import Plant
 
 T = TypeVar("T")
@@ -25,6 +33,8 @@ class Checked:
     settings: Settings
     plant: Plant
     profile: Profile
+    plan: Plan | None = None
+    """What boards of another maker say, where they are mapped."""
 
     @property
     def state_directory(self) -> Path:
@@ -55,6 +65,8 @@ class Checked:
         yield f"at most {charge_a:g} A charge, {discharge_a:g} A discharge"
         yield f"boards on {bus.interface} {bus.channel}, inverter on {inverter.interface} {inverter.channel}"
         yield f"inverter profile {self.profile.name}: {self.profile.title}"
+        if self.plan is not None:
+            yield from _mapped(self.settings.fieldbus.mapped, self.plan)
         if bus.listen_only:
             yield "monitor only: the field bus is listened to, nothing is sent, limits are not enforced"
 
@@ -68,9 +80,10 @@ class Checked:
 def checked(path: Path) -> Checked:
     """Return the checked configuration. ConfigError lists every complaint."""
     profiles = {name: profile_class(name).options_known for name in profile_names()}
-    settings = load(path, profiles)
+    boards = _Boards(path.parent)
+    settings = load(path, profiles, [boards.fit])
     inverter = settings.inverter
-    return Checked(path, settings, plant(settings), load_profile(inverter.profile, inverter.options))
+    return Checked(path, settings, plant(settings), load_profile(inverter.profile, inverter.options), boards.plan)
 
 
 def checked_whole(path: Path) -> Checked:
@@ -89,3 +102,52 @@ def _collecting(check: Callable[[], T], lines: dict[str, None]) -> T | None:
     except ConfigError as error:
         lines |= dict.fromkeys(error.complaints)
         return None
+
+
+class _Boards:
+    """Boards of another maker: their map, checked with the other settings, becomes the plan."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.plan: Plan | None = None
+
+    def fit(self, get: Known) -> Iterator[str]:
+        """The map must fit its DBC and the rack."""
+        mapped = mapped_of(get)
+        if mapped is None or not mapped.dbc:
+            return
+        names = ("strings", "modules_per_string", "cells_per_module", "sensors_per_module")
+        layout = Layout(*(get(f"layout.{name}") for name in names))
+        try:
+            self.plan = plan(board_map(mapped, self._folder), layout, _reach(get))
+        except ConfigError as error:
+            yield from error.complaints
+
+
+def _reach(get: Known) -> Reach:
+    """What boards must at least be able to tell: protections must see their thresholds. What is unknown is left out."""
+    reach = {}
+    for quantity, low, high in (
+        (Quantity.CELL_V, "cell_deep_discharge_v", "cell_over_voltage_critical_v"),
+        (Quantity.TEMPERATURE_DEGC, "temperature_low_alarm_degc", "temperature_high_trip_degc"),
+    ):
+        with suppress(UnknownSettingError):
+            reach[quantity] = (float(get(f"protection.{low}")), float(get(f"protection.{high}")))
+    with suppress(UnknownSettingError):
+        sheet_a = max(get("cell.charge_max_a"), get("cell.discharge_max_a"))
+        carried_a = min(sheet_a, get("string.fuse_a"), get("string.contactor_a"))
+        most_a = get("protection.over_current_trip_factor") * carried_a
+        reach[Quantity.CURRENT_A] = (-most_a, most_a)
+    return reach
+
+
+def _mapped(mapped: Mapped, boards: Plan) -> Iterator[str]:
+    """Yield what is mapped, and what enforces the limits."""
+    ways = f"asked by {len(mapped.requests)} requests" if mapped.requests else "not asked: they send by themselves"
+    yield f"boards by {mapped.dbc}: {len(boards.heard)} identifiers, {len(boards.slots)} contents; {ways}"
+    if mapped.units == "slave":
+        yield "contactor units of the slave protocol; the boards do not trip by themselves"
+    elif mapped.accept_unenforced:
+        yield "monitor only, accepted: the inverter is told limits, and nothing but itself enforces them"
+    else:
+        yield "monitor only: nothing would enforce a limit, the inverter is told zero; see accept_unenforced"

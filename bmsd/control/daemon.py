@@ -18,7 +18,7 @@ from types import FrameType
 import structlog
 
 from bmsd.control.composition import Checked, checked
-from bmsd.control.rack_io import RackIO, contactors_open
+from bmsd.control.rack_io import RackIO
 from bmsd.control.records import Records
 from bmsd.control.state_file import Saver, load
 from bmsd.core import memory as memories
@@ -88,7 +88,7 @@ class Control:
         if outcome is None or not outcome.memory.stopping:
             return False
         opening = any(string.state is State.OPENING for string in outcome.contactors)
-        return not outcome.started or (not opening and contactors_open(outcome.snapshot))
+        return not outcome.started or (not opening and self.io.contactors_open(outcome.snapshot))
 
     def due_s(self) -> float:
         """When the next turn is due at the latest."""

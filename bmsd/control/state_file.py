@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import threading
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +17,8 @@ from bmsd.model.durable import SCHEMA, Durable
 
 MAGIC = b"bmsd-state"
 NAMES = ("state.bin", "state.old.bin")
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
+"""Between two tries to write what the disk refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +87,25 @@ def _decode(data: bytes) -> Durable:
     return record.decode(data[head:], Durable)
 
 
-class Saver:
-    """Writes the newest value handed to it in a thread of its own: a slow disk never holds a tick."""
+def growing(first_s: float, longest_s: float) -> Iterator[float]:
+    """Yield pauses, each twice the one before, up to the longest."""
+    pause_s = first_s
+    while True:
+        yield pause_s
+        pause_s = min(2.0 * pause_s, longest_s)
 
-    def __init__(self, directory: Path) -> None:
+
+class Saver:
+    """Writes the newest value handed to it in a thread of its own: a slow disk never holds a tick.
+
+    What could not be written is tried again after growing pauses, and at once when a newer value comes or at the end.
+    """
+
+    def __init__(
+        self, directory: Path, first_pause_s: float = FIRST_PAUSE_S, longest_pause_s: float = LONGEST_PAUSE_S
+    ) -> None:
         self._directory = directory
+        self._first_pause_s, self._longest_pause_s = first_pause_s, longest_pause_s
         self._waiting: queue.Queue[Durable | None] = queue.Queue()
         self._error: str | None = None
         self._thread = threading.Thread(target=self._run, name="state-file", daemon=True)
@@ -95,7 +113,7 @@ class Saver:
 
     @property
     def error(self) -> str | None:
-        """What the disk said to the last write, None when it was written."""
+        """Why the last write did not succeed, None when it did."""
         return self._error
 
     def save(self, durable: Durable) -> None:
@@ -109,20 +127,38 @@ class Saver:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
+        unsaved: Durable | None = None
+        pauses = growing(self._first_pause_s, self._longest_pause_s)
+        pause_s: float | None = None
         ending = False
         while not ending:
-            newest = self._waiting.get()
-            ending = newest is None
-            while not self._waiting.empty():
-                item = self._waiting.get()
+            for item in self._handed_over(pause_s):
                 ending = ending or item is None
-                newest = item if item is not None else newest
-            if newest is not None:
-                self._write(newest)
+                unsaved = unsaved if item is None else item
+            if unsaved is None:
+                continue
+            if self._written(unsaved):
+                unsaved, pause_s = None, None
+                pauses = growing(self._first_pause_s, self._longest_pause_s)
+            else:
+                pause_s = next(pauses)
 
-    def _write(self, durable: Durable) -> None:
+    def _handed_over(self, timeout_s: float | None) -> list[Durable | None]:
+        """Return what waits, in order; nothing when that took too long (None: wait for ever)."""
+        items: list[Durable | None] = []
+        with contextlib.suppress(queue.Empty):
+            items.append(self._waiting.get(timeout=timeout_s))
+            while True:
+                items.append(self._waiting.get_nowait())
+        return items
+
+    def _written(self, durable: Durable) -> bool:
         try:
             save(self._directory, durable)
-            self._error = None
         except OSError as error:
             self._error = f"{self._directory}: {error}"
+        except Exception as error:  # whatever encoding raises must not end the thread: it is said, and tried again
+            self._error = f"{self._directory}: not encoded: {type(error).__name__}: {error}"
+        else:
+            self._error = None
+        return self._error is None

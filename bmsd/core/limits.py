@@ -98,6 +98,8 @@ def limits(
         whole = _rack(proposals[side] + window[side] + list(faults[side]), connected)
         if leaving:
             whole.append(Bound(0.0, "a string is opening, or is not open", "contactors"))
+        if plant.monitor_only:
+            whole.append(Bound(0.0, "monitor only: nothing would enforce a limit", "monitor"))
         top_a = rated_a * max(int(connected.sum()), 1)
         ordered = _with_ramp(plant, memory, whole, top_a, dt_s)
         ratchet = charge_ratchet if side == 0 else discharge_ratchet

@@ -1,6 +1,7 @@
 """From raw frames of the field bus to what the rack measured, whatever boards speak there.
 
-A driver is a module of `fieldbus/drivers` with a class `Receiver`; `receiver` finds it by the module's name.
+A driver is a module of `fieldbus/drivers` with a class `Receiver`; `receiver` finds it by the module's name. What the
+boards are sent, and who switches, is in `field.py`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Protocol
 
 from bmsd.errors import ConfigError
 from bmsd.fieldbus import drivers
+from bmsd.fieldbus.drivers.mapped.plan import Plan
 from bmsd.fieldbus.drivers.slave import Receiver
 from bmsd.model.frame import RawFrames
 from bmsd.model.layout import Layout
@@ -24,7 +26,7 @@ class BoardReceiver(Protocol):
     """What every driver's receiver offers: sans I/O, times in s of one monotonic clock that never goes back."""
 
     def sync_sent(self, number: int, phase: int, slow_group: int, at_s: float) -> None:
-        """Note that a SYNC went out at `at_s`: what is answered to it was measured at that instant."""
+        """Note that the boards were asked at `at_s`: what they answer was measured at that instant."""
 
     def feed(self, frames: RawFrames, now_s: float) -> None:
         """Take the frames of one drain. Never raises for what is in them."""
@@ -47,9 +49,10 @@ def driver_names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(drivers.__path__))
 
 
-def receiver(name: str, layout: Layout, timing: Timing) -> BoardReceiver:
-    """Return the receiver of a driver; raises ConfigError that lists the known names."""
+def receiver(name: str, layout: Layout, timing: Timing, plan: Plan | None = None) -> BoardReceiver:
+    """Return the receiver of a driver, of mapped boards with their plan; ConfigError lists the known names."""
     if name not in driver_names():
         raise ConfigError([f"slave board driver {name!r}: unknown; known are {', '.join(driver_names())}"])
-    found: BoardReceiver = import_module(f"bmsd.fieldbus.drivers.{name}").Receiver(layout, timing)
+    given = (layout, timing) if plan is None else (layout, timing, plan)
+    found: BoardReceiver = import_module(f"bmsd.fieldbus.drivers.{name}").Receiver(*given)
     return found

@@ -30,6 +30,8 @@ class Option:
     meaning: str
     choices: tuple[OptionValue, ...] = ()
     text_max: int = 0
+    most_v: tuple[float, ...] = ()
+    """Highest rack voltage that can be told with each choice; empty: the option has nothing to do with it."""
 
     def complaint(self, value: object) -> str | None:
         """Return what is wrong with the value, None when it may be used."""

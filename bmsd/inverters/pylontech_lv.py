@@ -63,7 +63,13 @@ class PylontechLv(Profile):
         Option("dlc", "pad8", "Frame lengths: as a real battery sends them, or eight bytes.", ("pad8", "exact")),
         Option("zero_current_raw", 0, "Raw value that says zero current; 1 (0.1 A) where 0 is ignored.", (0, 1)),
         Option("manufacturer", "PYLON", "Name in 0x35E; many inverters look for PYLON.", text_max=8),
-        Option("voltage_scale", 0.01, "Volts per bit of the measured voltage in 0x356.", (0.01, 0.1)),
+        Option(
+            "voltage_scale",
+            0.01,
+            "Volts per bit of the measured voltage in 0x356; 0.1 above 327.67 V.",
+            (0.01, 0.1),
+            most_v=(327.67, 3276.7),
+        ),
     )
     needs: ClassVar[Mapping[int, tuple[str, ...]]] = {
         LIMITS: ("cvl_v", "ccl_a", "dcl_a", "dvl_v"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from importlib.resources import files
@@ -16,12 +15,8 @@ from cantools.database.can import Message, Signal
 from cantools.database.conversion import BaseConversion
 from cantools.database.namedsignalvalue import NamedSignalValue
 
-from bmsd.errors import ConfigError, FrameError
-
-_WHOLE_STATEMENT = re.compile(
-    r'^$|;$|^(BU_|BS_|NS_)|^BO_ \d+ \w+ *: *\d+ \w+$|^SG_ .*: *\d+\|\d+@[01][+-] *\(.+\) *\[.*\] *"[^"]*" *\w.*$'
-)
-"""Last line of a DBC that was not cut off: the parser of cantools drops an unfinished last statement silently."""
+from bmsd.codec.dbc import load_file, one_line
+from bmsd.errors import FrameError
 
 Value = float | int | bool | str | list[str] | None
 
@@ -72,7 +67,7 @@ class SignalTable:
 
     def __init__(self, path: Path, id_mask: int | None = None, scales: Mapping[str, Decimal] | None = None) -> None:
         self.path = path
-        database = _load(path)
+        database = load_file(path)
         mask = id_mask if id_mask is not None else _attribute_mask(database)
         self._mask = mask
         self.messages: dict[tuple[int, bool], Message] = {
@@ -105,7 +100,7 @@ class SignalTable:
         try:
             raw = message.decode(data, allow_truncated=True) if message.signals and data else {}
         except cantools.Error as error:
-            raise FrameError(_one_line(error)) from None
+            raise FrameError(one_line(error)) from None
         assert isinstance(raw, dict)
         signals: dict[str, Value] = {}
         outside = []
@@ -148,28 +143,6 @@ class SignalTable:
     def pack(self, can_id: int, raw: Mapping[str, int]) -> bytes:
         """Return the bytes of an 11-bit frame from raw integers, the message's length of the DBC."""
         return self.messages[can_id, False].encode(dict(raw), scaling=False, strict=True)
-
-
-def _load(path: Path) -> CanDatabase:
-    try:
-        text = path.read_text(encoding="cp1252", errors="replace")
-        database = cantools.database.load_string(text, database_format="dbc")
-    except OSError as error:
-        raise ConfigError([f"{path}: cannot be read: {error.strerror or error}"]) from None
-    except (cantools.Error, ValueError, KeyError, TypeError, IndexError, AttributeError, ArithmeticError) as error:
-        # cantools raises its own errors and textparser's and, for a file that parses but contradicts itself,
-        # whatever its reader stumbles over.
-        raise ConfigError([f"{path}: not a valid DBC: {_one_line(error)}"]) from None
-    last = text.rstrip().rsplit("\n", 1)[-1].strip()
-    if not _WHOLE_STATEMENT.search(last):
-        raise ConfigError([f"{path}: not a valid DBC: it ends within a statement: {last[-60:]!r}"])
-    if not isinstance(database, CanDatabase) or not database.messages:
-        raise ConfigError([f"{path}: not a valid DBC: it defines no frame"])
-    return database
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def _attribute_mask(database: CanDatabase) -> int:

@@ -183,7 +183,7 @@ CATALOGUE: tuple[Row, ...] = (
     ),
     Row(
         "CEL-014", "cell_voltage_invalid", Scope.CELL, "cell_invalid", 0.5, 0.5, Level.ALARM,
-        "A board reports a cell voltage as invalid, or one outside 0.5 to 4.5 V.",
+        "A board reports a cell voltage as invalid, or one outside cell_plausible_min_v to cell_plausible_max_v.",
         "Limits are zero while the cell is not known; its string opens after 10 s.",
         "Check the sense wire and connector of the cell. Clears by itself once, else acknowledge.",
         samples=3, clear_s=10.0, stops_charge=True, stops_discharge=True, open_after_s=10.0, auto_per_hour=1,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from copy import deepcopy
 from typing import Any
 
+from bmsd.config.described import settings
 from bmsd.config.load import checked, checked_gateway
 from bmsd.errors import ConfigError
 
@@ -33,13 +35,15 @@ GONE = object()
 
 
 def tables(changes: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The right tables with settings changed by dotted path; GONE takes one away."""
+    """The right tables with settings changed by dotted path, in lists of tables of the first; GONE takes one away."""
     data = deepcopy(RIGHT)
     for path, value in (changes or {}).items():
         *homes, name = path.split(".")
         table = data
-        for home in homes:
-            table = table.setdefault(home, {})
+        for depth, home in enumerate(homes, start=1):
+            found = settings().get(".".join(homes[:depth]))
+            in_list = found is not None and found.kind == "list of tables"
+            table = table.setdefault(home, [{}])[0] if in_list else table.setdefault(home, {})
         if value is GONE:
             table.pop(name, None)
         else:
@@ -59,5 +63,6 @@ def complaints(changes: dict[str, Any]) -> list[str]:
 
 
 def about(path: str, lines: list[str]) -> list[str]:
-    """The lines about this setting."""
-    return [line for line in lines if line.startswith((f"{path}:", f"{path},"))]
+    """The lines about this setting; that it is one of several tables is left out of them."""
+    plain = (re.sub(r"^([\w.]+), entry \d+\.", r"\1.", line) for line in lines)
+    return [line for line in plain if line.startswith((f"{path}:", f"{path},"))]

@@ -89,7 +89,7 @@ def test_defaults_clear_on_the_good_side(row):
         ("charge_temperature_low_trip_degc", 0.0), ("temperature_low_warning_degc", -10.0),
         ("temperature_low_alarm_degc", -20.0), ("over_current_trip_factor", 1.25), ("over_current_floor_c", 0.02),
         ("over_current_warning_share", 0.05), ("over_current_alarm_share", 0.10), ("loop_late_periods", 3.0),
-        ("cell_plausible_min_v", 0.5), ("cell_plausible_max_v", 4.5), ("hold_s", 0.6),
+        ("cell_plausible_min_v", 0.5), ("cell_plausible_max_v", 5.0), ("hold_s", 0.6),
     ],
 )  # fmt: skip
 def test_the_defaults_are_those_of_the_design(name, value):

@@ -60,9 +60,12 @@ def test_the_json_schema_knows_range_unit_and_strictness_of_every_number():
     for path, one in settings().items():
         if one.kind not in ("number", "whole number"):
             continue
-        section, name = path.split(".")
-        target = schema["properties"][section]
-        model = schema["$defs"][(target.get("$ref") or target["allOf"][0]["$ref"]).rpartition("/")[2]]
+        *homes, name = path.split(".")
+        model = schema
+        for home in homes:
+            target = model["properties"][home]
+            target = target.get("items", target)
+            model = schema["$defs"][(target.get("$ref") or target["allOf"][0]["$ref"]).rpartition("/")[2]]
         found = model["properties"][name]
         assert (found["minimum"], found["maximum"]) == (one.low, one.high)
         assert found["unit"] == one.unit

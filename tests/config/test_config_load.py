@@ -20,7 +20,8 @@ from bmsd.config.described import sections
 from bmsd.config.load import Option, check_inverter, checked, fingerprint, load, parse, plant
 from bmsd.config.schema import Settings
 from bmsd.errors import ConfigError
-from tests.config.config_file import RIGHT, complaints, tables
+from bmsd.inverters.profile import profile_class
+from tests.config.config_file import RIGHT, about, complaints, tables
 
 GOOD = demo_toml(2, 2, "/tmp/field", "/tmp/inverter", "/tmp/state")
 
@@ -145,6 +146,11 @@ class Choice:
 
     name: str
     choices: tuple[Any, ...]
+    most_v: tuple[float, ...] = ()
+
+    @property
+    def default(self) -> Any:
+        return self.choices[0]
 
     def complaint(self, value: object) -> str | None:
         return None if value in self.choices else f"{self.name}: {value!r}: must be one of {self.choices}"
@@ -361,3 +367,32 @@ def test_the_demo_is_plain_toml_even_with_strange_paths():
     strange = '/tmp/a "b" \\ c'
     data = tomllib.loads(demo_toml(1, 1, strange, "/b", "/s"))
     assert data["fieldbus"]["channel"] == strange
+
+
+@pytest.mark.parametrize(
+    ("cells", "scale", "enough"),
+    # 327.67 V / 3.65 V = 89.8 cells
+    [(89, 0.01, True), (90, 0.01, False), (90, 0.1, True), (410, 0.1, True)],
+)
+def test_the_measured_voltage_of_the_rack_must_fit_into_its_frame(cells, scale, enough):
+    profiles = {"pylontech_lv": profile_class("pylontech_lv").options_known}
+    modules = next(m for m in range(cells // 24 or 1, cells + 1) if cells % m == 0 and cells // m <= 24)
+    changes = {
+        "layout.strings": 1, "layout.modules_per_string": modules, "layout.cells_per_module": cells // modules,
+        "inverter.options": {"voltage_scale": scale},
+    }  # fmt: skip
+    try:
+        checked(tables(changes), profiles)
+        lines = []
+    except ConfigError as error:
+        lines = about("inverter.options.voltage_scale", list(error.complaints))
+    assert (lines == []) is enough
+    if not enough:
+        assert lines == [
+            "inverter.options.voltage_scale: 0.01; expected 0.1: 90 cells in series reach 328.5 V, and with 0.01 the "
+            "protocol ends at 327.67 V"
+        ]
+    changes["inverter.options"] = {}
+    if cells == 90:
+        with pytest.raises(ConfigError, match=r"voltage_scale: 0\.01; expected 0\.1"):
+            checked(tables(changes), profiles)

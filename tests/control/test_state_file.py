@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import time
 import zlib
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -113,3 +117,54 @@ def test_the_saver_writes_the_newest_and_says_what_the_disk_said(tmp_path: Path)
     assert saver.close(timeout_s=5.0)
     assert saver.error is not None
     assert str(blocked) in saver.error
+
+
+def until(true: Callable[[], bool], within_s: float = 20.0) -> None:
+    end_s = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < end_s
+        time.sleep(0.005)
+
+
+def test_what_the_disk_refused_is_written_as_soon_as_it_takes_it(tmp_path: Path) -> None:
+    blocked = tmp_path / "state"
+    blocked.write_text("in the way")
+    saver = state_file.Saver(blocked, first_pause_s=0.01, longest_pause_s=0.04)
+    saver.save(durable(0.7))
+    until(lambda: saver.error is not None)
+    blocked.unlink()
+    until(lambda: saver.error is None)
+    loaded = state_file.load(blocked).durable
+    assert loaded is not None
+    assert loaded.soc[0, 0, 0] == 0.7
+    assert saver.close(timeout_s=5.0)
+
+
+def test_pauses_grow_up_to_the_longest() -> None:
+    pauses = state_file.growing(state_file.FIRST_PAUSE_S, state_file.LONGEST_PAUSE_S)
+    assert list(islice(pauses, 8)) == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
+
+
+def test_a_value_that_cannot_be_encoded_is_said_and_the_next_one_is_saved(tmp_path: Path) -> None:
+    saver = state_file.Saver(tmp_path, first_pause_s=0.01, longest_pause_s=0.04)
+    saver.save(replace(durable(), latches=(object(),)))  # type: ignore[arg-type]
+    until(lambda: saver.error is not None)
+    assert "not encoded" in str(saver.error)
+    saver.save(durable(0.8))
+    until(lambda: saver.error is None)
+    assert saver.close(timeout_s=5.0)
+    loaded = state_file.load(tmp_path).durable
+    assert loaded is not None
+    assert loaded.soc[0, 0, 0] == 0.8
+
+
+def test_the_end_does_not_wait_for_a_pause_and_tries_once_more(tmp_path: Path) -> None:
+    blocked = tmp_path / "state"
+    blocked.write_text("in the way")
+    saver = state_file.Saver(blocked, first_pause_s=60.0)
+    saver.save(durable(0.9))
+    until(lambda: saver.error is not None)
+    blocked.unlink()
+    assert saver.close(timeout_s=5.0)
+    assert saver.error is None
+    assert state_file.load(blocked).durable is not None

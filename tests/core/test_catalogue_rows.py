@@ -409,3 +409,16 @@ def test_an_unknown_code_has_no_row():
     assert row("CEL-002").name == "cell_over_voltage_alarm"
     with pytest.raises(KeyError):
         row("XXX-001")
+
+
+def test_an_overcharged_cell_opens_at_once_and_is_no_fault_of_the_measurement():
+    drive = rack.running(PLANT)
+    cell_v = np.full(PLANT.layout.cell_shape, 3.30)
+    cell_v[0, 0, 5] = 4.6
+    outcomes = drive.run(1.0, cell_v=cell_v, **CLOSED)
+    assert outcomes[0].command.ccl_a == outcomes[0].command.dcl_a == 0.0
+    assert "CEL-004" in rack.codes(outcomes[-1])
+    assert not any("CEL-014" in rack.codes(outcome) for outcome in outcomes)
+    cell_v[0, 0, 5] = 5.01
+    later = drive.run(1.0, cell_v=cell_v, **CLOSED)
+    assert {"CEL-004", "CEL-014"} <= rack.codes(later[-1]), "what no cell can have does not release the latch"

@@ -333,3 +333,14 @@ def test_near_the_end_the_limit_settles_with_a_slow_inverter(charge, soc, edge_v
     half = len(limits) // 2
     assert np.ptp(currents[half:]) < 5.0, "no limit cycle"
     assert (extremes.max() < edge_v) if charge else (extremes.min() > edge_v)
+
+
+def test_where_nothing_enforces_a_limit_zero_is_told_and_what_would_be_allowed_is_shown():
+    monitored = rack.running(replace(PLANT, monitor_only=True))
+    outcome = monitored.tick(**CLOSED)
+    assert (outcome.command.ccl_a, outcome.command.dcl_a) == (0.0, 0.0)
+    assert not outcome.command.charge_enabled
+    assert not outcome.command.discharge_enabled
+    for bounds, rated_a in ((outcome.limits.charge, 140.0), (outcome.limits.discharge, 200.0)):
+        assert (bounds[0].amps, bounds[0].source) == (0.0, "monitor")
+        assert min(bound.amps for bound in bounds[1:]) == rated_a, "nothing else binds"

@@ -220,3 +220,13 @@ def test_the_dbc_gives_every_signal_a_range_and_a_comment(name: str) -> None:
 @pytest.mark.parametrize("name", profile_names())
 def test_what_a_profile_needs_can_be_given_by_hand(name: str) -> None:
     assert {key for needed in profile_class(name).needs.values() for key in needed} <= set(KEYS)
+
+
+@every_variant
+def test_the_highest_voltage_that_an_option_names_is_that_of_the_dbc(profile: Profile) -> None:
+    for option in profile.options_known:
+        if option.most_v:
+            most_v = option.most_v[option.choices.index(profile.options[option.name])]
+            can_id = next(can_id for can_id, names in profile.needs.items() if "voltage_v" in names)
+            highest = profile.table.messages[can_id, False].get_signal_by_name("voltage_v").maximum
+            assert most_v == pytest.approx(highest)
