@@ -11,10 +11,9 @@ from rich.text import Text
 
 from bmsd.model.bound import Bound
 from bmsd.model.catalogue import Level
-from bmsd.model.fault import Fault
+from bmsd.model.fault import Fault, place
 from bmsd.model.points import values
 from bmsd.model.published import Published
-from bmsd.story import place
 
 MOST_BOUNDS = 2
 MOST_MISSING = 8

@@ -1,17 +1,17 @@
-"""What control says of itself: the link's records, and log lines about what changed."""
+"""What control says of itself: a record of every tick on the link, and events of what changed."""
 
 from __future__ import annotations
 
 import uuid
 from typing import TYPE_CHECKING
 
-import structlog
-
+from bmsd.control.audit import Audit
+from bmsd.control.journal import Journal
 from bmsd.core.contactors import State
 from bmsd.core.tick import Outcome
 from bmsd.link.server import LinkServer
 from bmsd.model.catalogue import Level
-from bmsd.model.fault import Fault
+from bmsd.model.changes import changes
 from bmsd.model.published import PROTOCOL, Hello, Published, StringStatus
 from bmsd.model.request import Request
 
@@ -19,22 +19,21 @@ if TYPE_CHECKING:
     from bmsd.control.composition import Checked
     from bmsd.control.rack_io import RackIO
 
-log = structlog.get_logger()
-
 _CLOSING = (State.CLOSING_MINUS, State.PRECHARGE, State.CLOSING_PLUS)
 IDLE_A = 0.5
 
 
 class Records:
-    """Publishes every tick on the link and logs what changed from one to the next."""
+    """Publishes every tick on the link, and what changed from one to the next as events."""
 
-    def __init__(self, rack: Checked, io: RackIO) -> None:
+    def __init__(self, rack: Checked, io: RackIO, journal: Journal) -> None:
         self._rack = rack
         self._io = io
+        self._journal = journal
+        self._audit = Audit(journal)
         self._server: LinkServer | None = None
+        self._last: Published | None = None
         self._sequence = 0
-        self._missing: tuple[str, ...] = ()
-        self._lifecycle = ""
         self._blocked = 0
         self.boot_id = uuid.uuid4().hex
 
@@ -45,80 +44,57 @@ class Records:
         hello = Hello(PROTOCOL, self.boot_id, self._rack.plant.name, *shape)
         self._server = LinkServer(self._rack.link_socket, self._rack.service_socket, hello)
 
-    def requests(self) -> list[Request]:
-        """What readers asked since the last tick."""
-        requests = self._server.step() if self._server else []
-        for request in requests:
-            log.info("request.taken", request=str(request))
+    def requests(self, now_s: float) -> list[Request]:
+        """What readers asked since the last tick; taken or refused, it is an event."""
+        if self._server is None:
+            return []
+        requests = self._server.step()
+        for answered in self._server.answered:
+            self._audit.take(answered, now_s)
         return requests
 
-    def tell(self, outcome: Outcome, before: Outcome | None, lateness_s: float) -> None:
-        """Publish this tick and log what changed since the one before."""
-        missing = self._io.missing(outcome.snapshot.now_s)
-        lifecycle = lifecycle_of(outcome)
-        self._log(outcome, before, missing, lifecycle)
-        self._sequence += 1
-        if self._server is None:
-            return
-        self._server.publish(
-            Published(
-                sequence=self._sequence,
-                lifecycle=lifecycle,
-                snapshot=outcome.snapshot,
-                estimate=outcome.estimate,
-                faults=outcome.faults,
-                charge_bounds=outcome.limits.charge,
-                discharge_bounds=outcome.limits.discharge,
-                command=outcome.command,
-                vetoes=outcome.vetoes,
-                strings=tuple(StringStatus(s.state.value, s.since_s, s.reason) for s in outcome.contactors),
-                buses=self._io.bus_status(),
-                missing=missing,
-                lateness_s=lateness_s,
-            )
-        )
+    def tell(self, outcome: Outcome, lateness_s: float) -> None:
+        """Publish this tick and what changed since the one before."""
+        published = self._published(outcome, lateness_s)
+        for event in changes(self._last, published):
+            self._journal.add(event)
+        self._last = published
+        blocked = self._io.blocked_frames
+        if blocked != self._blocked:
+            text = f"the transmit gate blocked {blocked - self._blocked} frames, {blocked} since start"
+            self._blocked = blocked
+            self._journal.say("gate.blocked", "alarm", text, reasons=self._io.blocked_reasons)
+        self._tell_events()
+        if self._server:
+            self._server.publish(published)
 
     def close(self) -> None:
+        """Tell the last events and stop listening."""
+        self._tell_events()
         if self._server:
             self._server.close()
 
-    def _log(self, outcome: Outcome, before: Outcome | None, missing: tuple[str, ...], lifecycle: str) -> None:
-        was = {fault.code: fault for fault in before.faults} if before else {}
-        now = {fault.code: fault for fault in outcome.faults}
-        for code in now.keys() - was.keys():
-            _say_raised(now[code])
-        for code in was.keys() - now.keys():
-            log.info("fault.cleared", code=code, fault=was[code].name)
-        if missing != self._missing:
-            log.info("rack.missing", missing=list(missing)) if missing else log.info("rack.complete")
-            self._missing = missing
-        if lifecycle != self._lifecycle:
-            log.info("rack.state", state=lifecycle)
-            self._lifecycle = lifecycle
-        if outcome.vetoes and (before is None or not before.vetoes):
-            log.error("guard.veto", vetoes=list(outcome.vetoes))
-        if self._io.blocked_frames != self._blocked:
-            self._blocked = self._io.blocked_frames
-            log.error("gate.blocked", frames=self._blocked, reasons=self._io.blocked_reasons)
-        for index, string in enumerate(outcome.contactors):
-            last = before.contactors[index] if before else None
-            if last is None or last.state is not string.state:
-                log.info("string.state", string=index + 1, state=string.state.value, reason=string.reason)
+    def _tell_events(self) -> None:
+        if self._server:
+            self._server.tell(self._journal.untold())
 
-
-def _say_raised(fault: Fault) -> None:
-    say = log.warning if fault.level <= Level.WARNING else log.error
-    say(
-        "fault.raised",
-        code=fault.code,
-        fault=fault.name,
-        severity=fault.level.name.lower(),
-        string=fault.string,
-        module=fault.module,
-        item=fault.item,
-        value=fault.value,
-        subjects=fault.count,
-    )
+    def _published(self, outcome: Outcome, lateness_s: float) -> Published:
+        self._sequence += 1
+        return Published(
+            sequence=self._sequence,
+            lifecycle=lifecycle_of(outcome),
+            snapshot=outcome.snapshot,
+            estimate=outcome.estimate,
+            faults=outcome.faults,
+            charge_bounds=outcome.limits.charge,
+            discharge_bounds=outcome.limits.discharge,
+            command=outcome.command,
+            vetoes=outcome.vetoes,
+            strings=tuple(StringStatus(s.state.value, s.since_s, s.reason) for s in outcome.contactors),
+            buses=self._io.bus_status(),
+            missing=self._io.missing(outcome.snapshot.now_s),
+            lateness_s=lateness_s,
+        )
 
 
 def lifecycle_of(outcome: Outcome) -> str:

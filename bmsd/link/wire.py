@@ -51,6 +51,29 @@ class Ack:
     number: int
 
 
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A request with its answer, for the audit. `asked` None: it was none; `uid` is the user at the other end."""
+
+    role: Role
+    uid: int
+    asked: Asked | None
+    answer: Answer
+
+    @property
+    def who(self) -> str:
+        """Who asked, as far as it is known."""
+        return f"a user of the {self.role.value} socket (uid {self.uid})"
+
+    @property
+    def what(self) -> str:
+        """What was asked, in a few words."""
+        if self.asked is None:
+            return "something that is no request"
+        reason = f", because {self.asked.reason!r}" if self.asked.reason else ""
+        return f"{self.asked.what!r} {self.asked.code!r}{reason}" if self.asked.code else repr(self.asked.what)
+
+
 Message = Hello | Published | Asked | Answer | Event | Ack
 TYPES: dict[int, type[Any]] = {
     Kind.HELLO: Hello,

@@ -10,10 +10,15 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from bmsd.errors import BusError
+from bmsd.link.client import LinkClient
+from bmsd.link.wire import Ack
+from bmsd.model.event import Event
 from tests.programs import PATIENCE_S, ROOT, Program, bmsd, command, rack_file
 
 
@@ -48,6 +53,37 @@ def whole_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
     folder = tmp_path_factory.mktemp("demo")
     with Program(folder, "demo", "--for", 18, environment={"TMPDIR": str(folder)}) as demo:
         yield demo
+
+
+class Reader:
+    """Who listens to the events of a control process, and acknowledges none."""
+
+    def __init__(self, link: Path) -> None:
+        self._client = LinkClient(link)
+        self._client.send(Ack(0))
+        self._heard: list[Event] = []
+
+    def heard(self) -> list[Event]:
+        """All events until now, in the order in which they came."""
+        self._heard += [message for message in self._client.drain() if isinstance(message, Event)]
+        return self._heard
+
+    def to_the_end(self) -> list[Event]:
+        """All events until control has closed the link."""
+        with suppress(BusError):
+            while True:
+                self.heard()
+                time.sleep(0.02)
+        return self._heard
+
+
+def is_dropped(client: LinkClient) -> bool:
+    """Whether control has closed this connection; what waits there is read."""
+    try:
+        client.drain()
+    except BusError:
+        return True
+    return False
 
 
 def left_behind(folder: Path) -> list[Path]:
@@ -116,13 +152,51 @@ def test_a_latched_trip_is_acknowledged_when_its_cause_is_gone(rack: Rack) -> No
     rack.run.wait_for(gone)
 
 
+def test_what_happened_is_told_from_the_start_in_order_and_once(rack: Rack) -> None:
+    reader = Reader(rack.config.with_name("link.sock"))
+
+    def told() -> dict[str, Event]:
+        return {f"{event.kind} {event.code or event.state}".strip(): event for event in reader.heard()}
+
+    rack.run.wait_for(lambda: "fault.raised CEL-003" in told())
+
+    def cleared() -> bool:
+        bmsd("reset", "cel-003", "-c", rack.config, "--reason", "a new board")
+        return "fault.cleared CEL-003" in told()
+
+    rack.run.wait_for(cleared)
+    wanted = {"configuration.note", "control.running", "state.not_saved", "rack.complete", "rack.state fault"}
+    assert wanted | {"string.state open", "request.taken"} <= told().keys()
+    events = reader.heard()
+    assert [event.number for event in events] == list(range(1, len(events) + 1))
+    raised = told()["fault.raised CEL-003"]
+    assert (raised.severity, raised.string, raised.module, raised.item) == ("trip", 1, 1, 1)
+    assert raised.value is not None
+    assert raised.value > 3.65
+    asked = [event.text for event in events if event.kind == "request.taken"]
+    assert any("a new board" in text and f"uid {os.getuid()}" in text for text in asked), asked
+    for event in events:
+        assert event.kind in rack.run.err, "what the link tells is in the log"
+
+
+def test_a_reader_that_lies_about_events_is_dropped_and_control_goes_on(rack: Rack) -> None:
+    liar = LinkClient(rack.config.with_name("link.sock"))
+    liar.send(Ack(2**62))
+    rack.run.wait_for(lambda: is_dropped(liar))
+    assert Reader(rack.config.with_name("link.sock"))
+    assert rack.status()
+
+
 def test_sim_and_run_leave_on_a_signal_and_take_their_sockets_with_them(tmp_path: Path) -> None:
     config = rack_file(tmp_path)
     with Program(tmp_path, "sim", "-c", config) as sim:
         sim.wait_for((tmp_path / "field.sock").exists)
         with Program(tmp_path, "run", "-c", config) as run:
             run.wait_for((tmp_path / "service.sock").exists)
+            reader = Reader(tmp_path / "link.sock")
             assert run.end(signal.SIGINT) == 0
+            assert [event.kind for event in reader.to_the_end()][-1] == "control.left"
+            assert "control.stopping" in [event.kind for event in reader.to_the_end()]
             assert "Traceback" not in run.err
         assert sim.end(signal.SIGTERM) == 0
         assert (sim.out, sim.err) == ("", "")
