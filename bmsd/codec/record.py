@@ -1,4 +1,8 @@
-"""Dataclasses of arrays and scalars to msgpack and back: the one codec of link, state file and records."""
+"""Dataclasses of arrays and scalars to msgpack and back by name: for requests, events, and what lasts.
+
+A reader of another version finds what it knows, and an outsider can write a request. What is sent on every tick is
+packed by position instead: packed.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages on the link: one byte that says what it is, then a record."""
+"""Messages on the link: one byte that says what it is, then the message."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-from bmsd.codec import record
+from bmsd.codec import packed, record
 from bmsd.errors import FrameError
 from bmsd.model.event import Event
 from bmsd.model.published import Hello, Published
@@ -87,8 +87,10 @@ _KIND_OF = {kind: number for number, kind in TYPES.items()}
 
 
 def pack(message: Message) -> bytes:
-    """Return the bytes of a message."""
-    return bytes([_KIND_OF[type(message)]]) + record.encode(message)
+    """Return the bytes of a message: its kind, then its fields, of records by position and of all others by name."""
+    kind = _KIND_OF[type(message)]
+    body: bytes = (packed if kind == Kind.PUBLISHED else record).encode(message)
+    return bytes([kind]) + body
 
 
 def unpack(data: bytes) -> Any:
@@ -96,7 +98,7 @@ def unpack(data: bytes) -> Any:
     if not data or data[0] not in TYPES:
         known = sorted(int(kind) for kind in TYPES)
         raise FrameError(f"message kind {data[0] if data else 'none'} is not known, expected one of {known}")
-    return record.decode(data[1:], TYPES[data[0]])
+    return (packed if data[0] == Kind.PUBLISHED else record).decode(data[1:], TYPES[data[0]])
 
 
 def request_of(asked: Asked, role: Role) -> Request:

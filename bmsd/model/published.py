@@ -10,7 +10,7 @@ from bmsd.model.estimate import Estimate
 from bmsd.model.fault import Fault
 from bmsd.model.snapshot import Snapshot
 
-PROTOCOL = 1
+PROTOCOL = 2
 
 
 @dataclass(frozen=True, slots=True)
