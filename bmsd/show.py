@@ -12,13 +12,13 @@ from bmsd.codec.plain import as_object
 from bmsd.config.load import load
 from bmsd.errors import BusError, ConfigError
 from bmsd.link.client import LinkClient
-from bmsd.link.wire import Asked
+from bmsd.link.wire import GROUPS, Asked
 from bmsd.model.catalogue import CATALOGUE
 from bmsd.screen import screen
 from bmsd.status import table
 
 DEFAULT_LINK = Path("/run/bmsd/link.sock")
-GROUPS = ("all", "trip", "contactors")
+RESETS = ("all", *GROUPS)
 
 
 def show_status(config: Path | None, link: Path | None, *, as_json: bool, watch: bool) -> None:
@@ -49,17 +49,17 @@ def show_status(config: Path | None, link: Path | None, *, as_json: bool, watch:
 def ask_reset(config: Path, code: str, reason: str) -> None:
     """Ask control to acknowledge a fault. ConfigError for a code that is not known, BusError when it is refused."""
     known = [row.code for row in CATALOGUE]
-    wanted = code.lower() if code.lower() in GROUPS else code.upper()
-    if wanted not in (*known, *GROUPS):
-        raise ConfigError([f"fault {code}: unknown; expected {', '.join(GROUPS)} or a code of `bmsd faults`"])
-    _ask(config, Asked("reset", wanted, reason))
+    wanted = code.lower() if code.lower() in RESETS else code.upper()
+    if wanted not in (*known, *RESETS):
+        raise ConfigError([f"fault {code}: unknown; expected {', '.join(RESETS)} or a code of `bmsd faults`"])
+    _ask(config, Asked("reset", wanted, reason, source="bmsd reset"))
     typer.echo(f"reset {wanted}: taken; it clears when its cause is gone (bmsd status)")
 
 
 def ask_connect(config: Path, *, closed: bool) -> None:
     """Ask control to close or open the strings in order. BusError when it is refused or not there."""
     what = "connect" if closed else "disconnect"
-    _ask(config, Asked(what))
+    _ask(config, Asked(what, source=f"bmsd {what}"))
     typer.echo(f"{what}: taken; watch it with bmsd status")
 
 

@@ -404,6 +404,9 @@ class Link(Section):
     service_socket: str = setting(
         "For resets and commissioning.", "/run/bmsd/service.sock", pattern=r"^/", form="an absolute path"
     )
+    takes: list[Literal["reset", "reserve", "power"]] = setting(
+        "What control takes on `socket`, whatever the gateway passes on; empty: it is for reading only.", []
+    )
 
 
 class Log(Section):

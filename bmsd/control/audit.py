@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from bmsd.control.journal import Journal
 from bmsd.link.wire import Answered
+from bmsd.model.request import Lease
 
 BURST = 10
 EVERY_S = 10.0
@@ -18,9 +21,14 @@ class Audit:
         self._journal = journal
         self._allowances: dict[tuple[str, str], _Allowance] = {}
 
-    def take(self, answered: Answered, now_s: float) -> None:
-        """Write down one answered request, or count it when there were too many of its kind."""
+    def take(self, answered: Answered, leases: Sequence[Lease], now_s: float) -> None:
+        """Write down one answered request, or count it when there were too many of its kind.
+
+        What renews one of the `leases` and changes nothing is not written down.
+        """
         taken = answered.answer.taken
+        if taken and _renews(answered, leases):
+            return
         kind = answered.asked.what if taken and answered.asked else "refused"
         allowance = self._allowances.setdefault((answered.role, kind), _Allowance(now_s))
         if not allowance.lists(now_s):
@@ -33,6 +41,13 @@ class Audit:
             text += f" (and {allowance.unlisted} such requests before, not listed)"
             allowance.unlisted = 0
         self._journal.say(*(("request.taken", "info") if taken else ("request.refused", "warning")), text)
+
+
+def _renews(answered: Answered, leases: Sequence[Lease]) -> bool:
+    asked = answered.asked
+    return asked is not None and (asked.what, asked.value, asked.source) in [
+        (lease.what, lease.value, lease.source) for lease in leases
+    ]
 
 
 class _Allowance:

@@ -42,15 +42,18 @@ class Records:
         layout = self._rack.plant.layout
         shape = (layout.strings, layout.modules, layout.cells, layout.sensors)
         hello = Hello(PROTOCOL, self.boot_id, self._rack.plant.name, *shape)
-        self._server = LinkServer(self._rack.link_socket, self._rack.service_socket, hello)
+        self._server = LinkServer(
+            self._rack.link_socket, self._rack.service_socket, hello, takes=self._rack.settings.link.takes
+        )
 
     def requests(self, now_s: float) -> list[Request]:
         """What readers asked since the last tick; taken or refused, it is an event."""
         if self._server is None:
             return []
         requests = self._server.step()
+        leases = self._last.leases if self._last else ()
         for answered in self._server.answered:
-            self._audit.take(answered, now_s)
+            self._audit.take(answered, leases, now_s)
         return requests
 
     def tell(self, outcome: Outcome, lateness_s: float) -> None:
@@ -94,6 +97,7 @@ class Records:
             buses=self._io.bus_status(),
             missing=self._io.missing(outcome.snapshot.now_s),
             lateness_s=lateness_s,
+            leases=outcome.memory.leases,
         )
 
 

@@ -204,8 +204,10 @@ class _Asked:
 
 
 def released(states: tuple[StringState, ...], requests: Sequence[Request]) -> tuple[StringState, ...]:
-    """Locked strings may try again after a reset of "all" or "contactors"; one left open also when asked to connect."""
-    reset = any(isinstance(r, Reset) and r.code in ("all", LOCK_CODE) for r in requests)
+    """Locked strings may try again after a reset of "contactors", or of "all" by service; one left open also when
+    asked to connect.
+    """
+    reset = any(isinstance(r, Reset) and (r.code == LOCK_CODE or r.everything) for r in requests)
     connect = any(isinstance(r, Connect) and r.closed for r in requests)
 
     def free(string: StringState) -> bool:

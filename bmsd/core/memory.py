@@ -15,6 +15,7 @@ from bmsd.core.limits import LimitMemory
 from bmsd.core.protection.protect import ProtectionMemory, Protections
 from bmsd.model.durable import Durable, LatchRecord
 from bmsd.model.plant import Plant
+from bmsd.model.request import Lease
 from bmsd.model.snapshot import Floats, Ints
 
 LAG_SLOTS = 16
@@ -68,6 +69,7 @@ class Memory:
     connect: bool = True
     interrupted: bool = False
     trip_reset_s: float = 0.0
+    leases: tuple[Lease, ...] = ()
 
 
 def start(plant: Plant, protections: Protections) -> Memory:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bmsd.core import balancing, charge, contactors
+from bmsd.core import balancing, charge, contactors, dispatch
 from bmsd.core import limits as limiting
 from bmsd.core.estimation import soc
 from bmsd.core.guard import guard
@@ -69,6 +69,9 @@ def tick(plant: Plant, protections: Protections, was: Memory, snapshot: Snapshot
         interrupted=was.interrupted,
     )
     outs = contactors.outputs(strings)
+    pack_v = charge.pack_voltage(snapshot, outs.connected)
+    leases = dispatch.step(was.leases, snapshot.requests, snapshot.now_s)
+    asked = dispatch.bounds(leases, estimate.string_soc, pack_v, snapshot.now_s)
     limit_memory, limits = limiting.limits(
         plant,
         was.limits,
@@ -76,10 +79,9 @@ def tick(plant: Plant, protections: Protections, was: Memory, snapshot: Snapshot
         estimate,
         outs.connected,
         bool((outs.leaving | contactors.not_open(plant, strings, snapshot)).any()),
-        (verdict.charge, verdict.discharge),
+        (verdict.charge + asked[0], verdict.discharge + asked[1]),
         dt_s,
     )
-    pack_v = charge.pack_voltage(snapshot, outs.connected)
     stopped = _charge_stopped(verdict, outs.connected)
     charge_memory, volts = charge.voltages(plant, was.charge, snapshot, pack_v, outs.connected, stopped, dt_s)
     force = _force_charge(plant, was.force_charge or verdict.force_charge, verdict, estimate)
@@ -117,6 +119,7 @@ def tick(plant: Plant, protections: Protections, was: Memory, snapshot: Snapshot
         connect=connect,
         interrupted=was.interrupted,
         trip_reset_s=trip_reset_s,
+        leases=leases,
     )
     return Outcome(memory, snapshot, estimate, verdict.faults, limits, command, guarded.vetoes, strings, started)
 
@@ -243,8 +246,8 @@ def _stalled(snapshot: Snapshot) -> bool:
 
 
 def _reset_left_s(was: Memory, resets: tuple[Reset, ...], dt_s: float) -> float:
-    """Time for which nodes are still told to release their trips, s, after a reset of "all" or "trip"."""
-    if any(reset.code in ("all", "trip") for reset in resets):
+    """Time for which nodes are told to release their trips, s, after a reset of "trip", or of "all" by service."""
+    if any(reset.code == "trip" or reset.everything for reset in resets):
         return TRIP_RESET_S
     return max(was.trip_reset_s - dt_s, 0.0)
 

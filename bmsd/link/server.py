@@ -6,7 +6,7 @@ import os
 import socket
 import struct
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -66,7 +66,9 @@ class _Client:
 class LinkServer:
     """Two socket files: readers on `link`, service on `service`. Authority is who may open the file."""
 
-    def __init__(self, link: Path, service: Path, hello: Hello) -> None:
+    def __init__(self, link: Path, service: Path, hello: Hello, *, takes: Collection[str] = ()) -> None:
+        """`takes` are the requests that are taken on `link`, out of reset, reserve and power; on `service` all are."""
+        self._takes = takes
         self._hello = wire.pack(hello)
         self._paths = (link, service)
         self._listeners = {_listen(link): Role.OPERATOR, _listen(service): Role.SERVICE}
@@ -200,8 +202,9 @@ class LinkServer:
             if not isinstance(message, wire.Asked):
                 raise FrameError("only requests are taken here")
             asked = message
-            if role is not Role.SERVICE:
-                raise FrameError("requests are taken on the service socket only")
+            if role is not Role.SERVICE and (asked.code if asked.what == "release" else asked.what) not in self._takes:
+                takes = ", ".join(self._takes) or "no request: it is for reading only"
+                raise FrameError(f"not taken on this socket, which takes {takes}")
             return asked, wire.Answer(True, "taken"), wire.request_of(asked, role)
         except FrameError as error:
             return asked, wire.Answer(False, str(error)), None

@@ -31,6 +31,7 @@ def changes(before: Published | None, now: Published) -> Iterator[Event]:
     if before is None or before.lifecycle != now.lifecycle:
         yield event("rack.state", "info", f"the rack is {now.lifecycle}", state=now.lifecycle)
     yield from _faults(before, now)
+    yield from _leases(before, now)
     if now.vetoes and not (before and before.vetoes):
         yield from (event("guard.veto", "alarm", f"guard: {veto}") for veto in now.vetoes)
 
@@ -51,3 +52,16 @@ def _faults(before: Published | None, now: Published) -> Iterator[Event]:
         if code not in raised:
             text = f"{code} {fault.name.replace('_', ' ')} is over"
             yield event("fault.cleared", "info", text, code, fault.string, fault.module, fault.item)
+
+
+def _leases(before: Published | None, now: Published) -> Iterator[Event]:
+    """Say that a set-point is over; that it begins is told by the request for it."""
+    event = partial(Event, 0, now.snapshot.now_s, now.snapshot.utc_s)
+    held = {lease.what for lease in now.leases}
+    for lease in before.leases if before else ():
+        if lease.what not in held:
+            whose = f"{lease.what} set-point of {lease.source or 'somebody'}"
+            if now.snapshot.now_s >= lease.until_s:
+                yield event("lease.ended", "warning", f"{whose} was not renewed and is over")
+            else:
+                yield event("lease.ended", "info", f"{whose} is released")

@@ -19,7 +19,7 @@ from bmsd.errors import FrameError
 from bmsd.model.catalogue import Alarm, Level
 from bmsd.model.fault import Fault
 from bmsd.model.published import Published
-from bmsd.model.request import Connect, Reset, Role, Shutdown
+from bmsd.model.request import Connect, Lease, Power, Release, Reserve, Reset, Role, Shutdown
 from bmsd.model.snapshot import Bools, Floats, Ints
 from tests.core.test_tick_properties import plain
 from tests.gateway.control_end import record
@@ -32,7 +32,10 @@ START = struct.Struct("<8sII")
 def full() -> Published:
     """A record that has something in every field."""
     published = record(strings=1, modules=1)
-    asked = (Shutdown(), Connect(False), Reset("all", Role.SERVICE, "seen"), Reset("CEL-003", Role.OPERATOR))
+    asked = (
+        Shutdown(), Connect(False), Reset("all", Role.SERVICE, "seen"), Reset("CEL-003", Role.OPERATOR, source="x"),
+        Reserve(0.2, 60.0, "x"), Power(-5e3, 60.0), Release("power"),
+    )  # fmt: skip
     return replace(
         published,
         snapshot=replace(published.snapshot, requests=asked, inverter_age_s=INF, utc_s=NAN),
@@ -48,6 +51,7 @@ def full() -> Published:
             soc=0.5,
         ),
         vetoes=("a veto", "é"),
+        leases=(Lease("power", -5e3, 70.0, "x"),),
         missing=("a board",),
     )  # fmt: skip
 
@@ -135,8 +139,8 @@ def built(kind: bytes, directory: Any, head: Any, arrays: bytes) -> bytes:
         ((2, 0), "now", "Snapshot.now_s"),
         ((2, 6), [[9, []]], "Snapshot.requests"),
         ((2, 6), [[-1, []]], "Snapshot.requests"),
-        ((2, 6), [[0, ["all", "nobody", ""]]], "Reset.role"),
-        ((2, 6), [[1, ["yes"]]], "Connect.closed"),
+        ((2, 6), [[0, ["all", "nobody", "", ""]]], "Reset.role"),
+        ((2, 6), [[1, ["yes", ""]]], "Connect.closed"),
         ((4,), 5, "Published.faults"),
         ((4, 0, 2), 7, "Fault.level"),
         ((4, 0, 3), 1.5, "Fault.string"),

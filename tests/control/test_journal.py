@@ -89,8 +89,8 @@ def answered(what: str, *, taken: bool = True, role: Role = Role.SERVICE, text: 
 def test_who_asked_what_and_what_became_of_it_is_written_down() -> None:
     journal = Journal()
     audit = Audit(journal)
-    audit.take(answered("reset"), 0.0)
-    audit.take(answered("reset", taken=False, role=Role.OPERATOR, text="not here"), 0.0)
+    audit.take(answered("reset"), (), 0.0)
+    audit.take(answered("reset", taken=False, role=Role.OPERATOR, text="not here"), (), 0.0)
     taken, refused = journal.untold()
     assert (taken.kind, taken.severity) == ("request.taken", "info")
     assert (refused.kind, refused.severity) == ("request.refused", "warning")
@@ -103,8 +103,8 @@ def test_a_flood_of_refused_requests_is_counted_and_crowds_out_nothing() -> None
     audit = Audit(journal)
     for tick in range(600):
         for _ in range(10):
-            audit.take(answered("reset", taken=False, role=Role.OPERATOR, text="x" * 4000), 0.1 * tick)
-    audit.take(answered("reset"), 60.0)
+            audit.take(answered("reset", taken=False, role=Role.OPERATOR, text="x" * 4000), (), 0.1 * tick)
+    audit.take(answered("reset"), (), 60.0)
     events = journal.untold()
     assert len(events) == BURST + 59.9 // EVERY_S + 1
     assert events[-1].kind == "request.taken"
