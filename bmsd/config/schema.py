@@ -404,6 +404,10 @@ class Link(Section):
     service_socket: str = setting(
         "For resets and commissioning.", "/run/bmsd/service.sock", pattern=r"^/", form="an absolute path"
     )
+    group: str = setting("Group that may open `socket`; empty: that of the process.", "bmsd-link", max_length=32)
+    service_group: str = setting(
+        "Group that may open `service_socket`; empty: that of the process.", "bmsd-service", max_length=32
+    )
     takes: list[Literal["reset", "reserve", "power"]] = setting(
         "What control takes on `socket`, whatever the gateway passes on; empty: it is for reading only.", []
     )

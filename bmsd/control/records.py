@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from bmsd.codec import record
+from bmsd.config.load import fingerprint
 from bmsd.control.audit import Audit
 from bmsd.control.journal import Journal
 from bmsd.core.contactors import State
 from bmsd.core.tick import Outcome
 from bmsd.link.server import LinkServer
-from bmsd.model.catalogue import Level
+from bmsd.model.catalogue import CATALOGUE, Level
 from bmsd.model.changes import changes
 from bmsd.model.published import PROTOCOL, Hello, Published, StringStatus
 from bmsd.model.request import Request
@@ -39,12 +43,16 @@ class Records:
 
     def open(self) -> None:
         """Listen on the link. BusError when that is not possible."""
-        layout = self._rack.plant.layout
-        shape = (layout.strings, layout.modules, layout.cells, layout.sensors)
-        hello = Hello(PROTOCOL, self.boot_id, self._rack.plant.name, *shape)
+        link = self._rack.settings.link
         self._server = LinkServer(
-            self._rack.link_socket, self._rack.service_socket, hello, takes=self._rack.settings.link.takes
+            self._rack.link_socket,
+            self._rack.service_socket,
+            _hello(self._rack, self.boot_id),
+            takes=link.takes,
+            groups=(link.group, link.service_group),
         )
+        for note in self._server.notes:
+            self._journal.say("link.group", "info", note)
 
     def requests(self, now_s: float) -> list[Request]:
         """What readers asked since the last tick; taken or refused, it is an event."""
@@ -99,6 +107,20 @@ class Records:
             lateness_s=lateness_s,
             leases=outcome.memory.leases,
         )
+
+
+def _hello(rack: Checked, boot_id: str) -> Hello:
+    layout = rack.plant.layout
+    return Hello(
+        PROTOCOL,
+        boot_id,
+        rack.plant.name,
+        *(layout.strings, layout.modules, layout.cells, layout.sensors),
+        version=version("bmsd"),
+        configuration=fingerprint(rack.settings),
+        catalogue=hashlib.sha256(record.encode(CATALOGUE)).hexdigest(),
+        tick_s=rack.plant.timing.tick_s,
+    )
 
 
 def lifecycle_of(outcome: Outcome) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import socket
 import struct
@@ -30,7 +31,7 @@ _PEER = struct.Struct("3i")  # struct ucred: pid, uid, gid
 
 
 def _listen(path: Path) -> socket.socket:
-    """Bind a socket file with mode 0660; a stale one is replaced, one with a live owner is not."""
+    """Bind a socket file that nobody else may open yet; a stale one is replaced, one with a live owner is not."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -41,13 +42,31 @@ def _listen(path: Path) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
     try:
         path.unlink(missing_ok=True)
-        listener.bind(str(path))
-        os.chmod(path, 0o660)
+        before = os.umask(0o177)
+        try:
+            listener.bind(str(path))
+        finally:
+            os.umask(before)
         listener.listen(MOST_CLIENTS)
     except OSError as error:
         listener.close()
         raise BusError(f"{path}: cannot listen: {error.strerror}") from error
     return listener
+
+
+def _open_to(path: Path, group: str) -> str:
+    """Let this group open the socket file; return a sentence when it cannot be given to the group."""
+    refused = ""
+    try:
+        if group:
+            os.chown(path, -1, grp.getgrnam(group).gr_gid)
+    except KeyError:
+        refused = f"there is no group {group}"
+    except OSError as error:
+        refused = f"it cannot be given to group {group}: {error.strerror}"
+    os.chmod(path, 0o660)
+    owner = path.stat()
+    return f"{path}: {refused}; user {owner.st_uid} and group {owner.st_gid} may open it" if refused else ""
 
 
 @dataclass(slots=True)
@@ -66,12 +85,25 @@ class _Client:
 class LinkServer:
     """Two socket files: readers on `link`, service on `service`. Authority is who may open the file."""
 
-    def __init__(self, link: Path, service: Path, hello: Hello, *, takes: Collection[str] = ()) -> None:
-        """`takes` are the requests that are taken on `link`, out of reset, reserve and power; on `service` all are."""
+    def __init__(
+        self,
+        link: Path,
+        service: Path,
+        hello: Hello,
+        *,
+        takes: Collection[str] = (),
+        groups: tuple[str, str] = ("", ""),
+    ) -> None:
+        """`takes` are the requests that are taken on `link`, out of reset, reserve and power; on `service` all are.
+
+        `groups` may open the two files; empty: the group of the process.
+        """
         self._takes = takes
         self._hello = wire.pack(hello)
         self._paths = (link, service)
         self._listeners = {_listen(link): Role.OPERATOR, _listen(service): Role.SERVICE}
+        self.notes = [note for path, group in zip(self._paths, groups, strict=True) if (note := _open_to(path, group))]
+        """What is not as it was set, in sentences."""
         self._clients: dict[socket.socket, _Client] = {}
         self._events: deque[tuple[int, bytes]] = deque(maxlen=MOST_EVENTS)
         self._newest_event = 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import grp
+import os
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
@@ -285,3 +287,28 @@ def test_readers_take_no_place_from_service(server: LinkServer, paths: tuple[Pat
     service = connected(server, paths[1])
     for client in (*readers, service):
         client.close()
+
+
+def test_the_socket_files_belong_to_their_groups_and_nobody_else_may_open_them(paths: tuple[Path, Path]) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root may give a file to any group")
+    groups = ("daemon", "mail")
+    before = os.umask(0)
+    try:
+        server = LinkServer(*paths, Hello(PROTOCOL, "", "", 1, 1, 1, 1), groups=groups)
+    finally:
+        assert os.umask(before) == 0
+    assert server.notes == []
+    for path, group in zip(paths, groups, strict=True):
+        found = path.stat()
+        assert (found.st_gid, found.st_mode & 0o777) == (grp.getgrnam(group).gr_gid, 0o660)
+    server.close()
+
+
+def test_a_group_that_does_not_exist_is_said_and_the_link_works(paths: tuple[Path, Path]) -> None:
+    server = LinkServer(*paths, Hello(PROTOCOL, "", "", 1, 1, 1, 1), groups=("no-such-group", ""))
+    (note,) = server.notes
+    assert note.startswith(f"{paths[0]}: there is no group no-such-group; user {os.geteuid()} and group ")
+    assert [path.stat().st_mode & 0o777 for path in paths] == [0o660, 0o660]
+    connected(server, paths[0]).close()
+    server.close()
