@@ -15,7 +15,8 @@ _NUMBERS = re.compile(r"\d+")
 
 def events(before: Published | None, now: Published) -> Iterator[str]:
     """Yield a sentence for every event, and for what moves too often to be one: limits and balancing."""
-    yield from (event.text for event in changes(before, now))
+    for event in changes(before, now):
+        yield f"{event.severity} {event.text}" if event.kind == "fault.raised" else event.text
     yield from _limits(before, now)
     yield from _balancing(before, now)
 

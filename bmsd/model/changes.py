@@ -44,7 +44,7 @@ def _faults(before: Published | None, now: Published) -> Iterator[Event]:
         if code not in was:
             where = f" at {place(fault)}" if place(fault) else ""
             level = fault.level.name.lower()
-            text = f"{level} {code} {fault.name.replace('_', ' ')}{where}"
+            text = f"{code} {fault.name.replace('_', ' ')}{where}"
             yield event(
                 "fault.raised", level, text, code, fault.string, fault.module, fault.item, fault.value
             )  # fmt: skip

@@ -17,7 +17,7 @@ import pytest
 
 from bmsd.errors import BusError
 from bmsd.link.client import LinkClient
-from bmsd.link.wire import Ack
+from bmsd.link.wire import Ack, Asked
 from bmsd.model.event import Event
 from tests.programs import PATIENCE_S, ROOT, Program, bmsd, command, rack_file
 
@@ -38,7 +38,7 @@ def rack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rack]:
     """A rack that runs, whose first cell reads too high from 4 s to 6 s after its start: a trip that latches."""
     folder = tmp_path_factory.mktemp("rack")
     mishap = '[[sim.mishap]]\nkind = "offset"\ncell = 1\nvalue = 0.38\nstart_s = 4.0\nend_s = 6.0\n'
-    config = rack_file(folder, mishap)
+    config = rack_file(folder, mishap, link='takes = ["power"]')
     (folder / "state").write_text("a file where a folder should be: nothing can be saved")
     with Program(folder, "sim", "-c", config) as sim:
         sim.wait_for((folder / "field.sock").exists)
@@ -101,11 +101,63 @@ def test_status_shows_the_rack_as_a_table_and_as_json(rack: Rack) -> None:
     assert (shown.returncode, shown.stderr) == (0, "")
     for word in ("voltage", "charge", "discharge", "because of", "contactors", "field bus", "inverter bus"):
         assert word in shown.stdout
+    for word in ("highest cell", "lowest cell", "hottest"):
+        assert re.search(rf"^{word} .*string 1 module 1 (cell|sensor) \d+", shown.stdout, re.MULTILINE)
     assert max(map(len, shown.stdout.splitlines())) <= 80
     assert bmsd("status", "--link", rack.config.parent / "link.sock").stdout.startswith("rack: ")
     cells = rack.status()["cells"]
     assert isinstance(cells, dict)
     assert len(cells["voltage_v"][0][0]) == 16
+
+
+def test_why_lists_every_bound_the_tightest_first_and_a_set_point_among_them(rack: Rack) -> None:
+    link = rack.config.with_name("link.sock")
+    reader, asking = Reader(link), LinkClient(link)
+    assert not asking.ask(Asked("disconnect")).taken
+    assert asking.ask(Asked("power", value=-52.0, lease_s=300, source="modbus 10.0.0.5")).taken
+    rack.run.wait_for(lambda: "power set-point of modbus 10.0.0.5" in bmsd("why", "-c", rack.config).stdout)
+    shown = json.loads(bmsd("why", "--link", link, "--json").stdout)
+    for side in ("charge", "discharge"):
+        amps = [bound["amps"] for bound in shown[side]]
+        assert amps == sorted(amps)
+        assert shown[f"{side}_limit_a"] == amps[0]
+        assert "power" in {bound["source"] for bound in shown[side]}
+    assert "set-point: power -52 W of modbus 10.0.0.5" in bmsd("status", "-c", rack.config).stdout
+    assert asking.ask(Asked("release", "power", source="modbus 10.0.0.5")).taken
+    rack.run.wait_for(lambda: "lease.ended" in [event.kind for event in reader.heard()])
+    told = [event.text for event in reader.heard() if event.kind.startswith(("request", "lease"))]
+    who = f"(operator, uid {os.getuid()})"
+    assert told == [
+        f"somebody {who} asks: disconnect: refused: not taken on this socket, which takes power",
+        f"modbus 10.0.0.5 {who} asks: power -52 for 300 s",
+        f"modbus 10.0.0.5 {who} asks: release power",
+        "power set-point of modbus 10.0.0.5 is released",
+    ]
+    asking.close()
+
+
+def test_events_are_listed_and_followed_and_stay_for_the_gateway(rack: Rack, tmp_path: Path) -> None:
+    lines = bmsd("events", "-c", rack.config).stdout.splitlines()
+    assert len(lines) >= 4
+    assert [int(line.split()[0]) for line in lines] == list(range(1, len(lines) + 1))
+    assert any(
+        re.search(r" 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d  info     control of rack rack runs", line) for line in lines
+    )
+    objects = [json.loads(line) for line in bmsd("events", "-c", rack.config, "--json").stdout.splitlines()]
+    assert [one["number"] for one in objects][: len(lines)] == list(range(1, len(lines) + 1)), "none was acknowledged"
+    with Program(tmp_path, "events", "-c", rack.config, "--follow") as following:
+        following.wait_for(lambda: "control of rack rack runs" in following.out)
+        assert LinkClient(rack.config.with_name("service.sock")).ask(Asked("open the door")).taken is False
+        following.wait_for(lambda: "'open the door'" in following.out)
+        assert following.end(signal.SIGINT) == 0
+        assert following.err == ""
+
+
+def test_without_control_nothing_can_be_shown_and_it_is_said(tmp_path: Path) -> None:
+    for command_ in ("status", "why", "events"):
+        shown = bmsd(command_, "--link", tmp_path / "none.sock")
+        assert (shown.returncode, shown.stdout) == (1, "")
+        assert "bmsd does not answer here" in shown.stderr
 
 
 def test_watching_without_a_terminal_prints_lines_until_interrupted(rack: Rack, tmp_path: Path) -> None:

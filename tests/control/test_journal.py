@@ -14,9 +14,10 @@ from bmsd.model.changes import changes
 from bmsd.model.event import Event
 from bmsd.model.fault import Fault
 from bmsd.model.published import Published, StringStatus
-from bmsd.model.request import Role
+from bmsd.model.request import Lease, Role
 from tests.gateway.control_end import record
 
+TAKEN = Answer(True, "taken")
 HOT = Fault("TMP-003", "temperature_trip", Level.TRIP, 1, 2, 3, 61.5, 0.0, 4, True)
 
 
@@ -33,7 +34,7 @@ def test_a_fault_is_told_once_with_its_place_and_value_and_again_when_it_is_over
     hot = replace(calm, faults=(HOT,))
     (event,) = changes(calm, hot)
     assert event == Event(
-        0, 5.0, None, "fault.raised", "trip", "trip TMP-003 temperature trip at string 1 module 2 number 3 and 3 more",
+        0, 5.0, None, "fault.raised", "trip", "TMP-003 temperature trip at string 1 module 2 number 3 and 3 more",
         "TMP-003", 1, 2, 3, 61.5,
     )  # fmt: skip
     assert happened(hot, replace(hot, faults=(replace(HOT, value=62.0, since_s=9.0),))) == []
@@ -64,6 +65,25 @@ def test_the_guard_is_heard_when_it_begins_to_veto() -> None:
     vetoed = replace(calm, vetoes=("charge limit 5.0 A: a cell is at 3.660 V",))
     assert happened(calm, vetoed) == [("guard.veto", "alarm", "guard: charge limit 5.0 A: a cell is at 3.660 V")]
     assert happened(vetoed, replace(vetoed, vetoes=("charge limit 4.0 A: a cell is at 3.661 V",))) == []
+
+
+@pytest.mark.parametrize(("now_s", "expected"), [(7.99, "is released"), (8.0, "was not renewed and is over")])
+def test_a_set_point_that_is_over_is_told_with_the_cause(now_s: float, expected: str) -> None:
+    held = replace(record(now_s=5.0), leases=(Lease("power", -5e3, 8.0, "modbus 10.0.0.5"),))
+    (event,) = changes(held, record(now_s=now_s))
+    assert (event.kind, event.text) == ("lease.ended", f"power set-point of modbus 10.0.0.5 {expected}")
+    assert happened(held, replace(held, leases=(Lease("power", -4e3, 9.0, "modbus 10.0.0.5"),))) == []
+
+
+def test_a_request_that_renews_a_lease_is_no_event_and_one_that_changes_it_is() -> None:
+    journal = Journal()
+    audit = Audit(journal)
+    held = (Lease("power", -5e3, 8.0, "ems"),)
+    for value, source in ((-5e3, "ems"), (-4e3, "ems"), (-5e3, "other")):
+        audit.take(
+            Answered(Role.OPERATOR, 0, Asked("power", value=value, lease_s=9.0, source=source), TAKEN), held, 0.0
+        )
+    assert [event.text.split(" (")[0] for event in journal.untold()] == ["ems", "other"]
 
 
 def test_all_that_is_is_told_at_the_start() -> None:
