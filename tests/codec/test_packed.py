@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bmsd.codec import packed
+from bmsd.codec import record as by_name
 from bmsd.errors import FrameError
 from bmsd.model.catalogue import Alarm, Level
 from bmsd.model.fault import Fault
@@ -58,6 +59,10 @@ def full() -> Published:
 
 def test_what_goes_in_comes_out() -> None:
     assert plain(packed.decode(packed.encode(full()), Published)) == plain(full())
+
+
+def test_a_record_by_name_is_the_same_record() -> None:
+    assert plain(by_name.decode(by_name.encode(full()), Published)) == plain(full())
 
 
 def test_the_arrays_of_a_reader_are_aligned_and_cannot_be_written_to() -> None:

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bmsd.core import dispatch
+from bmsd.core.contactors import State, StringState, released
 from bmsd.core.tick import Outcome
 from bmsd.model.request import Lease, Power, Release, Request, Reserve, Reset, Role
 from tests import rack
@@ -142,6 +143,9 @@ def test_an_operator_who_resets_all_releases_neither_trips_nor_locked_strings() 
     running = drive()
     assert running.tick(**tripped, requests=(Reset("all", Role.OPERATOR),)).command.trip_resets == ()
     assert running.tick(**tripped, requests=(Reset("all", Role.SERVICE),)).command.trip_resets == ((1, 1),)
+    locked = (StringState(State.LOCKED, reason="three tries"),)
+    assert released(locked, [Reset("all", Role.OPERATOR)]) == locked
+    assert released(locked, [Reset("all", Role.SERVICE)])[0].state is State.OPEN
 
 
 SET_POINTS = st.lists(
