@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from bmsd.codec import record
@@ -68,7 +68,8 @@ class Records:
         """Publish this tick and what changed since the one before."""
         published = self._published(outcome, lateness_s)
         for event in changes(self._last, published):
-            self._journal.add(event)
+            all_missing = {"missing": list(published.missing)} if event.kind == "rack.missing" else {}
+            self._journal.add(event, **all_missing)
         self._last = published
         blocked = self._io.blocked_frames
         if blocked != self._blocked:
@@ -116,11 +117,19 @@ def _hello(rack: Checked, boot_id: str) -> Hello:
         boot_id,
         rack.plant.name,
         *(layout.strings, layout.modules, layout.cells, layout.sensors),
-        version=version("bmsd"),
+        version=_version(),
         configuration=fingerprint(rack.settings),
         catalogue=hashlib.sha256(record.encode(CATALOGUE)).hexdigest(),
         tick_s=rack.plant.timing.tick_s,
     )
+
+
+def _version() -> str:
+    """The version of this package; empty when it runs without having been installed, which stops nothing."""
+    try:
+        return version("bmsd")
+    except PackageNotFoundError:
+        return ""
 
 
 def lifecycle_of(outcome: Outcome) -> str:

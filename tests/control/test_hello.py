@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pytest
@@ -43,6 +43,14 @@ def test_hello_has_the_shape_of_the_rack_the_version_and_the_period(tmp_path: Pa
     said = hello(rack(tmp_path))
     assert (said.protocol, said.strings, said.modules, said.cells, said.sensors) == (PROTOCOL, 2, 3, 16, 4)
     assert (said.version, said.tick_s) == (version("bmsd"), 0.1)
+
+
+def test_a_bmsd_that_is_not_installed_has_no_version_and_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("bmsd.control.records.version", unknown)
+    assert hello(rack(tmp_path)).version == ""
 
 
 def test_settings_have_a_fingerprint_that_follows_their_meaning(tmp_path: Path) -> None:
