@@ -23,8 +23,7 @@ _COLOUR = {Level.INFO: "cyan", Level.WARNING: "yellow", Level.ALARM: "red", Leve
 
 
 def table(name: str, published: Published) -> Group:
-    """Return the view for a terminal: rack, worst cells, limits with reasons, strings, faults, what is missing,
-    buses."""
+    """Return the view for a terminal: rack, worst cells, limits with reasons, strings, faults, buses."""
     parts: list[Any] = [_rack(name, published), _worst(published), _limits(published)]
     parts += [Text(f"set-point: {_set_point(lease, published)}") for lease in published.leases]
     parts.append(_strings(published))

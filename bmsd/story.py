@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from bmsd.model.bound import Bound
-from bmsd.model.changes import changes
+from bmsd.model.changes import changes, flows
 from bmsd.model.points import values
 from bmsd.model.published import Published
 
@@ -14,9 +14,11 @@ _NUMBERS = re.compile(r"\d+")
 
 
 def events(before: Published | None, now: Published) -> Iterator[str]:
-    """Yield a sentence for every event, and for what moves too often to be one: limits and balancing."""
+    """Yield a sentence for every event, and for what moves too often to be one."""
     for event in changes(before, now):
         yield f"{event.severity} {event.text}" if event.kind == "fault.raised" else event.text
+    if before and flows(before, now) and before.lifecycle != now.lifecycle:
+        yield f"the rack is {now.lifecycle}"
     yield from _limits(before, now)
     yield from _balancing(before, now)
 

@@ -11,7 +11,8 @@ from bmsd.model.request import Lease
 BURST = 10
 EVERY_S = 10.0
 """Of each kind of request of a role so many are listed at once, then one in this time; the others are counted."""
-LONGEST = 200
+LONGEST = 600
+"""Characters of one of them; reason and source of one that was taken always fit."""
 
 
 class Audit:

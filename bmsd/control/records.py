@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _CLOSING = (State.CLOSING_MINUS, State.PRECHARGE, State.CLOSING_PLUS)
 IDLE_A = 0.5
+BLOCKED_EVERY_S = 10.0
 
 
 class Records:
@@ -39,6 +40,7 @@ class Records:
         self._last: Published | None = None
         self._sequence = 0
         self._blocked = 0
+        self._blocked_due_s = 0.0
         self.boot_id = uuid.uuid4().hex
 
     def open(self) -> None:
@@ -71,11 +73,7 @@ class Records:
             all_missing = {"missing": list(published.missing)} if event.kind == "rack.missing" else {}
             self._journal.add(event, **all_missing)
         self._last = published
-        blocked = self._io.blocked_frames
-        if blocked != self._blocked:
-            text = f"the transmit gate blocked {blocked - self._blocked} frames, {blocked} since start"
-            self._blocked = blocked
-            self._journal.say("gate.blocked", "alarm", text, reasons=self._io.blocked_reasons)
+        self._tell_blocked(outcome.snapshot.now_s)
         self._tell_events()
         if self._server:
             self._server.publish(published)
@@ -85,6 +83,14 @@ class Records:
         self._tell_events()
         if self._server:
             self._server.close()
+
+    def _tell_blocked(self, now_s: float) -> None:
+        """Say that the gates blocked frames: at once, then every 10 s while it goes on."""
+        new = self._io.blocked_frames - self._blocked
+        if new and now_s >= self._blocked_due_s:
+            self._blocked, self._blocked_due_s = self._io.blocked_frames, now_s + BLOCKED_EVERY_S
+            text = f"frames blocked by the transmit gate: {new}, since start {self._blocked}"
+            self._journal.say("gate.blocked", "alarm", text, reasons=self._io.blocked_reasons)
 
     def _tell_events(self) -> None:
         if self._server:

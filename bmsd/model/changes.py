@@ -12,6 +12,8 @@ from bmsd.model.published import Published
 STRING_SEVERITY = {"locked": "alarm", "waiting": "warning"}
 """Of a string's state; of all others it is info."""
 
+FLOWS = ("idle", "charging", "discharging")
+
 
 def changes(before: Published | None, now: Published) -> Iterator[Event]:
     """Yield an event, not numbered yet, for everything that changed; for all that is, when there is no `before`."""
@@ -28,12 +30,17 @@ def changes(before: Published | None, now: Published) -> Iterator[Event]:
             text = f"string {number} {string.state.replace('_', ' ')}{why}"
             severity = STRING_SEVERITY.get(string.state, "info")
             yield event("string.state", severity, text, string=number, state=string.state)
-    if before is None or before.lifecycle != now.lifecycle:
+    if before is None or (before.lifecycle != now.lifecycle and not flows(before, now)):
         yield event("rack.state", "info", f"the rack is {now.lifecycle}", state=now.lifecycle)
     yield from _faults(before, now)
     yield from _leases(before, now)
     if now.vetoes and not (before and before.vetoes):
         yield from (event("guard.veto", "alarm", f"guard: {veto}") for veto in now.vetoes)
+
+
+def flows(before: Published, now: Published) -> bool:
+    """Whether current may flow in both: from charging to idle and back is no event, it may change with every tick."""
+    return before.lifecycle in FLOWS and now.lifecycle in FLOWS
 
 
 def _faults(before: Published | None, now: Published) -> Iterator[Event]:

@@ -15,6 +15,7 @@ from bmsd.model.event import Event
 from bmsd.model.fault import Fault
 from bmsd.model.published import Published, StringStatus
 from bmsd.model.request import Lease, Role
+from bmsd.story import events
 from tests.gateway.control_end import record
 
 TAKEN = Answer(True, "taken")
@@ -51,6 +52,15 @@ def test_a_string_that_moves_says_why_unless_it_closed(state: str, severity: str
     assert happened(before, now) == [("string.state", severity, text)]
     (event,) = changes(before, now)
     assert (event.string, event.state) == (1, state)
+
+
+def test_current_that_begins_or_turns_is_no_event_and_what_stops_it_is() -> None:
+    idle = replace(record(), lifecycle="idle")
+    charging = replace(idle, lifecycle="charging")
+    assert happened(idle, charging) == []
+    assert list(events(idle, charging)) == ["the rack is charging"], "a person who watches is told"
+    assert happened(charging, replace(idle, lifecycle="fault")) == [("rack.state", "info", "the rack is fault")]
+    assert happened(replace(idle, lifecycle="standby"), idle) == [("rack.state", "info", "the rack is idle")]
 
 
 def test_what_is_missing_and_that_it_is_complete_again() -> None:
@@ -128,5 +138,5 @@ def test_a_flood_of_refused_requests_is_counted_and_crowds_out_nothing() -> None
     events = journal.untold()
     assert len(events) == BURST + 59.9 // EVERY_S + 1
     assert events[-1].kind == "request.taken"
-    assert sum(len(event.text) for event in events) < 300 * len(events)
+    assert sum(len(event.text) for event in events) < 700 * len(events)
     assert "such requests before, not listed" in events[BURST].text
