@@ -34,6 +34,8 @@ def _show_version(asked: bool) -> None:
 
 
 Seconds = Annotated[float | None, typer.Option("--for", min=0.0, metavar="SECONDS", help="End after this time.")]
+SomeConfig = Annotated[Path | None, typer.Option("--config", "-c", metavar="FILE", help="Configuration.")]
+SomeLink = Annotated[Path | None, typer.Option(metavar="SOCKET", help="Link socket of the control process.")]
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="Configuration of the rack (TOML).")]
 
 
@@ -185,18 +187,51 @@ def demo(
 @app.command(short_help="Show what control does now.")
 @_explained
 def status(
-    config: Annotated[Path | None, typer.Option("--config", "-c", metavar="FILE", help="Configuration.")] = None,
-    link: Annotated[Path | None, typer.Option(metavar="SOCKET", help="Link socket of the control process.")] = None,
+    config: SomeConfig = None,
+    link: SomeLink = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one snapshot as JSON.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Go on showing until Ctrl-C.")] = False,
 ) -> None:
-    """Show what the control process does now: rack, limits with their reasons, strings, faults, buses.
+    """Show what control does now: rack, worst cells, limits with their reasons, strings, faults, buses.
 
     Without --config and --link it asks at /run/bmsd/link.sock.
     """
     from bmsd.show import show_status
 
     show_status(config, link, as_json=as_json, watch=watch)
+
+
+@app.command(short_help="Why no more current may flow.")
+@_explained
+def why(
+    config: SomeConfig = None,
+    link: SomeLink = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """Show every bound of the charge and of the discharge, the tightest first, and what the guard vetoed.
+
+    Without --config and --link it asks at /run/bmsd/link.sock.
+    """
+    from bmsd.show import show_reasons
+
+    show_reasons(config, link, as_json=as_json)
+
+
+@app.command(short_help="What happened to the rack.")
+@_explained
+def events(
+    config: SomeConfig = None,
+    link: SomeLink = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per event.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on until Ctrl-C.")] = False,
+) -> None:
+    """Show the events that control still keeps: those that no gateway has acknowledged, at most 1024.
+
+    Without --config and --link it asks at /run/bmsd/link.sock.
+    """
+    from bmsd.show import show_events
+
+    show_events(config, link, as_json=as_json, follow=follow)
 
 
 @app.command(short_help="Acknowledge a latched fault.")

@@ -1,30 +1,37 @@
-"""`bmsd status` and `bmsd reset`: what a person at the rack sees of the control process, and acknowledges."""
+"""`bmsd status`, `why`, `events` and `reset`: what a person at the rack sees of control, and acknowledges."""
 
 from __future__ import annotations
 
 import json
+import select
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 
 import typer
 from rich.console import Console
 
-from bmsd.codec.plain import as_object
+from bmsd.codec.plain import as_object, plain
 from bmsd.config.load import load
 from bmsd.errors import BusError, ConfigError
 from bmsd.link.client import LinkClient
-from bmsd.link.wire import Asked
+from bmsd.link.wire import GROUPS, Ack, Asked
 from bmsd.model.catalogue import CATALOGUE
+from bmsd.model.event import Event
+from bmsd.reasons import reasons_object, reasons_view
 from bmsd.screen import screen
 from bmsd.status import table
 
 DEFAULT_LINK = Path("/run/bmsd/link.sock")
-GROUPS = ("all", "trip", "contactors")
+RECORDS_WITHOUT_EVENTS = 3
+"""After so many all events that were kept have come."""
+RESETS = ("all", *GROUPS)
 
 
 def show_status(config: Path | None, link: Path | None, *, as_json: bool, watch: bool) -> None:
     """Print one record as a table or as JSON, or go on showing. BusError when control does not answer."""
-    path = link or (Path(load(config).link.socket) if config else DEFAULT_LINK)
-    client = LinkClient(path)
+    client = _reader(config, link)
     try:
         newest = client.newest(timeout_s=3.0)
         if as_json:
@@ -46,20 +53,70 @@ def show_status(config: Path | None, link: Path | None, *, as_json: bool, watch:
         client.close()
 
 
+def show_reasons(config: Path | None, link: Path | None, *, as_json: bool) -> None:
+    """Print why no more current may flow now. BusError when control does not answer."""
+    client = _reader(config, link)
+    try:
+        newest = client.newest(timeout_s=3.0)
+    finally:
+        client.close()
+    if as_json:
+        typer.echo(json.dumps(reasons_object(newest), allow_nan=False))
+    else:
+        Console().print(reasons_view(client.hello.name, newest))
+
+
+def show_events(config: Path | None, link: Path | None, *, as_json: bool, follow: bool) -> None:
+    """Print the events that control still keeps, and those that come when asked to. Acknowledges none of them."""
+    client = _reader(config, link)
+    try:
+        for event in _events(client, follow=follow):
+            typer.echo(json.dumps(plain(asdict(event)), allow_nan=False) if as_json else event_line(event))
+    except KeyboardInterrupt:
+        return
+    finally:
+        client.close()
+
+
+def event_line(event: Event) -> str:
+    """Return an event as a line: number, UTC, severity, sentence."""
+    when = datetime.fromtimestamp(event.utc_s, UTC).strftime("%Y-%m-%d %H:%M:%S") if event.utc_s else "-" * 19
+    return f"{event.number:5d}  {when}  {event.severity:<7}  {event.text}"
+
+
+def _events(client: LinkClient, *, follow: bool) -> Iterator[Event]:
+    """Yield events; when not to follow, until some records have come without one."""
+    client.send(Ack(0))
+    quiet = 0
+    while follow or quiet < RECORDS_WITHOUT_EVENTS:
+        if not select.select([client], [], [], 3.0)[0]:
+            raise BusError("bmsd sends nothing")
+        for message in client.drain():
+            if isinstance(message, Event):
+                quiet = 0
+                yield message
+            else:
+                quiet += 1
+
+
+def _reader(config: Path | None, link: Path | None) -> LinkClient:
+    return LinkClient(link or (Path(load(config).link.socket) if config else DEFAULT_LINK))
+
+
 def ask_reset(config: Path, code: str, reason: str) -> None:
     """Ask control to acknowledge a fault. ConfigError for a code that is not known, BusError when it is refused."""
     known = [row.code for row in CATALOGUE]
-    wanted = code.lower() if code.lower() in GROUPS else code.upper()
-    if wanted not in (*known, *GROUPS):
-        raise ConfigError([f"fault {code}: unknown; expected {', '.join(GROUPS)} or a code of `bmsd faults`"])
-    _ask(config, Asked("reset", wanted, reason))
+    wanted = code.lower() if code.lower() in RESETS else code.upper()
+    if wanted not in (*known, *RESETS):
+        raise ConfigError([f"fault {code}: unknown; expected {', '.join(RESETS)} or a code of `bmsd faults`"])
+    _ask(config, Asked("reset", wanted, reason, source="bmsd reset"))
     typer.echo(f"reset {wanted}: taken; it clears when its cause is gone (bmsd status)")
 
 
 def ask_connect(config: Path, *, closed: bool) -> None:
     """Ask control to close or open the strings in order. BusError when it is refused or not there."""
     what = "connect" if closed else "disconnect"
-    _ask(config, Asked(what))
+    _ask(config, Asked(what, source=f"bmsd {what}"))
     typer.echo(f"{what}: taken; watch it with bmsd status")
 
 

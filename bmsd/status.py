@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from bmsd.model.bound import Bound
 from bmsd.model.catalogue import Level
-from bmsd.model.fault import Fault
+from bmsd.model.fault import Fault, place
 from bmsd.model.points import values
 from bmsd.model.published import Published
-from bmsd.story import place
+from bmsd.model.request import Lease
 
 MOST_BOUNDS = 2
 MOST_MISSING = 8
@@ -22,8 +23,10 @@ _COLOUR = {Level.INFO: "cyan", Level.WARNING: "yellow", Level.ALARM: "red", Leve
 
 
 def table(name: str, published: Published) -> Group:
-    """Return the view for a terminal: rack, limits with reasons, strings, faults, what is missing, buses."""
-    parts: list[Any] = [_rack(name, published), _limits(published), _strings(published)]
+    """Return the view for a terminal: rack, worst cells, limits with reasons, strings, faults, buses."""
+    parts: list[Any] = [_rack(name, published), _worst(published), _limits(published)]
+    parts += [Text(f"set-point: {_set_point(lease, published)}") for lease in published.leases]
+    parts.append(_strings(published))
     if published.faults:
         parts.append(_faults(published.faults))
     parts += [Text(f"missing: {sentence}", "yellow") for sentence in published.missing[:MOST_MISSING]]
@@ -35,13 +38,13 @@ def table(name: str, published: Published) -> Group:
     return Group(*parts)
 
 
-def _grid(*columns: str) -> Table:
+def grid(*columns: str) -> Table:
     """A table without edges; the last column takes what is left of the line and may wrap."""
-    grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    built = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     for column in columns[:-1]:
-        grid.add_column(column, no_wrap=True)
-    grid.add_column(columns[-1], overflow="fold")
-    return grid
+        built.add_column(column, no_wrap=True)
+    built.add_column(columns[-1], overflow="fold")
+    return built
 
 
 def _rack(name: str, published: Published) -> Group:
@@ -49,33 +52,57 @@ def _rack(name: str, published: Published) -> Group:
     title = Text.assemble((f"{name}: ", "dim"), (published.lifecycle, "bold"))
     if point["cells_balancing"]:
         title.append(f", balancing: {point['cells_balancing']} of the cells bleed")
-    grid = Table.grid(padding=(0, 3, 0, 0))
+    rows = Table.grid(padding=(0, 3, 0, 0))
     for _ in range(2):
-        grid.add_column(style="dim", no_wrap=True)
-        grid.add_column(no_wrap=True)
-    cells = f"{number(point['cell_min_v'], 3)} .. {number(point['cell_max_v'], 3)} V"
-    degrees = f"{number(point['temperature_min_degc'], 1)} .. {number(point['temperature_max_degc'], 1)} degC"
+        rows.add_column(style="dim", no_wrap=True)
+        rows.add_column(no_wrap=True)
     soc = f"{number(point['soc'], 1, 100.0)} % (sigma {number(point['soc_sigma'], 1, 100.0)} %)"
-    unknown = f"{point['cells_unknown']} unknown, oldest {number(point['oldest_measurement_s'], 2)} s"
-    grid.add_row("voltage", f"{number(point['voltage_v'], 2)} V", "cells", cells)
-    grid.add_row("current", f"{number(point['current_a'], 1)} A", "temperatures", degrees)
-    grid.add_row("state of charge", soc, "measurements", unknown)
-    return Group(title, grid)
+    oldest = f"oldest {number(point['oldest_measurement_s'], 2)} s"
+    rows.add_row("voltage", f"{number(point['voltage_v'], 2)} V", "state of charge", soc)
+    unknown = f"{oldest}, {point['cells_unknown']} cells unknown"
+    rows.add_row("current", f"{number(point['current_a'], 1)} A", "measurements", unknown)
+    return Group(title, rows)
+
+
+def _worst(published: Published) -> Table:
+    """The cells and sensors that are nearest to a limit, and where they are."""
+    modules = published.snapshot.modules
+    table = grid("worst", "value", "where")
+    for word, values_, digits, unit, item, pick in (
+        ("highest cell", modules.cell_v, 3, "V", "cell", np.nanargmax),
+        ("lowest cell", modules.cell_v, 3, "V", "cell", np.nanargmin),
+        ("hottest", modules.temperature_degc, 1, "degC", "sensor", np.nanargmax),
+        ("coldest", modules.temperature_degc, 1, "degC", "sensor", np.nanargmin),
+    ):
+        if np.isnan(values_).all():
+            table.add_row(word, "-", "")
+            continue
+        place_ = np.unravel_index(int(pick(values_)), values_.shape)
+        string, module, number_ = (int(index) + 1 for index in place_)
+        where = f"string {string} module {module} {item} {number_}"
+        table.add_row(word, f"{number(float(values_[place_]), digits)} {unit}", where)
+    return table
 
 
 def _limits(published: Published) -> Table:
     command = published.command
-    grid = _grid("limit", "sent", "because of")
+    table = grid("limit", "sent", "because of")
     for title, amps, bounds in (
         ("charge", command.ccl_a, published.charge_bounds),
         ("discharge", command.dcl_a, published.discharge_bounds),
     ):
         then = "; ".join(_bound(bound) for bound in bounds[1:MOST_BOUNDS])
         reason = Text(bounds[0].reason if bounds else "")
-        grid.add_row(title, f"{amps:.1f} A", reason.append(f", then {then}", "dim") if then else reason)
+        table.add_row(title, f"{amps:.1f} A", reason.append(f", then {then}", "dim") if then else reason)
     volts = f"{number(command.dvl_v, 1)} .. {number(command.cvl_v, 1)} V"
-    grid.add_row("voltage", volts, "")
-    return grid
+    table.add_row("voltage", volts, "")
+    return table
+
+
+def _set_point(lease: Lease, published: Published) -> str:
+    value = f"reserve {100.0 * lease.value:g} %" if lease.what == "reserve" else f"power {lease.value:g} W"
+    left_s = max(lease.until_s - published.snapshot.now_s, 0.0)
+    return f"{value} of {lease.source or 'somebody'}, {left_s:.0f} s left"
 
 
 def _bound(bound: Bound) -> str:
@@ -84,9 +111,9 @@ def _bound(bound: Bound) -> str:
 
 def _strings(published: Published) -> Table:
     units = published.snapshot.units
-    grid = _grid("string", "contactors", "current", "string", "bus", "SoC", "remark")
+    table = grid("string", "contactors", "current", "string", "bus", "SoC", "remark")
     for index, status in enumerate(published.strings):
-        grid.add_row(
+        table.add_row(
             str(index + 1),
             status.state.replace("_", " "),
             f"{number(float(units.current_a[index]), 1)} A",
@@ -95,24 +122,24 @@ def _strings(published: Published) -> Table:
             f"{number(float(published.estimate.string_soc[index]), 1, 100.0)} %",
             status.reason,
         )
-    return grid
+    return table
 
 
 def _faults(faults: tuple[Fault, ...]) -> Table:
-    grid = _grid("fault", "level", "since", "where, what")
+    table = grid("fault", "level", "since", "where, what")
     for fault in faults:
         remark = f"{fault.name.replace('_', ' ')}: {number(fault.value, 3)}"
         if place(fault):
             remark = f"{place(fault)}, {remark}"
         if fault.latched:
             remark += ", waits for acknowledgement: bmsd reset"
-        grid.add_row(
+        table.add_row(
             fault.code,
             Text(fault.level.name.lower(), _COLOUR[fault.level]),
             f"{fault.since_s:.0f} s",
             remark,
         )
-    return grid
+    return table
 
 
 def _buses(published: Published) -> Text:

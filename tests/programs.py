@@ -94,10 +94,11 @@ def rack_file(
     strings: int = 1,
     modules: int = 1,
     cell: Mapping[str, float] | None = None,
+    link: str = "",
 ) -> Path:
     """Write a rack on socket hubs in `folder` that closes within a second and raises its limits fast.
 
-    `sim` is what its [sim] table holds, `cell` replaces entries of the data sheet.
+    `sim` is what its [sim] table holds, `cell` replaces entries of the data sheet, `link` is added to [link].
     """
     sheet: dict[str, float] = {
         "capacity_ah": 280.0, "max_v": 3.65, "min_v": 2.5, "charge_max_a": 140.0, "discharge_max_a": 140.0,
@@ -139,6 +140,7 @@ directory = "{folder / "state"}"
 [link]
 socket = "{folder / "link.sock"}"
 service_socket = "{folder / "service.sock"}"
+{link}
 [sim]
 {sim}
 [sim.unit]

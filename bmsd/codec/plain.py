@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bmsd.model.bound import Bound
 from bmsd.model.points import values
 from bmsd.model.published import Published
 
@@ -38,8 +39,8 @@ def as_object(published: Published) -> dict[str, Any]:
             }
             for index, status in enumerate(published.strings)
         ],
-        "charge_bounds": [plain(asdict(bound)) for bound in published.charge_bounds],
-        "discharge_bounds": [plain(asdict(bound)) for bound in published.discharge_bounds],
+        "charge_bounds": [bound_object(bound) for bound in published.charge_bounds],
+        "discharge_bounds": [bound_object(bound) for bound in published.discharge_bounds],
         "charge_enabled": published.command.charge_enabled,
         "discharge_enabled": published.command.discharge_enabled,
         "faults": [{**plain(asdict(fault)), "level": fault.level.name.lower()} for fault in published.faults],
@@ -48,6 +49,12 @@ def as_object(published: Published) -> dict[str, Any]:
         "inverter_age_s": plain(published.snapshot.inverter_age_s),
         "lateness_s": plain(published.lateness_s),
     }
+
+
+def bound_object(bound: Bound) -> dict[str, Any]:
+    """Return a bound; its string counts from 1, null: of the whole rack."""
+    found: dict[str, Any] = plain(asdict(bound))
+    return found | {"string": None if bound.string is None else bound.string + 1}
 
 
 def plain(value: Any) -> Any:

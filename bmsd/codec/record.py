@@ -1,4 +1,8 @@
-"""Dataclasses of arrays and scalars to msgpack and back: the one codec of link, state file and records."""
+"""Dataclasses of arrays and scalars to msgpack and back by name: for requests, events, and what lasts.
+
+A reader of another version finds what it knows, and an outsider can write a request. What is sent on every tick is
+packed by position instead: packed.py.
+"""
 
 from __future__ import annotations
 
@@ -81,10 +85,14 @@ def _hints(kind: type) -> dict[str, Any]:
 def _build(value: Any, kind: Any, where: str) -> Any:
     """Give a decoded value the type that the field declares."""
     origin = get_origin(kind)
-    if kind in (int, str, bool, float) and isinstance(value, np.ndarray):
-        raise FrameError(f"{where}: an array is not {kind.__name__}")
-    if kind is Any or isinstance(value, np.ndarray):
+    if kind is Any:
         return value
+    if isinstance(value, np.ndarray):
+        return _array(value, kind, where)
+    if origin is np.ndarray:
+        raise FrameError(f"{where}: {value!r} is not an array")
+    if origin is dict:
+        return _build_dict(value, get_args(kind), where)
     if origin in (Union, UnionType):
         return _build_union(value, kind, where)
     if origin is tuple:
@@ -102,6 +110,19 @@ def _build(value: Any, kind: Any, where: str) -> Any:
     if kind is float:
         raise FrameError(f"{where}: {value!r} is not a number")
     return value
+
+
+def _array(value: Any, kind: Any, where: str) -> Any:
+    choices = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    if not any(get_origin(choice) is np.ndarray for choice in choices):
+        raise FrameError(f"{where}: an array is not {getattr(kind, '__name__', kind)}")
+    return value
+
+
+def _build_dict(value: Any, args: tuple[Any, ...], where: str) -> Any:
+    if not isinstance(value, dict):
+        raise FrameError(f"{where}: {value!r} is not a table")
+    return {_build(name, args[0], where): _build(one, args[1], where) for name, one in value.items()}
 
 
 def _build_union(value: Any, kind: Any, where: str) -> Any:

@@ -22,6 +22,7 @@ Degrees = Annotated[float, Field(ge=-40.0, le=90.0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 ModuleAddress = Annotated[int, Field(ge=1, le=MAX_MODULES)]
 UnitAddress = Annotated[int, Field(ge=FIRST_UNIT_ADDRESS, le=FIRST_UNIT_ADDRESS + MAX_STRINGS - 1)]
+GroupName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{0,32}$")]
 OptionValue = str | int | float | bool
 Bus = Literal["socketcan", "unix"]
 Chemistry = Literal["lfp", "nmc", "lto", "sodium_ion"]
@@ -394,6 +395,15 @@ class Link(Section):
     )
     service_socket: str = setting(
         "For resets and commissioning.", "/run/bmsd/service.sock", pattern=r"^/", form="an absolute path"
+    )
+    group: GroupName = setting(
+        "Group that may open `socket`; empty: that of the process.", "bmsd-link", form="name of a group"
+    )
+    service_group: GroupName = setting(
+        "Group that may open `service_socket`; empty: that of the process.", "bmsd-service", form="name of a group"
+    )
+    takes: list[Literal["reset", "reserve", "power"]] = setting(
+        "What control takes on `socket`, whatever the gateway passes on; empty: it is for reading only.", []
     )
 
 

@@ -15,9 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
-import structlog
-
 from bmsd.control.composition import Checked, checked
+from bmsd.control.journal import Journal
 from bmsd.control.rack_io import RackIO
 from bmsd.control.records import Records
 from bmsd.control.state_file import Saver, load
@@ -29,8 +28,6 @@ from bmsd.inverters.port import TICK_EXPIRES_S
 from bmsd.log import configure
 from bmsd.model.durable import Durable, LatchRecord
 from bmsd.model.request import Request, Shutdown
-
-log = structlog.get_logger()
 
 STOP_WITHIN_S = 10.0
 LONGEST_SLEEP_S = 0.010
@@ -49,11 +46,12 @@ class Control:
         self._rack = rack
         self._clock = clock
         self._plant = rack.plant
+        self._journal = Journal(clock)
         self.io = RackIO(rack)
         self._protections = Protections.of(self._plant, self.io.bus_count)
         self._memory = memories.start(self._plant, self._protections)
         self._restore()
-        self._records = Records(rack, self.io)
+        self._records = Records(rack, self.io, self._journal)
         self._saver = Saver(rack.state_directory)
         self._saved = self._lasting(memories.durable(self._protections, self._memory, None))
         self._save_due_s = 0.0
@@ -66,17 +64,20 @@ class Control:
     def open(self, now_s: float) -> None:
         """Open buses and the link. BusError when the link cannot listen; a bus that is not there is tried again."""
         for note in self._rack.notes():
-            log.error("configuration.note", note=note)
+            self._journal.say("configuration.note", "alarm", note)
         self._records.open()
         self.io.open(now_s)
         self._next_tick_s = now_s + self._plant.timing.tick_s
         self._save_due_s = now_s  # from the first tick on the file says that a process runs
+        self._journal.say("control.running", "info", f"control of rack {self._plant.name} runs")
 
     def stop(self, now_s: float) -> None:
         """Begin to leave: limits to zero, strings opened in order."""
         if self._stopping_since_s is None:
             self._stopping_since_s = now_s
-            log.info("control.stopping")
+            self._journal.say(
+                "control.stopping", "info", "control is asked to leave: limits to zero, strings open in order"
+            )
 
     def left(self, now_s: float) -> bool:
         """Whether the process may end: it was told to stop, and the strings are open or the time is over."""
@@ -105,27 +106,32 @@ class Control:
 
     def fail(self, now_s: float) -> None:
         """The last act after a defect of ours: zero limits, save, close; nothing is sent afterwards."""
-        if self.outcome is not None and self.outcome.started:
-            last = self.outcome.command
-            if not self.io.send_stop(now_s, last):
-                time.sleep(STOP_AGAIN_S)
-                self.io.send_stop(self._clock(), last)
-        self.close(in_order=False)
+        try:
+            if self.outcome is not None and self.outcome.started:
+                last = self.outcome.command
+                if not self.io.send_stop(now_s, last):
+                    time.sleep(STOP_AGAIN_S)
+                    self.io.send_stop(self._clock(), last)
+        finally:
+            text = "a defect of bmsd: limits to zero, control ends, the units open by themselves"
+            self._journal.say("control.defect", "trip", text, exc_info=True)
+            self.close(in_order=False)
 
     def close(self, *, in_order: bool = True) -> None:
         """Save what lasts, say goodbye, close."""
         self._saver.save(memories.durable(self._protections, self._memory, time.time(), running=not in_order))
         if not self._saver.close(timeout_s=3.0):
-            log.error("state.not_saved", error="the disk did not finish in time")
+            self._not_saved("the disk did not finish in time")
         elif self._saver.error:
-            log.error("state.not_saved", error=self._saver.error)
+            self._not_saved(self._saver.error)
+        self._journal.say("control.left", "info", "control leaves" + ("" if in_order else " after a defect"))
         self._records.close()
         self.io.close()
 
     def _tick(self, now_s: float) -> None:
         period_s = self._plant.timing.tick_s if self._last_tick_s is None else now_s - self._last_tick_s
         lateness_s = now_s - self._next_tick_s
-        requests: list[Request] = self._records.requests()
+        requests: list[Request] = self._records.requests(now_s)
         if self._stopping_since_s is not None:
             requests.append(Shutdown())
         snapshot = self.io.snapshot(now_s, period_s, tuple(requests), time.time())
@@ -139,7 +145,7 @@ class Control:
         self._next_tick_s += self._plant.timing.tick_s
         if self._next_tick_s <= now_s:
             self._next_tick_s = now_s + self._plant.timing.tick_s
-        self._records.tell(outcome, self.outcome, lateness_s)
+        self._records.tell(outcome, lateness_s)
         self.outcome = outcome
         self._save(now_s)
 
@@ -160,27 +166,35 @@ class Control:
         return durable.connect, frozenset(durable.latches), boards
 
     def _say_unsaved(self) -> None:
-        """Log once when the disk begins to refuse, and once when it takes the state again: control goes on."""
+        """Say once when the disk begins to refuse, and once when it takes the state again: control goes on."""
         error = self._saver.error
         if error != self._unsaved:
             self._unsaved = error
-            log.error("state.not_saved", error=error) if error else log.info("state.saved_again")
+            if error:
+                self._not_saved(error)
+            else:
+                self._journal.say("state.saved_again", "info", "the state is saved again")
+
+    def _not_saved(self, error: str) -> None:
+        text = f"latches, SoC and counters are not saved: {error}"
+        self._journal.say("state.not_saved", "alarm", text)
 
     def _restore(self) -> None:
         found = load(self._rack.state_directory)
         for note in found.notes:
-            log.error("state.unreadable", note=note)
+            self._journal.say("state.unreadable", "alarm", note)
         if found.durable is None:
             # a file that was there and cannot be read may have held latches: nothing closes by itself
             self._memory = replace(self._memory, interrupted=bool(found.notes))
-            log.info("state.new", directory=str(self._rack.state_directory))
+            self._journal.say("state.new", "info", f"no saved state in {self._rack.state_directory}")
             return
         self._memory, notes = memories.restore(self._plant, self._protections, found.durable, time.time())
         # the generation before the newest may lack its latches
         self._memory = replace(self._memory, interrupted=self._memory.interrupted or bool(found.notes))
         for note in notes:
-            log.warning("state.partly_used", note=note)
-        log.info("state.restored", latches=[latch.code for latch in found.durable.latches])
+            self._journal.say("state.partly_used", "warning", note)
+        latches = ", ".join(latch.code for latch in found.durable.latches) or "none"
+        self._journal.say("state.restored", "info", f"state restored, latched: {latches}")
 
 
 def run_file(path: Path) -> int:
@@ -200,7 +214,6 @@ def _run(control: Control) -> int:
     asked = _Signals()
     now_s = time.monotonic()
     control.open(now_s)
-    log.info("control.running")
     try:
         while not control.left(now_s):
             time.sleep(min(max(control.due_s() - time.monotonic(), 0.0), LONGEST_SLEEP_S))
@@ -210,11 +223,9 @@ def _run(control: Control) -> int:
             control.turn(now_s)
     except Exception:
         # ours: the safe command, then exit loudly; the heartbeat stops with us
-        log.critical("control.defect", exc_info=True)
         control.fail(time.monotonic())
         return DEFECT
     control.close()
-    log.info("control.left")
     return 0
 
 

@@ -1,17 +1,21 @@
-"""What control says of itself: the link's records, and log lines about what changed."""
+"""What control says of itself: a record of every tick on the link, and events of what changed."""
 
 from __future__ import annotations
 
+import hashlib
 import uuid
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-import structlog
-
+from bmsd.codec import record
+from bmsd.config.load import fingerprint
+from bmsd.control.audit import Audit
+from bmsd.control.journal import Journal
 from bmsd.core.contactors import State
 from bmsd.core.tick import Outcome
 from bmsd.link.server import LinkServer
-from bmsd.model.catalogue import Level
-from bmsd.model.fault import Fault
+from bmsd.model.catalogue import CATALOGUE, Level
+from bmsd.model.changes import changes
 from bmsd.model.published import PROTOCOL, Hello, Published, StringStatus
 from bmsd.model.request import Request
 
@@ -19,106 +23,119 @@ if TYPE_CHECKING:
     from bmsd.control.composition import Checked
     from bmsd.control.rack_io import RackIO
 
-log = structlog.get_logger()
-
 _CLOSING = (State.CLOSING_MINUS, State.PRECHARGE, State.CLOSING_PLUS)
 IDLE_A = 0.5
+BLOCKED_EVERY_S = 10.0
 
 
 class Records:
-    """Publishes every tick on the link and logs what changed from one to the next."""
+    """Publishes every tick on the link, and what changed from one to the next as events."""
 
-    def __init__(self, rack: Checked, io: RackIO) -> None:
+    def __init__(self, rack: Checked, io: RackIO, journal: Journal) -> None:
         self._rack = rack
         self._io = io
+        self._journal = journal
+        self._audit = Audit(journal)
         self._server: LinkServer | None = None
+        self._last: Published | None = None
         self._sequence = 0
-        self._missing: tuple[str, ...] = ()
-        self._lifecycle = ""
         self._blocked = 0
+        self._blocked_due_s = 0.0
         self.boot_id = uuid.uuid4().hex
 
     def open(self) -> None:
         """Listen on the link. BusError when that is not possible."""
-        layout = self._rack.plant.layout
-        shape = (layout.strings, layout.modules, layout.cells, layout.sensors)
-        hello = Hello(PROTOCOL, self.boot_id, self._rack.plant.name, *shape)
-        self._server = LinkServer(self._rack.link_socket, self._rack.service_socket, hello)
+        link = self._rack.settings.link
+        self._server = LinkServer(
+            self._rack.link_socket,
+            self._rack.service_socket,
+            _hello(self._rack, self.boot_id),
+            takes=link.takes,
+            groups=(link.group, link.service_group),
+        )
+        for note in self._server.notes:
+            self._journal.say("link.group", "info", note)
 
-    def requests(self) -> list[Request]:
-        """What readers asked since the last tick."""
-        requests = self._server.step() if self._server else []
-        for request in requests:
-            log.info("request.taken", request=str(request))
+    def requests(self, now_s: float) -> list[Request]:
+        """What readers asked since the last tick; taken or refused, it is an event."""
+        if self._server is None:
+            return []
+        requests = self._server.step()
+        leases = self._last.leases if self._last else ()
+        for answered in self._server.answered:
+            self._audit.take(answered, leases, now_s)
         return requests
 
-    def tell(self, outcome: Outcome, before: Outcome | None, lateness_s: float) -> None:
-        """Publish this tick and log what changed since the one before."""
-        missing = self._io.missing(outcome.snapshot.now_s)
-        lifecycle = lifecycle_of(outcome)
-        self._log(outcome, before, missing, lifecycle)
-        self._sequence += 1
-        if self._server is None:
-            return
-        self._server.publish(
-            Published(
-                sequence=self._sequence,
-                lifecycle=lifecycle,
-                snapshot=outcome.snapshot,
-                estimate=outcome.estimate,
-                faults=outcome.faults,
-                charge_bounds=outcome.limits.charge,
-                discharge_bounds=outcome.limits.discharge,
-                command=outcome.command,
-                vetoes=outcome.vetoes,
-                strings=tuple(StringStatus(s.state.value, s.since_s, s.reason) for s in outcome.contactors),
-                buses=self._io.bus_status(),
-                missing=missing,
-                lateness_s=lateness_s,
-            )
-        )
+    def tell(self, outcome: Outcome, lateness_s: float) -> None:
+        """Publish this tick and what changed since the one before."""
+        published = self._published(outcome, lateness_s)
+        for event in changes(self._last, published):
+            all_missing = {"missing": list(published.missing)} if event.kind == "rack.missing" else {}
+            self._journal.add(event, **all_missing)
+        self._last = published
+        self._tell_blocked(outcome.snapshot.now_s)
+        self._tell_events()
+        if self._server:
+            self._server.publish(published)
 
     def close(self) -> None:
+        """Tell the last events and stop listening."""
+        self._tell_events()
         if self._server:
             self._server.close()
 
-    def _log(self, outcome: Outcome, before: Outcome | None, missing: tuple[str, ...], lifecycle: str) -> None:
-        was = {fault.code: fault for fault in before.faults} if before else {}
-        now = {fault.code: fault for fault in outcome.faults}
-        for code in now.keys() - was.keys():
-            _say_raised(now[code])
-        for code in was.keys() - now.keys():
-            log.info("fault.cleared", code=code, fault=was[code].name)
-        if missing != self._missing:
-            log.info("rack.missing", missing=list(missing)) if missing else log.info("rack.complete")
-            self._missing = missing
-        if lifecycle != self._lifecycle:
-            log.info("rack.state", state=lifecycle)
-            self._lifecycle = lifecycle
-        if outcome.vetoes and (before is None or not before.vetoes):
-            log.error("guard.veto", vetoes=list(outcome.vetoes))
-        if self._io.blocked_frames != self._blocked:
-            self._blocked = self._io.blocked_frames
-            log.error("gate.blocked", frames=self._blocked, reasons=self._io.blocked_reasons)
-        for index, string in enumerate(outcome.contactors):
-            last = before.contactors[index] if before else None
-            if last is None or last.state is not string.state:
-                log.info("string.state", string=index + 1, state=string.state.value, reason=string.reason)
+    def _tell_blocked(self, now_s: float) -> None:
+        """Say that the gates blocked frames: at once, then every 10 s while it goes on."""
+        new = self._io.blocked_frames - self._blocked
+        if new and now_s >= self._blocked_due_s:
+            self._blocked, self._blocked_due_s = self._io.blocked_frames, now_s + BLOCKED_EVERY_S
+            text = f"frames blocked by the transmit gate: {new}, since start {self._blocked}"
+            self._journal.say("gate.blocked", "alarm", text, reasons=self._io.blocked_reasons)
+
+    def _tell_events(self) -> None:
+        if self._server:
+            self._server.tell(self._journal.untold())
+
+    def _published(self, outcome: Outcome, lateness_s: float) -> Published:
+        self._sequence += 1
+        return Published(
+            sequence=self._sequence,
+            lifecycle=lifecycle_of(outcome),
+            snapshot=outcome.snapshot,
+            estimate=outcome.estimate,
+            faults=outcome.faults,
+            charge_bounds=outcome.limits.charge,
+            discharge_bounds=outcome.limits.discharge,
+            command=outcome.command,
+            vetoes=outcome.vetoes,
+            strings=tuple(StringStatus(s.state.value, s.since_s, s.reason) for s in outcome.contactors),
+            buses=self._io.bus_status(),
+            missing=self._io.missing(outcome.snapshot.now_s),
+            lateness_s=lateness_s,
+            leases=outcome.memory.leases,
+        )
 
 
-def _say_raised(fault: Fault) -> None:
-    say = log.warning if fault.level <= Level.WARNING else log.error
-    say(
-        "fault.raised",
-        code=fault.code,
-        fault=fault.name,
-        severity=fault.level.name.lower(),
-        string=fault.string,
-        module=fault.module,
-        item=fault.item,
-        value=fault.value,
-        subjects=fault.count,
+def _hello(rack: Checked, boot_id: str) -> Hello:
+    layout = rack.plant.layout
+    return Hello(
+        PROTOCOL,
+        boot_id,
+        rack.plant.name,
+        *(layout.strings, layout.modules, layout.cells, layout.sensors),
+        version=_version(),
+        configuration=fingerprint(rack.settings),
+        catalogue=hashlib.sha256(record.encode(CATALOGUE)).hexdigest(),
+        tick_s=rack.plant.timing.tick_s,
     )
+
+
+def _version() -> str:
+    """The version of this package; empty when it runs without having been installed, which stops nothing."""
+    try:
+        return version("bmsd")
+    except PackageNotFoundError:
+        return ""
 
 
 def lifecycle_of(outcome: Outcome) -> str:

@@ -68,10 +68,12 @@ def limits(
     estimate: Estimate,
     connected: Bools,
     leaving: bool,
-    faults: tuple[tuple[Bound, ...], tuple[Bound, ...]],
+    others: tuple[tuple[Bound, ...], tuple[Bound, ...]],
     dt_s: float,
 ) -> tuple[LimitMemory, Limits]:
-    """Return both limits of the rack. `connected` (strings,) are the closed ones; `faults`: charge, discharge.
+    """Return both limits of the rack. `connected` (strings,) are the closed ones.
+
+    `others` are the bounds of faults and set-points for charge and discharge.
 
     While a string is `leaving`, or is told to be open and is not, nothing may flow: its contacts part without
     current, what it carried must not move to the others, and nobody watches the cells of a string that does not obey.
@@ -95,7 +97,7 @@ def limits(
         (0, was.charge, plant.string_charge_max_a),
         (1, was.discharge, plant.string_discharge_max_a),
     ):
-        whole = _rack(proposals[side] + window[side] + list(faults[side]), connected)
+        whole = _rack(proposals[side] + window[side] + list(others[side]), connected)
         if leaving:
             whole.append(Bound(0.0, "a string is opening, or is not open", "contactors"))
         if plant.monitor_only:

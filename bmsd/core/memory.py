@@ -15,7 +15,7 @@ from bmsd.core.limits import LimitMemory
 from bmsd.core.protection.protect import ProtectionMemory, Protections
 from bmsd.model.durable import Durable, LatchRecord
 from bmsd.model.plant import Plant
-from bmsd.model.request import Reset
+from bmsd.model.request import Lease, Reset
 from bmsd.model.snapshot import Floats, Ints
 
 LAG_SLOTS = 16
@@ -72,6 +72,7 @@ class Memory:
     trip_reset: Reset | None = None
     trip_reset_s: float = 0.0
     commissioned: Ints | None = None
+    leases: tuple[Lease, ...] = ()
 
 
 def start(plant: Plant, protections: Protections) -> Memory:

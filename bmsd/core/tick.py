@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bmsd.core import balancing, charge, commissioning, contactors
+from bmsd.core import balancing, charge, commissioning, contactors, dispatch
 from bmsd.core import limits as limiting
 from bmsd.core.estimation import soc
 from bmsd.core.guard import guard
@@ -74,6 +74,9 @@ def tick(plant: Plant, protections: Protections, was: Memory, snapshot: Snapshot
     released = contactors.released(was.contactors, snapshot.requests)
     strings = contactors.step(plant, released, snapshot, orders, dt_s)
     outs = contactors.outputs(strings)
+    pack_v = charge.pack_voltage(plant, snapshot, outs.connected)
+    leases = dispatch.step(was.leases, snapshot.requests, snapshot.now_s)
+    asked = dispatch.bounds(leases, estimate.string_soc, pack_v, snapshot.now_s)
     limit_memory, limits = limiting.limits(
         plant,
         was.limits,
@@ -81,10 +84,9 @@ def tick(plant: Plant, protections: Protections, was: Memory, snapshot: Snapshot
         estimate,
         outs.connected,
         bool((outs.leaving | contactors.not_open(plant, strings, snapshot)).any()),
-        (verdict.charge, verdict.discharge),
+        (verdict.charge + asked[0], verdict.discharge + asked[1]),
         dt_s,
     )
-    pack_v = charge.pack_voltage(plant, snapshot, outs.connected)
     stopped = _charge_stopped(verdict, outs.connected)
     charge_memory, volts = charge.voltages(plant, was.charge, snapshot, pack_v, outs.connected, stopped, dt_s)
     force = _force_charge(plant, was.force_charge or verdict.force_charge, verdict, estimate)
@@ -124,6 +126,7 @@ def tick(plant: Plant, protections: Protections, was: Memory, snapshot: Snapshot
         trip_reset=trip_reset,
         trip_reset_s=trip_reset_s,
         commissioned=commissioned,
+        leases=leases,
     )
     return Outcome(memory, snapshot, estimate, verdict.faults, limits, command, guarded.vetoes, strings, started)
 
@@ -254,8 +257,8 @@ def _stalled(snapshot: Snapshot) -> bool:
 
 
 def _trip_reset(was: Memory, resets: tuple[Reset, ...], dt_s: float) -> tuple[Reset | None, float]:
-    """The reset of "all" or "trip" that nodes are still told of, and the time left for it, s."""
-    asked = next((reset for reset in reversed(resets) if reset.code in ("all", "trip")), None)
+    """The reset of "trip", or of "all" by service, that nodes are still told of, and the time left for it, s."""
+    asked = next((reset for reset in reversed(resets) if reset.code == "trip" or reset.everything), None)
     if asked is not None:
         return asked, TRIP_RESET_S
     left_s = max(was.trip_reset_s - dt_s, 0.0)

@@ -22,10 +22,17 @@ class LinkClient:
         except OSError as error:
             self._socket.close()
             raise BusError(f"{path}: bmsd does not answer here: {error.strerror}") from error
+        try:
+            self.hello = self._greeting()
+        except Exception:
+            self._socket.close()
+            raise
+
+    def _greeting(self) -> Hello:
         hello = self._receive()
         if not isinstance(hello, Hello) or hello.protocol != PROTOCOL:
-            raise FrameError(f"{path}: the other end does not speak link protocol {PROTOCOL}")
-        self.hello = hello
+            raise FrameError(f"{self._path}: the other end does not speak link protocol {PROTOCOL}")
+        return hello
 
     def next(self, timeout_s: float) -> Published:
         """Wait for the next record: for those who want them all. BusError when none comes in time."""

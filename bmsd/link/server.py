@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import socket
+import struct
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from bmsd.errors import BusError, FrameError
@@ -20,11 +24,14 @@ MOST_CLIENTS = 16
 MOST_REQUESTS = 10
 MOST_EVENTS = 1024
 """Events that are kept for readers; the numbers of older ones are the gap that a late reader sees."""
+MOST_EVENTS_AT_ONCE = 50
+"""To one reader in one tick: a reader that comes late takes no time from control."""
 SEND_BUFFER = 1 << 20
+_PEER = struct.Struct("3i")  # struct ucred: pid, uid, gid
 
 
 def _listen(path: Path) -> socket.socket:
-    """Bind a socket file with mode 0660; a stale one is replaced, one with a live owner is not."""
+    """Bind a socket file that nobody else may open yet; a stale one is replaced, one with a live owner is not."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -35,8 +42,11 @@ def _listen(path: Path) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
     try:
         path.unlink(missing_ok=True)
-        listener.bind(str(path))
-        os.chmod(path, 0o660)
+        before = os.umask(0o177)
+        try:
+            listener.bind(str(path))
+        finally:
+            os.umask(before)
         listener.listen(MOST_CLIENTS)
     except OSError as error:
         listener.close()
@@ -44,31 +54,79 @@ def _listen(path: Path) -> socket.socket:
     return listener
 
 
+def _open_to(path: Path, group: str) -> str:
+    """Let this group open the socket file; return a sentence when it cannot be given to the group."""
+    refused = ""
+    try:
+        if group:
+            os.chown(path, -1, grp.getgrnam(group).gr_gid)
+    except KeyError:
+        refused = f"there is no group {group}"
+    except OSError as error:
+        refused = f"it cannot be given to group {group}: {error.strerror}"
+    os.chmod(path, 0o660)
+    owner = path.stat()
+    return f"{path}: {refused}; user {owner.st_uid} and group {owner.st_gid} may open it" if refused else ""
+
+
+@dataclass(slots=True)
+class _Client:
+    """One connection. `heard` is the number of the newest event that it was sent, None: it wants no events.
+
+    `acknowledged` is the number up to which events are safe with it, 0: it acknowledges nothing.
+    """
+
+    role: Role
+    uid: int
+    heard: int | None = None
+    acknowledged: int = 0
+
+
 class LinkServer:
     """Two socket files: readers on `link`, service on `service`. Authority is who may open the file."""
 
-    def __init__(self, link: Path, service: Path, hello: Hello) -> None:
+    def __init__(
+        self,
+        link: Path,
+        service: Path,
+        hello: Hello,
+        *,
+        takes: Collection[str] = (),
+        groups: tuple[str, str] = ("", ""),
+    ) -> None:
+        """`takes` are the requests that are taken on `link`, out of reset, reserve and power; on `service` all are.
+
+        `groups` may open the two files; empty: the group of the process.
+        """
+        self._takes = takes
         self._hello = wire.pack(hello)
         self._paths = (link, service)
-        self._listeners = {_listen(link): False, _listen(service): True}
-        self._clients: dict[socket.socket, bool] = {}
+        self._listeners = {_listen(link): Role.OPERATOR, _listen(service): Role.SERVICE}
+        self.notes = [note for path, group in zip(self._paths, groups, strict=True) if (note := _open_to(path, group))]
+        """What is not as it was set, in sentences."""
+        self._clients: dict[socket.socket, _Client] = {}
         self._events: deque[tuple[int, bytes]] = deque(maxlen=MOST_EVENTS)
-        self._heard: dict[socket.socket, int] = {}
-        """Number of the newest event that each reader of events was sent."""
+        self._newest_event = 0
         self.skipped = 0
         """Records that a full reader did not get."""
+        self.answered: list[wire.Answered] = []
+        """Requests of the last step with their answers."""
 
     def step(self) -> list[Request]:
-        """Accept who waits and return the requests of this tick, at most ten."""
-        for listener, service in self._listeners.items():
+        """Accept who waits and return the requests of this tick: at most ten, one of each client, service first."""
+        for listener, role in self._listeners.items():
             with suppress(BlockingIOError):
                 for _ in range(MOST_CLIENTS):
-                    self._accept(listener.accept()[0], service)
+                    self._accept(listener.accept()[0], role)
+        self.answered = []
         requests: list[Request] = []
-        for client, service in list(self._clients.items()):
+        for connection, client in sorted(self._clients.items(), key=lambda item: item[1].role is not Role.SERVICE):
             if len(requests) >= MOST_REQUESTS:
                 break
-            requests += self._read(client, service)
+            taken = self._read(connection, client)
+            if taken is not None:
+                requests.append(taken)
+                self._clients[connection] = self._clients.pop(connection)  # whoever waited comes first next time
         return requests
 
     def publish(self, published: Published) -> None:
@@ -76,95 +134,113 @@ class LinkServer:
         if not self._clients:
             return
         data = wire.pack(published)
-        for client in list(self._clients):
-            if not self._send(client, data) and client in self._clients:
+        for connection in list(self._clients):
+            if not self._send(connection, data) and connection in self._clients:
                 self.skipped += 1
 
     def tell(self, events: Iterable[Event]) -> None:
         """Keep these events and send to every reader of events what it has not been sent, as far as it has room."""
-        self._events.extend((event.number, wire.pack(event)) for event in events)
-        for client, heard in list(self._heard.items()):
-            for number, data in self._events:
-                if number > heard:
-                    if not self._send(client, data):
-                        break
-                    self._heard[client] = number
+        for event in events:
+            self._events.append((event.number, wire.pack(event)))
+            self._newest_event = event.number
+        for connection, client in list(self._clients.items()):
+            if client.heard is not None and client.heard < self._newest_event:
+                self._tell(connection, client, client.heard)
 
-    def _send(self, client: socket.socket, data: bytes) -> bool:
+    def _tell(self, connection: socket.socket, client: _Client, heard: int) -> None:
+        waiting = (one for one in self._events if one[0] > heard)
+        for number, data in islice(waiting, MOST_EVENTS_AT_ONCE):
+            if not self._send(connection, data):
+                break
+            client.heard = number
+
+    def _send(self, connection: socket.socket, data: bytes) -> bool:
         """Whether it was sent; a reader that is gone is dropped."""
         try:
-            client.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+            connection.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
         except BlockingIOError:
             return False
         except OSError:
-            self._drop(client)
+            self._drop(connection)
             return False
         return True
 
     def close(self) -> None:
         """Close all and remove the socket files."""
-        for client in list(self._clients):
-            self._drop(client)
+        for connection in list(self._clients):
+            self._drop(connection)
         for listener in self._listeners:
             listener.close()
         for path in self._paths:
             path.unlink(missing_ok=True)
 
-    def _accept(self, client: socket.socket, service: bool) -> None:
-        if sum(other is service for other in self._clients.values()) >= MOST_CLIENTS:
-            client.close()
+    def _accept(self, connection: socket.socket, role: Role) -> None:
+        if sum(other.role is role for other in self._clients.values()) >= MOST_CLIENTS:
+            connection.close()
             return
-        client.setblocking(False)
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-        self._clients[client] = service
+        connection.setblocking(False)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        _, uid, _ = _PEER.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
+        self._clients[connection] = _Client(role, uid)
         try:
-            client.send(self._hello, socket.MSG_NOSIGNAL)
+            connection.send(self._hello, socket.MSG_NOSIGNAL)
         except OSError:
-            self._drop(client)
+            self._drop(connection)
 
-    def _read(self, client: socket.socket, service: bool) -> list[Request]:
+    def _read(self, connection: socket.socket, client: _Client) -> Request | None:
         try:
-            data = client.recv(wire.MOST_REQUEST_BYTES + 1)
+            data = connection.recv(wire.MOST_REQUEST_BYTES + 1)
         except BlockingIOError:
-            return []
+            return None
         except OSError:
             data = b""
         if not data:
-            self._drop(client)
-            return []
+            self._drop(connection)
+            return None
         if data[0] == wire.Kind.ACK:
-            self._acknowledged(client, data)
-            return []
-        answer, requests = self._judge(data, service)
+            self._acknowledged(connection, client, data)
+            return None
+        asked, answer, request = self._judge(data, client.role)
+        self.answered.append(wire.Answered(client.role, client.uid, asked, answer))
         with suppress(OSError):
-            client.send(wire.pack(answer), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
-        return requests
+            connection.send(wire.pack(answer), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        return request
 
-    def _acknowledged(self, client: socket.socket, data: bytes) -> None:
-        """Begin to send events to this reader, and forget those that it says are safe with it."""
+    def _acknowledged(self, connection: socket.socket, client: _Client, data: bytes) -> None:
+        """Begin to send events to this reader; forget those that are safe with every reader that acknowledges.
+
+        Who acknowledges what was never told is not a reader to rely on: it is dropped.
+        """
         try:
-            ack = wire.unpack(data)
+            number = wire.unpack(data).number
         except FrameError:
-            self._drop(client)
+            number = -1
+        if not 0 <= number <= self._newest_event:
+            self._drop(connection)
             return
-        self._heard.setdefault(client, 0)
-        while self._events and self._events[0][0] <= ack.number:
+        client.heard = max(client.heard or 0, number)
+        client.acknowledged = max(client.acknowledged, number)
+        safe = min((one.acknowledged for one in self._clients.values() if one.acknowledged), default=0)
+        while self._events and self._events[0][0] <= safe:
             self._events.popleft()
 
-    def _judge(self, data: bytes, service: bool) -> tuple[wire.Answer, list[Request]]:
-        if not service:
-            return wire.Answer(False, "requests are taken on the service socket only"), []
-        if len(data) > wire.MOST_REQUEST_BYTES:
-            return wire.Answer(False, f"longer than {wire.MOST_REQUEST_BYTES} bytes"), []
+    def _judge(self, data: bytes, role: Role) -> tuple[wire.Asked | None, wire.Answer, Request | None]:
+        """Return what these bytes ask, the answer, and the request when it is taken."""
+        asked: wire.Asked | None = None
         try:
-            asked = wire.unpack(data)
-            if not isinstance(asked, wire.Asked):
+            if len(data) > wire.MOST_REQUEST_BYTES:
+                raise FrameError(f"longer than {wire.MOST_REQUEST_BYTES} bytes")
+            message = wire.unpack(data)
+            if not isinstance(message, wire.Asked):
                 raise FrameError("only requests are taken here")
-            return wire.Answer(True, "taken"), [wire.request_of(asked, Role.SERVICE)]
+            asked = message
+            if role is not Role.SERVICE and (asked.code if asked.what == "release" else asked.what) not in self._takes:
+                takes = ", ".join(self._takes) or "no request: it is for reading only"
+                raise FrameError(f"not taken on this socket, which takes {takes}")
+            return asked, wire.Answer(True, "taken"), wire.request_of(asked, role)
         except FrameError as error:
-            return wire.Answer(False, str(error)), []
+            return asked, wire.Answer(False, str(error)), None
 
-    def _drop(self, client: socket.socket) -> None:
-        self._clients.pop(client, None)
-        self._heard.pop(client, None)
-        client.close()
+    def _drop(self, connection: socket.socket) -> None:
+        self._clients.pop(connection, None)
+        connection.close()

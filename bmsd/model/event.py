@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing that happened. `number` counts from 1 since control's start, without gaps.
+    """One thing that happened. `number` counts from 1 since control's start, without gaps; 0: not numbered yet.
 
     `kind` is such as fault.raised, fault.cleared, rack.state, string.state, request.taken, guard.veto;
     `severity` info, warning, alarm or trip; `text` a sentence. `code` is the fault's; string, module and item count
-    from 1, None: not of one. `now_s` is monotonic; `utc_s` is wall time, None if unknown.
+    from 1, None: not of one. `state` is the new one of a rack or string. `now_s` is monotonic; `utc_s` is wall time,
+    None if unknown.
     """
 
     number: int
@@ -25,3 +26,4 @@ class Event:
     module: int | None = None
     item: int | None = None
     value: float | None = None
+    state: str = ""

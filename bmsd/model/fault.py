@@ -25,3 +25,17 @@ class Fault:
     since_s: float
     count: int
     latched: bool
+
+
+def place(fault: Fault) -> str:
+    """Return where the worst subject of a fault is, in words; empty for one of the whole rack."""
+    words = []
+    if fault.string is not None:
+        words.append(f"string {fault.string}")
+    if fault.module is not None:
+        words.append(f"module {fault.module}")
+    if fault.item is not None:
+        words.append(f"number {fault.item}")
+    if fault.count > 1:
+        words.append(f"and {fault.count - 1} more")
+    return " ".join(words)

@@ -8,9 +8,10 @@ from bmsd.model.bound import Bound
 from bmsd.model.command import Command
 from bmsd.model.estimate import Estimate
 from bmsd.model.fault import Fault
+from bmsd.model.request import Lease
 from bmsd.model.snapshot import Snapshot
 
-PROTOCOL = 1
+PROTOCOL = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Published:
     """One tick for readers. `lifecycle` is what a user sees; `missing` names what is not there, in sentences.
 
     `charge_bounds`, `discharge_bounds`: all bounds, the binding one first. `lateness_s` is how much later than
-    its nominal time the tick began.
+    its nominal time the tick began. `leases` are the set-points in force.
     """
 
     sequence: int
@@ -74,3 +75,4 @@ class Published:
     buses: tuple[BusStatus, ...]
     missing: tuple[str, ...]
     lateness_s: float
+    leases: tuple[Lease, ...] = ()

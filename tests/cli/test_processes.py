@@ -10,10 +10,15 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from bmsd.errors import BusError
+from bmsd.link.client import LinkClient
+from bmsd.link.wire import Ack, Asked
+from bmsd.model.event import Event
 from tests.programs import PATIENCE_S, ROOT, Program, bmsd, command, rack_file
 
 
@@ -33,7 +38,7 @@ def rack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rack]:
     """A rack that runs, whose first cell reads too high from 4 s to 6 s after its start: a trip that latches."""
     folder = tmp_path_factory.mktemp("rack")
     mishap = '[[sim.mishap]]\nkind = "offset"\ncell = 1\nvalue = 0.38\nstart_s = 4.0\nend_s = 6.0\n'
-    config = rack_file(folder, mishap)
+    config = rack_file(folder, mishap, link='takes = ["power"]')
     (folder / "state").write_text("a file where a folder should be: nothing can be saved")
     with Program(folder, "sim", "-c", config) as sim:
         sim.wait_for((folder / "field.sock").exists)
@@ -48,6 +53,37 @@ def whole_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
     folder = tmp_path_factory.mktemp("demo")
     with Program(folder, "demo", "--for", 18, environment={"TMPDIR": str(folder)}) as demo:
         yield demo
+
+
+class Reader:
+    """Who listens to the events of a control process, and acknowledges none."""
+
+    def __init__(self, link: Path) -> None:
+        self._client = LinkClient(link)
+        self._client.send(Ack(0))
+        self._heard: list[Event] = []
+
+    def heard(self) -> list[Event]:
+        """All events until now, in the order in which they came."""
+        self._heard += [message for message in self._client.drain() if isinstance(message, Event)]
+        return self._heard
+
+    def to_the_end(self) -> list[Event]:
+        """All events until control has closed the link."""
+        with suppress(BusError):
+            while True:
+                self.heard()
+                time.sleep(0.02)
+        return self._heard
+
+
+def is_dropped(client: LinkClient) -> bool:
+    """Whether control has closed this connection; what waits there is read."""
+    try:
+        client.drain()
+    except BusError:
+        return True
+    return False
 
 
 def left_behind(folder: Path) -> list[Path]:
@@ -65,11 +101,63 @@ def test_status_shows_the_rack_as_a_table_and_as_json(rack: Rack) -> None:
     assert (shown.returncode, shown.stderr) == (0, "")
     for word in ("voltage", "charge", "discharge", "because of", "contactors", "field bus", "inverter bus"):
         assert word in shown.stdout
+    for word in ("highest cell", "lowest cell", "hottest"):
+        assert re.search(rf"^{word} .*string 1 module 1 (cell|sensor) \d+", shown.stdout, re.MULTILINE)
     assert max(map(len, shown.stdout.splitlines())) <= 80
     assert bmsd("status", "--link", rack.config.parent / "link.sock").stdout.startswith("rack: ")
     cells = rack.status()["cells"]
     assert isinstance(cells, dict)
     assert len(cells["voltage_v"][0][0]) == 16
+
+
+def test_why_lists_every_bound_the_tightest_first_and_a_set_point_among_them(rack: Rack) -> None:
+    link = rack.config.with_name("link.sock")
+    reader, asking = Reader(link), LinkClient(link)
+    assert not asking.ask(Asked("disconnect")).taken
+    assert asking.ask(Asked("power", value=-52.0, lease_s=300, source="modbus 10.0.0.5")).taken
+    rack.run.wait_for(lambda: "power set-point of modbus 10.0.0.5" in bmsd("why", "-c", rack.config).stdout)
+    shown = json.loads(bmsd("why", "--link", link, "--json").stdout)
+    for side in ("charge", "discharge"):
+        amps = [bound["amps"] for bound in shown[side]]
+        assert amps == sorted(amps)
+        assert shown[f"{side}_limit_a"] == amps[0]
+        assert "power" in {bound["source"] for bound in shown[side]}
+    assert "set-point: power -52 W of modbus 10.0.0.5" in bmsd("status", "-c", rack.config).stdout
+    assert asking.ask(Asked("release", "power", source="modbus 10.0.0.5")).taken
+    rack.run.wait_for(lambda: "lease.ended" in [event.kind for event in reader.heard()])
+    told = [event.text for event in reader.heard() if event.kind.startswith(("request", "lease"))]
+    who = f"(operator, uid {os.getuid()})"
+    assert told == [
+        f"somebody {who} asks: disconnect: refused: not taken on this socket, which takes power",
+        f"modbus 10.0.0.5 {who} asks: power -52 for 300 s",
+        f"modbus 10.0.0.5 {who} asks: release power",
+        "power set-point of modbus 10.0.0.5 is released",
+    ]
+    asking.close()
+
+
+def test_events_are_listed_and_followed_and_stay_for_the_gateway(rack: Rack, tmp_path: Path) -> None:
+    lines = bmsd("events", "-c", rack.config).stdout.splitlines()
+    assert len(lines) >= 4
+    assert [int(line.split()[0]) for line in lines] == list(range(1, len(lines) + 1))
+    assert any(
+        re.search(r" 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d  info     control of rack rack runs", line) for line in lines
+    )
+    objects = [json.loads(line) for line in bmsd("events", "-c", rack.config, "--json").stdout.splitlines()]
+    assert [one["number"] for one in objects][: len(lines)] == list(range(1, len(lines) + 1)), "none was acknowledged"
+    with Program(tmp_path, "events", "-c", rack.config, "--follow") as following:
+        following.wait_for(lambda: "control of rack rack runs" in following.out)
+        assert LinkClient(rack.config.with_name("service.sock")).ask(Asked("open the door")).taken is False
+        following.wait_for(lambda: "'open the door'" in following.out)
+        assert following.end(signal.SIGINT) == 0
+        assert following.err == ""
+
+
+def test_without_control_nothing_can_be_shown_and_it_is_said(tmp_path: Path) -> None:
+    for command_ in ("status", "why", "events"):
+        shown = bmsd(command_, "--link", tmp_path / "none.sock")
+        assert (shown.returncode, shown.stdout) == (1, "")
+        assert "bmsd does not answer here" in shown.stderr
 
 
 def test_watching_without_a_terminal_prints_lines_until_interrupted(rack: Rack, tmp_path: Path) -> None:
@@ -116,13 +204,51 @@ def test_a_latched_trip_is_acknowledged_when_its_cause_is_gone(rack: Rack) -> No
     rack.run.wait_for(gone)
 
 
+def test_what_happened_is_told_from_the_start_in_order_and_once(rack: Rack) -> None:
+    reader = Reader(rack.config.with_name("link.sock"))
+
+    def told() -> dict[str, Event]:
+        return {f"{event.kind} {event.code or event.state}".strip(): event for event in reader.heard()}
+
+    rack.run.wait_for(lambda: "fault.raised CEL-003" in told())
+
+    def cleared() -> bool:
+        bmsd("reset", "cel-003", "-c", rack.config, "--reason", "a new board")
+        return "fault.cleared CEL-003" in told()
+
+    rack.run.wait_for(cleared)
+    wanted = {"configuration.note", "control.running", "state.not_saved", "rack.complete", "rack.state fault"}
+    assert wanted | {"string.state open", "request.taken"} <= told().keys()
+    events = reader.heard()
+    assert [event.number for event in events] == list(range(1, len(events) + 1))
+    raised = told()["fault.raised CEL-003"]
+    assert (raised.severity, raised.string, raised.module, raised.item) == ("trip", 1, 1, 1)
+    assert raised.value is not None
+    assert raised.value > 3.65
+    asked = [event.text for event in events if event.kind == "request.taken"]
+    assert any("a new board" in text and f"uid {os.getuid()}" in text for text in asked), asked
+    for event in events:
+        assert event.kind in rack.run.err, "what the link tells is in the log"
+
+
+def test_a_reader_that_lies_about_events_is_dropped_and_control_goes_on(rack: Rack) -> None:
+    liar = LinkClient(rack.config.with_name("link.sock"))
+    liar.send(Ack(2**62))
+    rack.run.wait_for(lambda: is_dropped(liar))
+    assert Reader(rack.config.with_name("link.sock"))
+    assert rack.status()
+
+
 def test_sim_and_run_leave_on_a_signal_and_take_their_sockets_with_them(tmp_path: Path) -> None:
     config = rack_file(tmp_path)
     with Program(tmp_path, "sim", "-c", config) as sim:
         sim.wait_for((tmp_path / "field.sock").exists)
         with Program(tmp_path, "run", "-c", config) as run:
             run.wait_for((tmp_path / "service.sock").exists)
+            reader = Reader(tmp_path / "link.sock")
             assert run.end(signal.SIGINT) == 0
+            assert [event.kind for event in reader.to_the_end()][-1] == "control.left"
+            assert "control.stopping" in [event.kind for event in reader.to_the_end()]
             assert "Traceback" not in run.err
         assert sim.end(signal.SIGTERM) == 0
         assert (sim.out, sim.err) == ("", "")

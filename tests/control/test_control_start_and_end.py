@@ -8,6 +8,7 @@ from pathlib import Path
 
 import can
 import pytest
+from structlog.testing import capture_logs
 
 from bmsd.config.demo import demo_toml
 from bmsd.control import state_file
@@ -73,6 +74,35 @@ def test_a_rack_whose_state_is_whole_closes_by_itself(settings: Checked, first: 
     if not first:
         saved(settings, running=False)
     assert state_after_1_s(settings) not in (State.LOCKED, State.UNKNOWN, State.OPEN)
+
+
+def test_a_frame_that_the_gate_blocks_is_an_event_with_its_reason(settings: Checked, inverter: can.BusABC) -> None:  # noqa: ARG001
+    control = Control(settings)
+    control.open(time.monotonic())
+    now_s = time.monotonic()
+    with capture_logs() as lines:
+        for _ in range(102):
+            assert not control.io._inverter_gate.send(Frame(0x7FF, bytes(8), False), now_s)
+            now_s += 0.1
+            control.turn(now_s)
+    control.close()
+    told = [line for line in lines if line["event"] == "gate.blocked"]
+    assert [line["text"] for line in told][:1] == ["frames blocked by the transmit gate: 1, since start 1"]
+    assert len(told) == 2, "at once, then every 10 s"
+    assert sum(told[0]["reasons"].values()) == 1
+
+
+def test_a_defect_is_told_after_the_last_words(settings: Checked) -> None:
+    control = Control(settings)
+    control.open(time.monotonic())
+    with capture_logs() as lines:
+        try:
+            raise ZeroDivisionError
+        except ZeroDivisionError:
+            control.fail(time.monotonic())
+    told = [(line["event"], line.get("severity")) for line in lines]
+    assert told == [("control.defect", "trip"), ("control.left", "info")]
+    assert lines[0]["exc_info"] is True
 
 
 def test_the_last_words_after_a_defect_are_heard_although_limits_were_just_sent(

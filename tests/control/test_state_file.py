@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import zlib
+from base64 import b64decode
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
@@ -15,6 +16,14 @@ import pytest
 from bmsd.codec import record
 from bmsd.control import state_file
 from bmsd.model.durable import SCHEMA, Durable, LatchRecord
+
+FIRST_VERSION = """
+Ym1zZC1zdGF0ZQEA2Sm0N4aldXRjX3PLQI9AAAAAAACnbGF0Y2hlc5GDpGNvZGWnQ0VMLTAwM6dzdWJqZWN0BaxhY2tub3dsZWRnZWTCo3Nv
+Y8dJAZKjPGY4kwECBAAAAAAAAOA/AAAAAAAA4D8AAAAAAADgPwAAAAAAAOA/AAAAAAAA4D8AAAAAAADgPwAAAAAAAOA/AAAAAAAA+H+pc29j
+X3NpZ21hx0kBkqM8ZjiTAQIEmpmZmZmZuT+amZmZmZm5P5qZmZmZmbk/mpmZmZmZuT+amZmZmZm5P5qZmZmZmbk/mpmZmZmZuT+amZmZmZm5
+P6dydW5uaW5nwqdjb25uZWN0ww==
+"""
+"""What `durable()` was saved as by bmsd 0.1.0 of November 2026."""
 
 
 def durable(soc: float = 0.5) -> Durable:
@@ -61,6 +70,15 @@ def test_a_file_of_another_schema_is_named_and_not_used(tmp_path: Path, schema: 
     loaded = state_file.load(tmp_path)
     assert loaded.durable is None
     assert f"schema {schema}" in loaded.notes[0]
+
+
+def test_a_file_of_the_first_version_is_still_read(tmp_path: Path) -> None:
+    (tmp_path / "state.bin").write_bytes(b64decode(FIRST_VERSION))
+    loaded = state_file.load(tmp_path)
+    assert loaded.notes == ()
+    assert loaded.durable is not None
+    assert loaded.durable.latches == durable().latches
+    np.testing.assert_array_equal(loaded.durable.soc, durable().soc)
 
 
 def test_nothing_saved_is_nothing_loaded(tmp_path: Path) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import grp
+import os
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import msgpack
 import numpy as np
 import pytest
 
@@ -21,7 +22,7 @@ from bmsd.link.client import LinkClient
 from bmsd.link.server import MOST_CLIENTS, LinkServer
 from bmsd.model.points import POINTS, values
 from bmsd.model.published import PROTOCOL, BusStatus, Hello, Published, StringStatus
-from bmsd.model.request import Connect, Reset, Role, Shutdown
+from bmsd.model.request import Connect, Power, Release, Request, Reserve, Reset, Role, Shutdown
 from tests import rack as racks
 
 
@@ -95,6 +96,93 @@ def test_service_asks_and_is_answered(server: LinkServer, paths: tuple[Path, Pat
     client.close()
 
 
+NAN, INF = float("nan"), float("inf")
+EMS = "modbus 10.0.0.5"
+TAKEN: list[tuple[list[str], wire.Asked, Request]] = [
+    (["reset"], wire.Asked("reset", "CEL-003", source=EMS), Reset("CEL-003", Role.OPERATOR, source=EMS)),
+    (["reset"], wire.Asked("reset", "all", source=EMS), Reset("all", Role.OPERATOR, source=EMS)),
+    (["reserve"], wire.Asked("reserve", value=0.25, lease_s=3600.0, source=EMS), Reserve(0.25, 3600.0, EMS)),
+    (["power"], wire.Asked("power", value=-4000, lease_s=1, source=EMS), Power(-4000.0, 1.0, EMS)),
+    (["power"], wire.Asked("release", "power", source=EMS), Release("power", EMS)),
+]
+
+
+@pytest.mark.parametrize(("takes", "asked", "request_"), TAKEN)
+def test_readers_may_ask_what_control_is_set_to_take_and_nothing_else(
+    paths: tuple[Path, Path], takes: list[str], asked: wire.Asked, request_: Request
+) -> None:
+    every = ["reset", "reserve", "power"]
+    for allowed, taken in ((takes, True), ([one for one in every if one not in takes], False), ([], False)):
+        server = LinkServer(*paths, Hello(PROTOCOL, "boot", "rack", 2, 16, 16, 4), takes=allowed)
+        client = connected(server, paths[0])
+        client.send(asked)
+        assert server.step() == ([request_] if taken else [])
+        answer = client._receive()
+        assert isinstance(answer, wire.Answer)
+        assert answer.taken is taken
+        assert taken or "not taken on this socket" in answer.text
+        (answered,) = server.answered
+        assert (answered.asked, answered.answer) == (asked, answer)
+        assert EMS in answered.who
+        client.close()
+        server.close()
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        wire.Asked("connect"), wire.Asked("disconnect"), wire.Asked("reset", "trip"), wire.Asked("reset", "contactors"),
+        wire.Asked("reset", "CEL-004", "with a reason"), wire.Asked("release", "reset"), wire.Asked("release", ""),
+        wire.Asked("shutdown"), wire.Asked(""),
+    ],
+)  # fmt: skip
+def test_what_is_for_service_is_not_taken_from_readers_whatever_they_may_ask(
+    paths: tuple[Path, Path], asked: wire.Asked
+) -> None:
+    server = LinkServer(*paths, Hello(PROTOCOL, "", "", 2, 16, 16, 4), takes=["reset", "reserve", "power"])
+    client = connected(server, paths[0])
+    client.send(asked)
+    assert server.step() == []
+    assert not server.answered[0].answer.taken
+    client.close()
+    server.close()
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        (wire.Asked("power", value=NAN, lease_s=10.0), "power nan: expected a number -10000000..10000000 W"),
+        (wire.Asked("power", value=INF, lease_s=10.0), "power inf"),
+        (wire.Asked("power", value=-1.1e7, lease_s=10.0), "power -11000000.0"),
+        (wire.Asked("power", value=1.0, lease_s=0.9), "lease_s 0.9: expected a number 1..3600 s"),
+        (wire.Asked("power", value=1.0, lease_s=3600.1), "lease_s 3600.1"),
+        (wire.Asked("power", value=1.0, lease_s=NAN), "lease_s nan"),
+        (wire.Asked("power", value=1.0, lease_s=INF), "lease_s inf"),
+        (wire.Asked("power", value=1.0), "needs a value and lease_s"),
+        (wire.Asked("power", lease_s=10.0), "needs a value and lease_s"),
+        (wire.Asked("reserve", value=1.01, lease_s=10.0), "reserve 1.01: expected a state of charge 0..1"),
+        (wire.Asked("reserve", value=-0.01, lease_s=10.0), "reserve -0.01"),
+        (wire.Asked("reserve", value=NAN, lease_s=10.0), "reserve nan"),
+        (wire.Asked("reset", "CEL-004"), "by service, with a reason"),
+        (wire.Asked("reset", "XYZ-001", "seen"), "'XYZ-001' is not known"),
+        (wire.Asked("reset", "all", "x" * 401), "reason: expected at most 400 printable characters"),
+        (wire.Asked("connect", source="x" * 65), "source: expected at most 64 printable characters"),
+        (wire.Asked("connect", source="\x1b[2J"), "source: expected at most 64 printable characters"),
+    ],
+)
+def test_what_is_out_of_range_is_refused_with_a_sentence(
+    server: LinkServer, paths: tuple[Path, Path], asked: wire.Asked, says: str
+) -> None:
+    client = connected(server, paths[1])
+    client.send(asked)
+    assert server.step() == []
+    answer = client._receive()
+    assert isinstance(answer, wire.Answer)
+    assert says in answer.text
+    assert (server.answered[0].who + server.answered[0].what).isprintable()
+    client.close()
+
+
 def test_a_reader_may_not_reset(server: LinkServer, paths: tuple[Path, Path]) -> None:
     client = connected(server, paths[0])
     client._socket.send(wire.pack(wire.Asked("reset", "all", "x")))
@@ -165,20 +253,14 @@ def test_a_record_with_any_request_reaches_its_readers(server: LinkServer, paths
         Reset("all", Role.SERVICE, "seen"),
         Connect(True),
         Reset("trip", Role.OPERATOR),
+        Reserve(0.25, 60.0, "modbus 10.0.0.5"),
+        Power(-4000.0, 30.0, "modbus 10.0.0.5"),
+        Release("power"),
     )
     record = published(1)
     server.publish(replace(record, snapshot=replace(record.snapshot, requests=asked)))
     assert client.newest(timeout_s=1.0).snapshot.requests == asked
     client.close()
-
-
-@pytest.mark.parametrize("fields", [{"what": 1}, {"closed": True, "code": "all"}, {"role": "operator"}])
-def test_a_request_of_no_known_kind_is_refused(fields: dict[str, object]) -> None:
-    data = wire.pack(published(1))
-    plain = msgpack.unpackb(data[1:], ext_hook=msgpack.ExtType, strict_map_key=False)
-    plain["snapshot"]["requests"] = [fields]
-    with pytest.raises(FrameError, match=r"snapshot\.requests"):
-        wire.unpack(data[:1] + msgpack.packb(plain))
 
 
 @pytest.mark.parametrize("field", ["what", "code", "reason"])
@@ -205,3 +287,28 @@ def test_readers_take_no_place_from_service(server: LinkServer, paths: tuple[Pat
     service = connected(server, paths[1])
     for client in (*readers, service):
         client.close()
+
+
+def test_the_socket_files_belong_to_their_groups_and_nobody_else_may_open_them(paths: tuple[Path, Path]) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root may give a file to any group")
+    groups = ("daemon", "mail")
+    before = os.umask(0)
+    try:
+        server = LinkServer(*paths, Hello(PROTOCOL, "", "", 1, 1, 1, 1), groups=groups)
+    finally:
+        assert os.umask(before) == 0
+    assert server.notes == []
+    for path, group in zip(paths, groups, strict=True):
+        found = path.stat()
+        assert (found.st_gid, found.st_mode & 0o777) == (grp.getgrnam(group).gr_gid, 0o660)
+    server.close()
+
+
+def test_a_group_that_does_not_exist_is_said_and_the_link_works(paths: tuple[Path, Path]) -> None:
+    server = LinkServer(*paths, Hello(PROTOCOL, "", "", 1, 1, 1, 1), groups=("no-such-group", ""))
+    (note,) = server.notes
+    assert note.startswith(f"{paths[0]}: there is no group no-such-group; user {os.geteuid()} and group ")
+    assert [path.stat().st_mode & 0o777 for path in paths] == [0o660, 0o660]
+    connected(server, paths[0]).close()
+    server.close()

@@ -50,9 +50,9 @@ def start(plant: Plant) -> tuple[StringState, ...]:
 
 
 def released(states: tuple[StringState, ...], requests: Sequence[Request]) -> tuple[StringState, ...]:
-    """Strings left open may close after a request to connect, or a reset of "all" or "contactors"."""
+    """Strings left open may close after a request to connect, a reset of "contactors", or of "all" by service."""
     asked = any(
-        (isinstance(r, Reset) and r.code in ("all", LOCK_CODE)) or (isinstance(r, Connect) and r.closed)
+        (isinstance(r, Reset) and (r.code == LOCK_CODE or r.everything)) or (isinstance(r, Connect) and r.closed)
         for r in requests
     )
     return tuple(StringState(S.OPEN) if asked and string.state is S.LOCKED else string for string in states)

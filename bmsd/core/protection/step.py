@@ -18,7 +18,7 @@ import numpy as np
 
 from bmsd.core.protection.evidence import Reading
 from bmsd.model.catalogue import Latch, Row
-from bmsd.model.request import Reset, Role
+from bmsd.model.request import Reset, may_reset
 from bmsd.model.snapshot import Bools, Floats, Ints
 
 HOUR_S = 3600.0
@@ -200,7 +200,7 @@ def _asked(rows: Rows, resets: Sequence[Reset]) -> Bools:
     def asks(row: Row, reset: Reset) -> bool:
         if reset.code not in (row.code, row.reset_group, "all"):
             return False
-        return row.latch is not Latch.SERVICE or (reset.role is Role.SERVICE and bool(reset.reason))
+        return may_reset(row, reset.role, reset.reason)
 
     if not resets:
         return np.zeros((len(rows.table), 1), dtype=bool)

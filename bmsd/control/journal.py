@@ -1,0 +1,53 @@
+"""What happened since control's start, numbered: every event is a log line at once, and goes to the link's readers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from typing import Any
+
+import structlog
+
+from bmsd.model.catalogue import CATALOGUE
+from bmsd.model.event import Event
+
+log = structlog.get_logger()
+
+_NAMES = {row.code: row.name for row in CATALOGUE}
+_NOT_LOGGED = ("number", "now_s", "utc_s", "kind")
+
+
+class Journal:
+    """Numbers events from 1. `clock` gives the monotonic time in s, `wall` the wall time."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._wall = wall
+        self._number = 0
+        self._untold: list[Event] = []
+
+    def say(self, kind: str, severity: str, text: str, **more: Any) -> None:
+        """Add an event of now; `more` is for the log line only."""
+        self.add(Event(0, self._clock(), self._wall(), kind, severity, text), **more)
+
+    def add(self, event: Event, **more: Any) -> None:
+        """Add an event that has no number yet."""
+        self._number += 1
+        self._untold.append(replace(event, number=self._number))
+        _log(event, more)
+
+    def untold(self) -> list[Event]:
+        """Return what was added since the last call."""
+        events, self._untold = self._untold, []
+        return events
+
+
+def _log(event: Event, more: dict[str, Any]) -> None:
+    say = {"info": log.info, "warning": log.warning}.get(event.severity, log.error)
+    fields = {name: value for name, value in asdict(event).items() if value not in (None, "")}
+    for name in _NOT_LOGGED:
+        fields.pop(name, None)
+    if event.code in _NAMES:
+        fields["fault"] = _NAMES[event.code]
+    say(event.kind, **fields, **more)
