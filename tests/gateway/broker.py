@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -14,6 +15,9 @@ from typing import Any
 
 import paho.mqtt.client as paho
 import pytest
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from tests.gateway.control_end import wait_for
 
@@ -49,9 +53,9 @@ class Broker:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def stop(self) -> None:
+    def stop(self, number: signal.Signals = signal.SIGKILL) -> None:
         if self.process.poll() is None:
-            self.process.kill()
+            self.process.send_signal(number)
         self.process.wait()
         self._log.close()
 
@@ -81,24 +85,26 @@ class Heard:
 
 
 class Listener:
-    """Hears everything below bmsd/; comes back by itself after a restart of the broker."""
+    """Hears everything below bmsd/. It comes back by itself; a `lasting` one finds what came while it was away."""
 
-    def __init__(self, port: int, user: str = "", password: str = "", ca: Path | None = None) -> None:
-        self._heard: list[Heard] = []
+    def __init__(
+        self, port: int, user: str = "", password: str = "", *, lasting: bool = False, name: str = "listener"
+    ) -> None:
+        self.everything: list[Heard] = []
         self._subscribed = threading.Event()
-        self._client = paho.Client(paho.CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
-        self._client.on_connect = lambda *_: self._client.subscribe("bmsd/#", qos=1)
+        self._client = paho.Client(CallbackAPIVersion.VERSION2, name, protocol=paho.MQTTv5)
+        self._client.on_connect = self._subscribe
         self._client.on_subscribe = lambda *_: self._subscribed.set()
-        self._client.on_message = lambda _client, _data, message: self._heard.append(Heard(message))
+        self._client.on_message = lambda _client, _data, message: self.everything.append(Heard(message))
         self._client.reconnect_delay_set(1, 1)
         if user:
             self._client.username_pw_set(user, password)
-        if ca:
-            self._client.tls_set(ca_certs=str(ca))
-        self._port = port
+        self._port, self._lasting = port, lasting
 
     def __enter__(self) -> Listener:
-        self._client.connect("127.0.0.1" if self._client._ssl is False else "localhost", self._port)
+        kept = Properties(PacketTypes.CONNECT)
+        kept.SessionExpiryInterval = 3600 if self._lasting else 0
+        self._client.connect("127.0.0.1", self._port, clean_start=not self._lasting, properties=kept)
         self._client.loop_start()
         assert self._subscribed.wait(20.0)
         return self
@@ -107,8 +113,11 @@ class Listener:
         self._client.disconnect()
         self._client.loop_stop()
 
+    def _subscribe(self, client: paho.Client, *_: Any) -> None:
+        client.subscribe("bmsd/#", qos=1)
+
     def all(self, kind: str) -> list[Heard]:
-        return [heard for heard in list(self._heard) if heard.kind == kind]
+        return [heard for heard in list(self.everything) if heard.kind == kind]
 
     def bodies(self, kind: str) -> list[dict[str, Any]]:
         return [heard.body for heard in self.all(kind)]
@@ -128,7 +137,7 @@ class Listener:
 
 def retained(port: int, kind: str) -> dict[str, Any]:
     """What somebody who comes now is told at once."""
-    with Listener(port) as late:
+    with Listener(port, name="late") as late:
         wait_for(lambda: late.all(kind))
         first = late.all(kind)[0]
         assert first.retained
@@ -150,6 +159,14 @@ def certificates(folder: Path) -> None:
                 "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")  # fmt: skip
         openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
                 "-days", "2", "-out", f"{name}.pem", "-extfile", "names")  # fmt: skip
+
+
+def encrypted(key: Path) -> Path:
+    """Write this key once more, under a passphrase."""
+    path = key.with_suffix(".locked")
+    words = ["openssl", "ec", "-in", str(key), "-aes256", "-passout", "pass:secret", "-out", str(path)]
+    subprocess.run(words, check=True, capture_output=True)
+    return path
 
 
 def passwords(folder: Path, **users: str) -> Path:

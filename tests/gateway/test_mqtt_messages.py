@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from bmsd.gateway.mqtt.publisher import Publisher
 from bmsd.model.points import POINTS
 from tests.gateway.broker import Broker, Listener, needs_mosquitto, retained
 from tests.gateway.control_end import ControlEnd, event, record
+from tests.programs import ROOT
 
 pytestmark = needs_mosquitto
 VERSIONS = pytest.mark.parametrize("version", ["5", "3.1.1"])
@@ -141,8 +145,8 @@ async def test_events_of_a_control_process_that_ended_keep_its_boot_id(tmp_path:
             with broker, Listener(broker.port) as listener:
                 await until(lambda: not control.server._events)
                 await until(lambda: len(listener.all("evt")) >= 5)
-    heard = [(body["boot_id"], body["number"]) for body in listener.bodies("evt")]
-    assert list(dict.fromkeys(heard)) == [("boot-1", 1), ("boot-1", 2), ("boot-1", 3), ("boot-2", 1), ("boot-2", 2)]
+    seen = [(body["boot_id"], body["number"]) for body in listener.bodies("evt")]
+    assert list(dict.fromkeys(seen)) == [("boot-1", 1), ("boot-1", 2), ("boot-1", 3), ("boot-2", 1), ("boot-2", 2)]
 
 
 async def test_a_new_control_process_is_described_anew(tmp_path: Path) -> None:
@@ -172,6 +176,10 @@ async def test_silent_control_is_said_within_2_s_and_no_old_value_is_sent(tmp_pa
             assert publisher.missed >= 4
 
 
+def heard(feed: Feed, number: int) -> bool:
+    return feed._heard_number == number
+
+
 async def test_events_that_had_to_be_dropped_are_said(tmp_path: Path) -> None:
     broker = Broker(tmp_path)
     with ControlEnd(tmp_path) as control:
@@ -179,9 +187,39 @@ async def test_events_that_had_to_be_dropped_are_said(tmp_path: Path) -> None:
             await until(lambda: publisher._feed.newest)
             for start in (1, 601):
                 control.tell(event(number) for number in range(start, start + 600))
-                await until(lambda number=start + 599: publisher._feed._heard_number == number)
+                await until(partial(heard, publisher._feed, start + 599))
             with broker, Listener(broker.port) as listener:
                 await until(lambda: 1200 in listener.numbers())
     dropped = publisher.dropped_events
     assert dropped == listener.bodies("evt")[0]["dropped_events"] > 0
     assert listener.numbers() == list(range(dropped + 1, 1201))
+
+
+def documented(kind: str) -> dict[str, Any]:
+    """The example of this message in the page."""
+    page = (ROOT / "docs" / "mqtt.md").read_text()
+    found = re.search(rf"^### {kind}\n\n```json\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert found
+    return json.loads(found[1])
+
+
+def keys(value: Any) -> Any:
+    """The keys of an object, and of those in it; points are a choice of many in the page."""
+    if isinstance(value, list):
+        return keys(value[0]) if value and isinstance(value[0], dict) else None
+    if not isinstance(value, dict):
+        return None
+    return {key: None if key == "points" else keys(inner) for key, inner in value.items()}
+
+
+async def test_the_page_shows_the_messages_as_they_are(tmp_path: Path) -> None:
+    with Broker(tmp_path) as broker, ControlEnd(tmp_path) as control, Listener(broker.port) as listener:
+        async with publishing(settings(broker.port), Feed(control.link)):
+            control.tell([event(1)])
+            await until(lambda: all(listener.all(kind) for kind in ("status", "meta", "tel", "evt")))
+            await until(lambda: listener.state == "online")
+    for kind in ("status", "meta", "tel", "evt"):
+        real, shown = listener.bodies(kind)[0], documented(kind)
+        assert keys(real) == keys(shown)
+        assert real.get("points", {}).keys() >= shown.get("points", {}).keys()
+        assert real["schema"] == shown["schema"]

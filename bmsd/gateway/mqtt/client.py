@@ -37,3 +37,5 @@ class Client(aiomqtt.Client):
         if connection is not None:
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
+        if self._disconnected.done() and not self._disconnected.cancelled():
+            self._disconnected.exception()  # else asyncio complains that nobody has looked at it

@@ -51,7 +51,7 @@ async def serve(settings: GatewaySettings, feed: Feed) -> None:
 
 
 class Publisher:
-    """Publishes what the feed has; how often that worked is in its attributes.
+    """Publishes what the feed has; how often that worked is in its attributes. Each connection is a task of its own.
 
     Between connections it pauses at random, for `shortest_s` up to twice as long each time, at most `longest_s`: the
     racks of a site must not return to their broker all at once.
@@ -108,9 +108,10 @@ class Publisher:
         while True:
             began_s = time.monotonic()
             try:
-                await self._connection()
+                await asyncio.create_task(self._connection())
             except FAILURES as error:
                 failure: Exception = error
+            _leave_if_cancelled()
             steady = time.monotonic() - began_s > self._longest_s
             attempt = 1 if steady else attempt + 1
             pause_s = random.uniform(self._shortest_s, longest_pause_s(attempt, self._shortest_s, self._longest_s))
@@ -300,7 +301,10 @@ def longest_pause_s(attempt: int, shortest_s: float, longest_s: float) -> float:
 
 
 def _leave_if_cancelled() -> None:
-    """Obey a cancellation that asyncio.wait_for of Python 3.11, which aiomqtt uses, may have swallowed."""
+    """Obey a cancellation that asyncio.wait_for of Python 3.11, which aiomqtt uses, may have swallowed.
+
+    Not for a task in which a TaskGroup has failed: there 3.11 leaves a cancellation behind that was none.
+    """
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError

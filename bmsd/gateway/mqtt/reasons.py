@@ -6,11 +6,13 @@ import socket
 import ssl
 from collections.abc import Iterator
 
+from aiomqtt.exceptions import MqttCodeError
 from paho.mqtt.reasoncodes import ReasonCode
 
 from bmsd.config.gateway import Mqtt
 
 ANSWERS = {
+    0x80: "see the broker's log; has another client the same id (mqtt.rack, mqtt.client_id)?",
     0x84: 'mqtt.version: try "3.1.1"',
     0x85: "mqtt.client_id: the broker does not take this one",
     0x86: "compare mqtt.username and the first line of mqtt.password_file with the broker's users",
@@ -19,6 +21,7 @@ ANSWERS = {
 }
 """By MQTT 5's reason codes; paho translates those of 3.1.1."""
 UNSPECIFIED = 0x80
+BROKEN = "the connection broke"
 SILENT = (
     "is this the port of an MQTT broker, and mqtt.tls what it expects there? "
     'A broker without MQTT 5 needs mqtt.version = "3.1.1"'
@@ -28,10 +31,9 @@ SILENT = (
 def explained(error: BaseException, mqtt: Mqtt) -> tuple[str, str]:
     """Return what happened and what to do."""
     for cause in _causes(error):
-        code = getattr(cause, "rc", None)
+        code = cause.rc if isinstance(cause, MqttCodeError) else None
         if isinstance(code, ReasonCode):
-            what = "the connection broke" if code.value == UNSPECIFIED else str(code)
-            return what, ANSWERS.get(code.value, "see the broker's log")
+            return BROKEN if code.value == UNSPECIFIED else str(code), ANSWERS.get(code.value, "see the broker's log")
         if isinstance(cause, socket.gaierror | UnicodeError):
             return f"mqtt.host {mqtt.host} has no address: {cause}", "check mqtt.host and this computer's name service"
         if isinstance(cause, ssl.SSLCertVerificationError):
@@ -44,6 +46,8 @@ def explained(error: BaseException, mqtt: Mqtt) -> tuple[str, str]:
             return "nobody listens there", "check mqtt.host and mqtt.port, and whether the broker runs"
     if "timed out" in str(error):
         return "no answer in time", SILENT
+    if isinstance(error, MqttCodeError):
+        return BROKEN, ANSWERS[UNSPECIFIED]
     return str(error), SILENT
 
 
