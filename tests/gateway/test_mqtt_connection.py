@@ -95,6 +95,24 @@ async def test_a_wrong_password_is_said_and_a_right_one_taken_without_a_restart(
 
 
 @needs_mosquitto
+@pytest.mark.parametrize("anonymous", [False, True])
+async def test_it_leaves_at_whatever_moment_it_is_told_to(tmp_path: Path, anonymous: bool) -> None:
+    """Python 3.11's wait_for may answer a cancellation with what arrives at the same moment."""
+    users = passwords(tmp_path, rack="right")
+    with Broker(tmp_path, f"password_file {users}", anonymous=anonymous) as broker, ControlEnd(tmp_path) as control:
+        feed = Feed(control.link)
+        following = asyncio.create_task(feed.run())
+        await feed.next()
+        for tenth_ms in range(100):
+            publisher = Publisher(settings(broker.port), feed, shortest_s=0.001, longest_s=0.002)
+            task = asyncio.create_task(publisher.run())
+            await asyncio.sleep(tenth_ms * 1e-4)
+            task.cancel()
+            assert (await asyncio.wait([task], timeout=20.0))[0], f"still there after {tenth_ms / 10:g} ms"
+        following.cancel()
+
+
+@needs_mosquitto
 async def test_an_authority_or_a_name_that_is_not_the_brokers(tmp_path: Path) -> None:
     certificates(tmp_path)
     lines = (f"certfile {tmp_path}/server.pem", f"keyfile {tmp_path}/server.key")

@@ -140,9 +140,11 @@ class Publisher:
                 except BaseException:
                     client.hang_up()
                     raise
+        except FAILURES:
+            client.hang_up()
+            raise
         finally:
             self.connected = False
-            client.hang_up()
 
     def _client(self) -> Client:
         mqtt = self._mqtt
