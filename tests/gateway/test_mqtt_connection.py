@@ -164,7 +164,7 @@ async def test_a_broker_that_stops_answering_is_left_and_found_again(tmp_path: P
 
 
 class Proxy:
-    """Passes bytes between a client and a broker; while `silent`, nothing of the broker's."""
+    """Passes bytes between a client and a broker; while `silent`, nothing of the broker's, and nobody new."""
 
     def __init__(self, port: int) -> None:
         self._broker_port = port
@@ -179,6 +179,9 @@ class Proxy:
         self._server.close()
 
     async def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.silent:
+            writer.close()
+            return
         inner, outer = await asyncio.open_connection("127.0.0.1", self._broker_port)
         await asyncio.gather(self._pass(reader, outer, asked=True), self._pass(inner, writer, asked=False))
 
