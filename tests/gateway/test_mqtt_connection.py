@@ -86,7 +86,7 @@ async def test_a_wrong_password_is_said_and_a_right_one_taken_without_a_restart(
     with Broker(tmp_path, f"password_file {users}", anonymous=False) as broker:
         lost = await failing(tmp_path, port=broker.port, **mqtt)
         assert lost["error"] in ("Not authorized", "Bad user name or password")
-        assert "mqtt" in lost["remedy"] or "user" in lost["remedy"]
+        assert "mqtt.password_file" in lost["remedy"]
         with ControlEnd(tmp_path) as control:
             async with publishing(settings(broker.port, **mqtt), Feed(control.link)) as publisher:
                 await asyncio.sleep(0.3)

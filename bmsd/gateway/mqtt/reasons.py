@@ -11,12 +11,13 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from bmsd.config.gateway import Mqtt
 
+USERS = "compare mqtt.username and the first line of mqtt.password_file with the broker's users and access list"
 ANSWERS = {
     0x80: "see the broker's log; has another client the same id (mqtt.rack, mqtt.client_id)?",
     0x84: 'mqtt.version: try "3.1.1"',
     0x85: "mqtt.client_id: the broker does not take this one",
-    0x86: "compare mqtt.username and the first line of mqtt.password_file with the broker's users",
-    0x87: "allow this user and this client id in the broker's access list",
+    0x86: USERS,
+    0x87: USERS,  # Mosquitto says this of a wrong password, too
     0x8E: "another client has the same id: give every rack its own mqtt.rack or mqtt.client_id",
 }
 """By MQTT 5's reason codes; paho translates those of 3.1.1."""
@@ -38,7 +39,7 @@ def explained(error: BaseException, mqtt: Mqtt) -> tuple[str, str]:
             return f"mqtt.host {mqtt.host} has no address: {cause}", "check mqtt.host and this computer's name service"
         if isinstance(cause, ssl.SSLCertVerificationError):
             what = f"the broker's certificate is not trusted: {cause.verify_message}"
-            return what, "mqtt.ca_file must hold the broker's authority, and mqtt.host a name in its certificate"
+            return what, "mqtt.ca_file must hold the broker's authority, and mqtt.host be a name in its certificate"
         if isinstance(cause, ssl.SSLError):
             what = f"no TLS with the broker: {cause.reason or cause}"
             return what, "check mqtt.port, and mqtt.cert_file if the broker asks for certificates"
