@@ -59,7 +59,7 @@ def test_events_of_an_outage_arrive_after_it(tmp_path: Path) -> None:
         broker.stop(signal.SIGTERM)
         control.tell(event(number) for number in range(6, 41))
         gateway.wait_for(lambda: "mqtt.lost" in gateway.err)
-        assert len(control.server._events) >= 34
+        gateway.wait_for(lambda: len(control.server._events) >= 35)
         broker.start()
         gateway.wait_for(lambda: len(listener.numbers()) == 40)
         control.tell([event(41)])
