@@ -49,8 +49,11 @@ class Mqtt(Section):
     tenant: TopicWord = setting("Second part of every topic.", "default", form="letters, digits, _ . -")
     site: TopicWord = setting("Third part of every topic.", "site", form="letters, digits, _ . -")
     rack: TopicWord = setting("Fourth part of every topic; unique at the site.", "rack", form="letters, digits, _ . -")
-    client_id: str = setting("Client id; empty: made of tenant, site and rack.", "", max_length=64)
+    client_id: str = setting("Client id; empty: bmsd:TENANT:SITE:RACK.", "", max_length=64)
     period_s: float = number("Telemetry is sent this often.", "s", 0.2, 3600.0, 10.0)
+    cells_every: int = number(
+        "Every n-th telemetry message carries all cells; 1: every one, 0: none.", "", 0, 100000, 60
+    )
     keepalive_s: int = number("The broker speaks our last will after 1.5 times this.", "s", 5, 600, 30)
     username: str = setting("User name; empty: none.", "")
     password_file: str = setting("File with the password in its first line; empty: none.", "")
@@ -58,6 +61,21 @@ class Mqtt(Section):
     ca_file: str = setting("Certificates of the authorities to trust; empty: those of the system.", "")
     cert_file: str = setting("Our certificate, if the broker asks for one.", "")
     key_file: str = setting("Its private key.", "")
+
+
+def mqtt_complaints(mqtt: Mqtt) -> list[str]:
+    """Return what does not fit together: above all, what would send a password in clear by oversight."""
+    lines = [
+        f"mqtt.{name}: given, but mqtt.tls is false; expected mqtt.tls = true, or no such file"
+        for name in ("ca_file", "cert_file", "key_file")
+        if getattr(mqtt, name) and not mqtt.tls
+    ]
+    if mqtt.password_file and not mqtt.username:
+        lines.append("mqtt.username: empty with mqtt.password_file given; expected the user whose password it is")
+    for name, other in (("cert_file", "key_file"), ("key_file", "cert_file")):
+        if getattr(mqtt, other) and not getattr(mqtt, name):
+            lines.append(f"mqtt.{name}: empty with mqtt.{other} given; expected both or neither")
+    return lines
 
 
 class Web(Section):

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from bmsd.config import checks
 from bmsd.config.complaints import complaint, dotted, nearest, plain, shown
 from bmsd.config.fields import Section
-from bmsd.config.gateway import GATEWAY_TABLES, GatewaySettings
+from bmsd.config.gateway import GATEWAY_TABLES, GatewaySettings, mqtt_complaints
 from bmsd.config.known import Check, Known
 from bmsd.config.schema import Cell, Limits, OptionValue, Settings, String, TemperatureCurve, VoltageCurve
 from bmsd.config.schema_mapped import Mapped, MappedValue
@@ -122,7 +122,9 @@ def load_gateway(path: Path | str) -> GatewaySettings:
 def checked_gateway(data: Mapping[str, Any]) -> GatewaySettings:
     """Return the gateway's settings of these tables; raises ConfigError with everything that is wrong with them."""
     settings, lines, _ = _validated(GatewaySettings, data)
-    if settings is None:
+    if settings is not None:
+        lines += mqtt_complaints(settings.mqtt)
+    if settings is None or lines:
         raise ConfigError(lines)
     return settings
 

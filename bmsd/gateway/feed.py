@@ -35,23 +35,31 @@ SILENT = Answer(False, "control does not answer")
 class Lane:
     """Events for one output, in order. The oldest are dropped and counted when it does not take them.
 
-    An `acknowledging` lane holds back the acknowledgement to control until it is `done` with an event.
+    An `acknowledging` lane holds back the acknowledgement to control until it is `done` with an event. Events of a
+    control process that has ended meanwhile are still given; `boot_id` tells whose event was given last.
     """
 
-    def __init__(self, acknowledging: bool, changed: Callable[[], None]) -> None:
-        self._waiting: deque[Event] = deque()
+    def __init__(self, acknowledging: bool, changed: Callable[[], None], control: str = "") -> None:
+        self._waiting: deque[tuple[str, Event]] = deque()
         self._more = asyncio.Event()
         self._changed = changed
+        self._control = control
         self.acknowledging = acknowledging
+        self.boot_id = ""
         self.done_number = 0
         self.dropped = 0
+
+    def begin(self, boot_id: str) -> None:
+        """From now on events are those of this control process, which counts from 1."""
+        self._control = boot_id
+        self.done_number = 0
 
     def put(self, event: Event) -> None:
         """Add an event; never waits."""
         if len(self._waiting) >= MOST_WAITING:
             self._waiting.popleft()
             self.dropped += 1
-        self._waiting.append(event)
+        self._waiting.append((self._control, event))
         self._more.set()
 
     async def next(self) -> Event:
@@ -59,17 +67,19 @@ class Lane:
         while not self._waiting:
             self._more.clear()
             await self._more.wait()
-        return self._waiting.popleft()
+        self.boot_id, event = self._waiting.popleft()
+        return event
 
     def put_back(self, event: Event) -> None:
-        """Return an event that could not be delivered: it is the next one again."""
-        self._waiting.appendleft(event)
+        """Return the event that was given last and could not be delivered: it is the next one again."""
+        self._waiting.appendleft((self.boot_id, event))
         self._more.set()
 
     def done(self, event: Event) -> None:
-        """Say that this event and all before it are safe."""
-        self.done_number = event.number
-        self._changed()
+        """Say that the event given last and all before it are safe."""
+        if self.boot_id == self._control:
+            self.done_number = event.number
+            self._changed()
 
 
 class Feed:
@@ -115,7 +125,7 @@ class Feed:
 
     def lane(self, *, acknowledging: bool = False) -> Lane:
         """Return a lane of all events from now on and of those that wait in control."""
-        lane = Lane(acknowledging, self._acknowledge)
+        lane = Lane(acknowledging, self._acknowledge, self.hello.boot_id if self.hello else "")
         self._lanes.append(lane)
         return lane
 
@@ -164,8 +174,9 @@ class Feed:
         self.connects += 1
         if self.hello is None or self.hello.boot_id != client.hello.boot_id:
             self._heard_number = self._acknowledged = 0
+            self.newest = None
             for lane in self._lanes:
-                lane.done_number = 0
+                lane.begin(client.hello.boot_id)
         self.hello = client.hello
         client.send(Ack(0))
         log.info("link.open", rack=client.hello.name)

@@ -95,6 +95,23 @@ async def test_events_that_were_not_acknowledged_are_there_for_the_next_gateway(
                 assert [(await lane.next()).number for _ in range(2)] == [2, 3]
 
 
+async def test_what_is_done_for_an_ended_control_process_is_not_done_for_the_next(tmp_path: Path) -> None:
+    async with following(Feed(tmp_path / "link.sock")) as feed:
+        lane = feed.lane(acknowledging=True)
+        with ControlEnd(tmp_path) as control:
+            control.tell(event(number) for number in (1, 2, 3))
+            await until(lambda: feed._heard_number == 3)
+        with ControlEnd(tmp_path, boot_id="boot-2") as control:
+            control.tell(event(number) for number in (1, 2, 3))
+            await until(lambda: feed.hello.boot_id == "boot-2" and feed._heard_number == 3)
+            for _ in range(3):
+                lane.done(await lane.next())
+            assert (lane.boot_id, feed._acknowledged) == ("boot-1", 0)
+            lane.put_back(await lane.next())
+            lane.done(await lane.next())
+            assert (lane.boot_id, feed._acknowledged) == ("boot-2", 1)
+
+
 def heard(feed: Feed, number: int) -> bool:
     return feed._heard_number == number
 
