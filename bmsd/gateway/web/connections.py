@@ -68,5 +68,5 @@ def _stands_at(connection: Any) -> tuple[object, int] | None:
     """
     unsent = connection.transport.get_write_buffer_size()
     if isinstance(connection, H11Protocol):
-        return id(connection.cycle), unsent
+        return connection.cycle, unsent
     return (None, unsent) if unsent else None

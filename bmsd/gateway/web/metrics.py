@@ -96,7 +96,7 @@ def _point(point: Point, published: Published, _hello: Hello) -> Samples:
     return [] if value is None else [((), float(value) * factor)]
 
 
-def _of_point(point: Point) -> Family:
+def of_point(point: Point) -> Family:
     """The family of a point; a text is a label of a series that is 1."""
     labels = () if point.type.startswith(("int", "uint", "float")) else ("state",)
     return Family(point_name(point), point.meaning, partial(_point, point), labels)
@@ -172,7 +172,7 @@ _S, _SM, _SMC, _SMT = ("string",), ("string", "module"), ("string", "module", "c
 FAMILIES: tuple[Family, ...] = (
     Family("bmsd_info", "Who controls the rack; always 1.", _info, ("rack", "version", "configuration", "catalogue")),
     Family("bmsd_lifecycle", "1 for what the rack does now.", lambda p, _: [((p.lifecycle,), 1.0)], ("state",)),
-    *(_of_point(point) for point in POINTS),
+    *(of_point(point) for point in POINTS),
     Family("bmsd_fault_active", "1 while the fault is raised.", _faults, ("code", "level")),
     Family("bmsd_vetoes", "Parts of the command that an independent check took back.", _one(lambda p: len(p.vetoes))),
     Family("bmsd_missing", "Things that are not there.", _one(lambda p: len(p.missing))),

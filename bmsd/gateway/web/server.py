@@ -30,7 +30,7 @@ PING_S = 20.0
 """A reader of the stream that does not answer a ping for this long is dropped."""
 MOST_INBOUND_BYTES = 1024
 MOST_HEAD_BYTES = 16384
-SEND_BUFFER = 1 << 17
+SEND_BUFFER = 1 << 16
 """Bytes that wait in the kernel for a slow reader: what waits grows old."""
 HEADERS = [("cache-control", "no-store"), ("x-content-type-options", "nosniff")]
 REMEDIES = {
