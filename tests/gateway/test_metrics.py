@@ -15,7 +15,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_open_metrics
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from bmsd.gateway.web.metrics import FAMILIES, LOOP, MOST_AT_ONCE, NAMES, OWN, UNITS, of_point, point_name
+from bmsd.gateway.web.metrics import FAMILIES, LOOP, MOST_AT_ONCE, NAMES, OWN, UNITS, Family, Own, of_point, point_name
 from bmsd.gateway.web.metrics_page import PAGE, renewed
 from bmsd.model.catalogue import CATALOGUE, Level
 from bmsd.model.fault import Fault
@@ -26,6 +26,7 @@ from tests.gateway.control_end import ControlEnd, record, wait_for
 from tests.gateway.web_end import WebEnd
 from tests.programs import ROOT
 
+ROWS: tuple[Family | Own, ...] = (*FAMILIES, *OWN)
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 BASE_UNITS = {unit for unit, _ in UNITS.values() if unit} | {"ratio"}
 
@@ -96,7 +97,9 @@ def test_every_point_is_a_metric_with_its_value_in_base_units_unless_it_is_not_k
 def test_a_point_in_another_unit_is_converted(unit: str, name: str, base: float) -> None:
     family = of_point(Point(f"x_{unit.lower()}".removesuffix("_%"), unit, 1, Type.FLOAT32, "X.", lambda _: 2.0))
     assert family.name == name
-    assert list(family.read(busy(), Hello(1, "b", "r", 1, 1, 1, 1))) == [((), pytest.approx(base))]
+    ((labels, value),) = family.read(busy(), Hello(1, "b", "r", 1, 1, 1, 1))
+    assert labels == ()
+    assert value == pytest.approx(base)
 
 
 def test_the_unit_of_every_point_is_known_and_every_name_given_is_of_a_point() -> None:
@@ -114,7 +117,7 @@ def test_the_field_knows_the_names() -> None:
 
 
 def test_names_follow_the_conventions() -> None:
-    names = [row.name for row in (*FAMILIES, *OWN)] + [LOOP[0]]
+    names = [row.name for row in ROWS] + [LOOP[0]]
     assert len(names) == len(set(names))
     for name in names:
         assert re.fullmatch(r"bmsd(_[a-z0-9]+)+", name), name
@@ -123,7 +126,7 @@ def test_names_follow_the_conventions() -> None:
         assert not {"v", "a", "s", "ms", "mv", "degc", "percent", "gauge", "counter", "count", "sum", "bucket"} & set(
             words
         )
-    for row in (*FAMILIES, *OWN):
+    for row in ROWS:
         assert row.meaning.endswith("."), row.name
 
 
@@ -245,7 +248,7 @@ def test_the_registry_is_our_own(web: WebEnd) -> None:
     ],
 )
 def test_the_format_is_what_the_scraper_asks_for(web: WebEnd, accept: str, media_type: str) -> None:
-    answer = web.client.get("/metrics", headers={"accept": accept.encode("latin-1")})  # type: ignore[dict-item]
+    answer = web.client.get("/metrics", headers={b"accept": accept.encode("latin-1")})
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith(media_type)
     open_metrics = media_type.startswith("application")
@@ -256,5 +259,5 @@ def test_the_format_is_what_the_scraper_asks_for(web: WebEnd, accept: str, media
 def test_the_page_has_every_metric() -> None:
     text = (ROOT / PAGE).read_text()
     assert text == renewed(text), "renew: python -m bmsd.gateway.web.metrics_page ."
-    for name in [row.name for row in (*FAMILIES, *OWN)] + [LOOP[0]]:
+    for name in [row.name for row in ROWS] + [LOOP[0]]:
         assert text.count(f"| `{name}` |") == 1

@@ -22,6 +22,7 @@ from bmsd.model.published import Published
 from bmsd.model.snapshot import Feedback, Reading
 from tests.gateway.control_end import ControlEnd, event, record, wait_for
 from tests.gateway.web_end import WebEnd
+from tests.programs import ROOT
 
 MEASURED = ("/api/v1/snapshot", "/api/v1/limits", "/api/v1/faults", "/api/v1/points", "/api/v1/layout", "/health")
 ALWAYS = ("/api/v1/catalogue", "/api/v1/events", "/health/live", "/metrics", "/openapi.json")
@@ -284,3 +285,9 @@ def test_the_whole_interface_is_in_the_schema(web: WebEnd) -> None:
     assert set(paths) == {*MEASURED, *ALWAYS} - {"/openapi.json"}
     for path in MEASURED:
         assert "503" in paths[path]["get"]["responses"]
+
+
+def test_the_page_names_every_path(web: WebEnd) -> None:
+    text = (ROOT / "docs" / "rest.md").read_text()
+    for path in (*web.get("/openapi.json")["paths"], "/api/v1/stream", "/openapi.json"):
+        assert text.count(f"| `{path}` |") == 1, path

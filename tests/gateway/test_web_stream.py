@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError, InvalidStatus
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import connect
+from websockets.sync.connection import Connection
 
 from bmsd.gateway.feed import STALE_S
 from bmsd.gateway.web import connections, server
@@ -35,15 +36,15 @@ def web(ends: tuple[ControlEnd, WebEnd]) -> WebEnd:
     return ends[1]
 
 
-def reader(web: WebEnd, query: str = "every=0.1", **options: Any) -> ClientConnection:
+def reader(web: WebEnd, query: str = "every=0.1", **options: Any) -> Connection:
     return connect(f"{web.stream}?{query}", proxy=None, close_timeout=1, **options)
 
 
-def take(stream: ClientConnection) -> dict[str, Any]:
+def take(stream: Connection) -> dict[str, Any]:
     return json.loads(stream.recv(timeout=20))
 
 
-def until(stream: ClientConnection, *, stale: bool) -> dict[str, Any]:
+def until(stream: Connection, *, stale: bool) -> dict[str, Any]:
     """The next message that says so."""
     while (message := take(stream))["stale"] is not stale:
         pass

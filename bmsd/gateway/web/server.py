@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import logging
 import socket
 import time
@@ -55,8 +56,11 @@ async def serve(settings: GatewaySettings, feed: Feed) -> None:
     streams = Streams(feed, web.most_streams)
     metrics = Metrics(feed, streams, cells=web.cells_in_metrics)
     recent = Recent(feed)
+    app = application(feed, recent, metrics, streams)
+    gc.collect()
+    gc.freeze()  # a full collection of what stays for good takes 60 ms, and all outputs wait for it
     config = uvicorn.Config(
-        application(feed, recent, metrics, streams), http=capped(web.most_clients, web.most_per_address),
+        app, http=capped(web.most_clients, web.most_per_address),
         ws="websockets-sansio", ws_max_size=MOST_INBOUND_BYTES, ws_ping_interval=PING_S, ws_ping_timeout=PING_S,
         ws_per_message_deflate=False, h11_max_incomplete_event_size=MOST_HEAD_BYTES, lifespan="off",
         proxy_headers=False, server_header=False, headers=HEADERS, access_log=False, log_config=None,
@@ -129,7 +133,8 @@ class Defects(logging.Handler):
         self._next_s = 0.0
 
     def emit(self, record: logging.LogRecord) -> None:
-        if time.monotonic() >= self._next_s:
+        cancelled = record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError)
+        if not cancelled and time.monotonic() >= self._next_s:
             self._next_s = time.monotonic() + self.EVERY_S
             log.error("web.defect", error=record.getMessage().strip(), exc_info=record.exc_info)
 
