@@ -254,6 +254,20 @@ def test_a_body_is_refused_unread(web: WebEnd, body: bytes) -> None:
     web.until_good()
 
 
+def test_a_defect_is_an_answer_and_one_line_in_the_log(
+    web: WebEnd, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(web.feed, "good", lambda: "no record")
+    capfd.readouterr()
+    for _ in range(3):
+        assert web.get("/api/v1/limits", 500)["detail"] == "a defect of bmsd; its log has more"
+    said = "".join(capfd.readouterr())
+    assert said.count("web.defect") == 1
+    assert "'str' object has no attribute 'command'" in said
+    monkeypatch.undo()
+    web.until_good()
+
+
 def test_answers_are_not_kept_and_nothing_is_allowed_to_other_origins(web: WebEnd) -> None:
     headers = web.client.get("/api/v1/snapshot", headers={"origin": "http://elsewhere"}).headers
     assert headers["cache-control"] == "no-store"

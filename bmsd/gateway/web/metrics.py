@@ -293,7 +293,7 @@ def _metric(row: Family | Own, labels: tuple[str, ...], samples: Samples) -> Met
     kind = CounterMetricFamily if row.kind == "counter" else GaugeMetricFamily
     metric = kind(row.name, row.meaning, labels=labels)
     for values, value in samples:
-        if not math.isnan(value) and (math.isfinite(value) or isinstance(row, Own)):
+        if math.isfinite(value) or isinstance(row, Own):
             metric.add_metric([str(label) for label in values], float(value))
     return metric
 

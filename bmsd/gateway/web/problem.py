@@ -66,7 +66,7 @@ def answer_with_problems(app: FastAPI, feed: Feed) -> None:
 
     @app.exception_handler(Exception)
     async def _(_request: Request, _error: Exception) -> ProblemResponse:
-        return problem(500, "a defect of bmsd; its log has more")
+        return problem(500, "a defect of bmsd; its log has more", {"connection": "close"})
 
 
 def _detail(request: Request, error: HTTPException) -> str:
