@@ -23,7 +23,7 @@ from bmsd.codec.plain import CONTACTORS
 from bmsd.gateway.feed import Feed
 from bmsd.gateway.web.stream import Streams
 from bmsd.model.catalogue import CATALOGUE
-from bmsd.model.points import POINTS, Point
+from bmsd.model.points import POINTS, Point, values
 from bmsd.model.published import Hello, Published
 from bmsd.model.snapshot import Feedback
 
@@ -89,7 +89,7 @@ def point_name(point: Point) -> str:
 
 
 def _point(point: Point, published: Published, _hello: Hello) -> Samples:
-    value = point.read(published)
+    value = values(published, (point,)).get(point.name)
     if isinstance(value, str):
         return [((value,), 1.0)]
     factor = UNITS.get(point.unit, ("", 1.0))[1]
@@ -106,9 +106,9 @@ def _array(read: Callable[[Published], np.ndarray]) -> Callable[[Published, Hell
     """Samples of an array, labelled with its indices from 1."""
 
     def samples(published: Published, _hello: Hello) -> Samples:
-        values = np.asarray(read(published), dtype=float)
+        array = np.asarray(read(published), dtype=float)
         return [
-            (tuple(i + 1 for i in at), value) for at, value in zip(np.ndindex(values.shape), values.flat, strict=True)
+            (tuple(i + 1 for i in at), value) for at, value in zip(np.ndindex(array.shape), array.flat, strict=True)
         ]
 
     return samples
@@ -180,8 +180,6 @@ FAMILIES: tuple[Family, ...] = (
            _one(lambda p: p.lateness_s)),
     Family("bmsd_blocked_frames_total", "Frames that control's transmit gate blocked.",
            _one(lambda p: p.snapshot.host.blocked_frames)),
-    Family("bmsd_inverter_age_seconds", "Time since the inverter was heard.",
-           _one(lambda p: p.snapshot.inverter_age_s)),
     Family("bmsd_string_state", "1 for the state of the string's contactors.", _states, ("string", "state")),
     Family("bmsd_contactor_closed", "Auxiliary contact: 1 closed, 0 open.", _contactors, ("string", "contactor")),
     Family("bmsd_string_current_amperes", "Current, positive charges.", _units("current_a"), _S),
@@ -292,9 +290,9 @@ class Metrics(Collector):
 def _metric(row: Family | Own, labels: tuple[str, ...], samples: Samples) -> Metric:
     kind = CounterMetricFamily if row.kind == "counter" else GaugeMetricFamily
     metric = kind(row.name, row.meaning, labels=labels)
-    for values, value in samples:
+    for places, value in samples:
         if math.isfinite(value) or isinstance(row, Own):
-            metric.add_metric([str(label) for label in values], float(value))
+            metric.add_metric([str(place) for place in places], float(value))
     return metric
 
 

@@ -6,9 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from bmsd.model.points import POINTS, Value
+from bmsd.model.points import POINTS
 
 Utc = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+Value = float | int | str | bool | None
 Level = Literal["info", "warning", "alarm", "trip"]
 PerModule = list[list[float | None]]
 """[string][module]"""
