@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Group
 from rich.text import Text
 
-from bmsd.codec.plain import bound_object, plain
+from bmsd.codec.plain import bounds, plain
 from bmsd.model.published import Published
 from bmsd.status import grid
 
@@ -19,8 +19,8 @@ def reasons_object(published: Published) -> dict[str, Any]:
         "lifecycle": published.lifecycle,
         "charge_limit_a": plain(published.command.ccl_a),
         "discharge_limit_a": plain(published.command.dcl_a),
-        "charge": [bound_object(bound) for bound in published.charge_bounds],
-        "discharge": [bound_object(bound) for bound in published.discharge_bounds],
+        "charge": bounds(published.charge_bounds),
+        "discharge": bounds(published.discharge_bounds),
         "vetoes": list(published.vetoes),
     }
 

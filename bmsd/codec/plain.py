@@ -3,47 +3,54 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
+from enum import IntEnum
 from typing import Any
 
 import numpy as np
 
 from bmsd.model.bound import Bound
+from bmsd.model.fault import Fault
 from bmsd.model.points import values
 from bmsd.model.published import Published
+from bmsd.model.snapshot import INPUTS, Feedback, Input, Reading, named
+
+CONTACTORS = ("minus", "plus", "precharge")
+_NAMES: dict[type[IntEnum], tuple[str, ...]] = {
+    kind: tuple(code.name.lower() for code in kind) for kind in (Reading, Feedback, Input)
+}
 
 
 def as_object(published: Published) -> dict[str, Any]:
-    """Return the record as an object for JSON: unknown numbers are null, arrays are (strings, modules, items)."""
-    modules, units = published.snapshot.modules, published.snapshot.units
+    """Return the record as an object for JSON: unknown is null, arrays are (strings, modules, items), numbers of
+    strings, modules and items count from 1.
+    """
+    modules = published.snapshot.modules
     return {
         "sequence": published.sequence,
         "lifecycle": published.lifecycle,
         "missing": list(published.missing),
-        "points": {name: plain(value) for name, value in values(published).items()},
+        "points": points(published),
         "cells": {
             "voltage_v": plain(modules.cell_v),
+            "reading": _names(modules.cell_reading, Reading),
             "soc": plain(published.estimate.cell_soc),
             "soc_sigma": plain(published.estimate.cell_soc_sigma),
             "balancing": plain(published.command.balance),
         },
         "temperature_degc": plain(modules.temperature_degc),
+        "temperature_reading": _names(modules.temperature_reading, Reading),
+        "module_v": plain(modules.module_v),
+        "board_degc": plain(modules.board_degc),
         "module_age_s": plain(modules.cell_age_s),
-        "strings": [
-            {
-                **asdict(status),
-                "current_a": plain(units.current_a[index]),
-                "string_v": plain(units.string_v[index]),
-                "bus_v": plain(units.bus_v[index]),
-                "soc": plain(published.estimate.string_soc[index]),
-            }
-            for index, status in enumerate(published.strings)
-        ],
-        "charge_bounds": [bound_object(bound) for bound in published.charge_bounds],
-        "discharge_bounds": [bound_object(bound) for bound in published.discharge_bounds],
+        "temperature_age_s": plain(modules.temperature_age_s),
+        "strings": strings(published),
+        "charge_bounds": bounds(published.charge_bounds),
+        "discharge_bounds": bounds(published.discharge_bounds),
         "charge_enabled": published.command.charge_enabled,
         "discharge_enabled": published.command.discharge_enabled,
-        "faults": [{**plain(asdict(fault)), "level": fault.level.name.lower()} for fault in published.faults],
+        "faults": [fault(raised) for raised in published.faults],
         "vetoes": list(published.vetoes),
         "buses": [asdict(bus) for bus in published.buses],
         "inverter_age_s": plain(published.snapshot.inverter_age_s),
@@ -51,10 +58,52 @@ def as_object(published: Published) -> dict[str, Any]:
     }
 
 
-def bound_object(bound: Bound) -> dict[str, Any]:
-    """Return a bound; its string counts from 1, null: of the whole rack."""
-    found: dict[str, Any] = plain(asdict(bound))
-    return found | {"string": None if bound.string is None else bound.string + 1}
+def points(published: Published) -> dict[str, Any]:
+    """Return all points by name."""
+    return {name: plain(value) for name, value in values(published).items()}
+
+
+def strings(published: Published) -> list[dict[str, Any]]:
+    """Return state and measurements of every string."""
+    units = published.snapshot.units
+    return [
+        {
+            "string": index + 1,
+            **asdict(status),
+            "current_a": plain(units.current_a[index]),
+            "string_v": plain(units.string_v[index]),
+            "bus_v": plain(units.bus_v[index]),
+            "soc": plain(published.estimate.string_soc[index]),
+            "current_age_s": plain(units.current_age_s[index]),
+            "voltage_age_s": plain(units.voltage_age_s[index]),
+            "state_age_s": plain(units.state_age_s[index]),
+            "contactors": {name: _name(getattr(units, name)[index], Feedback) for name in CONTACTORS},
+            "inputs": {name: _name(units.inputs[index, place], Input) for place, name in enumerate(INPUTS)},
+        }
+        for index, status in enumerate(published.strings)
+    ]
+
+
+def bounds(given: Sequence[Bound]) -> list[dict[str, Any]]:
+    """Return the bounds in their order."""
+    return [{**plain(asdict(bound)), "string": None if bound.string is None else bound.string + 1} for bound in given]
+
+
+def fault(raised: Fault) -> dict[str, Any]:
+    """Return a fault with the name of its level."""
+    return {**plain(asdict(raised)), "level": raised.level.name.lower()}
+
+
+def _name(code: int, kind: type[IntEnum]) -> str | None:
+    """Return the name of a code, None for one that says that nothing is known."""
+    name = named(code, _NAMES[kind])
+    return None if name == "unknown" else name
+
+
+def _names(codes: Any, kind: type[IntEnum]) -> Any:
+    if isinstance(codes, np.ndarray):
+        codes = codes.tolist()
+    return [_names(code, kind) for code in codes] if isinstance(codes, list) else _name(codes, kind)
 
 
 def plain(value: Any) -> Any:

@@ -84,7 +84,10 @@ class Web(Section):
     enabled: bool = setting("Whether it listens.", True)
     host: str = setting("Address to listen on; 0.0.0.0 for all of IPv4.", LOCAL, min_length=1)
     port: int = number("Port to listen on.", "", 1, 65535, 8080)
+    most_clients: int = number("Connections at once; more are closed.", "", 1, 1024, 64)
+    most_per_address: int = number("Connections at once from one address.", "", 1, 1024, 32)
     most_streams: int = number("WebSocket readers at once; more are refused.", "", 1, 256, 16)
+    cells_in_metrics: bool = setting("Whether /metrics has a series per cell and temperature sensor.", True)
 
 
 class GatewaySettings(Section):

@@ -174,7 +174,7 @@ class Feed:
         self.connects += 1
         if self.hello is None or self.hello.boot_id != client.hello.boot_id:
             self._heard_number = self._acknowledged = 0
-            self.newest = None
+            self.newest = None  # that of an earlier start: not to be shown as one of this
             for lane in self._lanes:
                 lane.begin(client.hello.boot_id)
         self.hello = client.hello

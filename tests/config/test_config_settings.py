@@ -65,7 +65,7 @@ def test_no_kind_of_setting_escapes_these_tests():
     switches = {
         "balance.enabled", "fieldbus.listen_only", "fieldbus.mapped.accept_unenforced",
         "fieldbus.mapped.requests.extended", "inverter.keepalive_required", "modbus.enabled", "mqtt.enabled",
-        "mqtt.tls", "web.enabled",
+        "mqtt.tls", "web.cells_in_metrics", "web.enabled",
     }  # fmt: skip
     assert others == tables_ | switches
 

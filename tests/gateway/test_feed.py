@@ -71,6 +71,16 @@ async def test_the_feed_comes_back_with_control(tmp_path: Path) -> None:
         assert feed.connects >= 2
 
 
+async def test_a_record_of_an_earlier_start_is_not_shown_as_one_of_this(tmp_path: Path) -> None:
+    async with following(Feed(tmp_path / "link.sock")) as feed:
+        with ControlEnd(tmp_path):
+            await until(lambda: feed.good())
+        with ControlEnd(tmp_path, boot_id="boot-2") as control:
+            control.publishing = False
+            await until(lambda: feed.hello is not None and feed.hello.boot_id == "boot-2")
+            assert feed.newest is None
+
+
 async def test_events_reach_every_lane_once_and_in_order(tmp_path: Path) -> None:
     with ControlEnd(tmp_path) as control:
         async with following(Feed(control.link)) as feed:

@@ -1,12 +1,145 @@
-"""REST, WebSocket stream and metrics over HTTP."""
+"""REST, WebSocket stream and metrics over HTTP: listens, serves until cancelled, ends in order."""
 
 from __future__ import annotations
+
+import asyncio
+import errno
+import gc
+import logging
+import socket
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import structlog
+import uvicorn
 
 from bmsd.config.gateway import GatewaySettings
 from bmsd.errors import BusError
 from bmsd.gateway.feed import Feed
+from bmsd.gateway.web.api import application
+from bmsd.gateway.web.connections import Patience, capped
+from bmsd.gateway.web.metrics import Metrics
+from bmsd.gateway.web.recent import Recent
+from bmsd.gateway.web.stream import Streams
+
+log = structlog.get_logger()
+
+END_S = 2
+"""Time for answers under way when we are to end."""
+PING_S = 20.0
+"""A reader of the stream that does not answer a ping for this long is dropped."""
+MOST_INBOUND_BYTES = 1024
+MOST_HEAD_BYTES = 16384
+SEND_BUFFER = 1 << 16
+"""Bytes that wait in the kernel for a slow reader: what waits grows old."""
+HEADERS = [("cache-control", "no-store"), ("x-content-type-options", "nosniff")]
+REMEDIES = {
+    errno.EADDRINUSE: "the port is taken; stop who has it, or set another [web] port",
+    errno.EADDRNOTAVAIL: "this computer has no such address; set [web] host to one of `ip address`, or to 0.0.0.0",
+    errno.EACCES: "not allowed; set a [web] port of 1024 or more, or grant CAP_NET_BIND_SERVICE",
+}
 
 
-async def serve(settings: GatewaySettings, feed: Feed) -> None:  # noqa: ARG001
+class Server(uvicorn.Server):
+    """uvicorn inside our loop: signals are ours."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+async def serve(settings: GatewaySettings, feed: Feed) -> None:
     """Serve until cancelled. BusError when it cannot listen."""
-    raise BusError("web: not built yet")
+    web = settings.web
+    sockets = await listen(web.host, web.port)
+    streams = Streams(feed, web.most_streams)
+    metrics = Metrics(feed, streams, cells=web.cells_in_metrics)
+    recent = Recent(feed)
+    app = application(feed, recent, metrics, streams)
+    gc.collect()
+    gc.freeze()  # a full collection of what stays for good takes 60 ms, and all outputs wait for it
+    config = uvicorn.Config(
+        app, http=capped(web.most_clients, web.most_per_address),
+        ws="websockets-sansio", ws_max_size=MOST_INBOUND_BYTES, ws_ping_interval=PING_S, ws_ping_timeout=PING_S,
+        ws_per_message_deflate=False, h11_max_incomplete_event_size=MOST_HEAD_BYTES, lifespan="off",
+        proxy_headers=False, server_header=False, headers=HEADERS, access_log=False, log_config=None,
+        timeout_graceful_shutdown=END_S,
+    )  # fmt: skip
+    _log_defects()
+    server = Server(config)
+    patience = Patience(server.server_state)
+    async with asyncio.TaskGroup() as group:
+        for work in (metrics.watch, recent.run, patience.run):
+            group.create_task(work())
+        log.info("web.listening", host=web.host, port=web.port)
+        await _until_cancelled(server, sockets)
+
+
+async def _until_cancelled(server: Server, sockets: list[socket.socket]) -> None:
+    serving = asyncio.create_task(server.serve(sockets))
+    try:
+        await asyncio.shield(serving)
+    finally:
+        server.should_exit = True
+        await serving
+        for connection in list(server.server_state.connections):
+            connection.transport.abort()
+
+
+async def listen(host: str, port: int) -> list[socket.socket]:
+    """Return sockets that listen on all addresses of this host. BusError says what to do when there is none."""
+    where = f"web: {host} port {port}"
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except (OSError, UnicodeError) as error:
+        raise BusError(f"{where}: {host!r} is no address of a computer ({error}); correct [web] host") from error
+    sockets: list[socket.socket] = []
+    try:
+        for family, *_, address in dict.fromkeys(found):
+            sockets.append(_bound(family, address))
+    except OSError as error:
+        for one in sockets:
+            one.close()
+        reason = REMEDIES.get(error.errno or 0, "correct [web] host and port")
+        raise BusError(f"{where}: cannot listen ({error.strerror}): {reason}") from error
+    return sockets
+
+
+def _bound(family: int, address: tuple[object, ...]) -> socket.socket:
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # so that asyncio turns Nagle off
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)  # connections inherit it
+        if family == socket.AF_INET6:
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listening.bind(address)
+        listening.listen(128)
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
+
+class Defects(logging.Handler):
+    """Hands uvicorn's errors to our log, one in ten seconds; what a client does wrong is not our news."""
+
+    EVERY_S = 10.0
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self._next_s = 0.0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        cancelled = record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError)
+        if not cancelled and time.monotonic() >= self._next_s:
+            self._next_s = time.monotonic() + self.EVERY_S
+            log.error("web.defect", error=record.getMessage().strip(), exc_info=record.exc_info)
+
+
+def _log_defects() -> None:
+    logger = logging.getLogger("uvicorn")
+    logger.propagate = False
+    logger.handlers = [Defects()]
