@@ -34,6 +34,9 @@ class Asked:
     what: str
     code: str = ""
     reason: str = ""
+    value: float | None = None
+    lease_s: float | None = None
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
