@@ -140,8 +140,8 @@ class Writes:
     async def _lease(self, order: Order) -> None:
         self._forget()
         name, since_s = order.point.name, self._clock()
-        what, of_one = _SET_POINTS[name]
-        asked = wire.Asked(what=what, value=order.value * of_one, lease_s=self._lease_s, source=_source(order))
+        what, many = _SET_POINTS[name]
+        asked = wire.Asked(what=what, value=order.value / many, lease_s=self._lease_s, source=_source(order))
         try:
             await self._ask(asked)
         except _SilentError:
@@ -174,8 +174,8 @@ class _SilentError(RefusedError):
 
 
 _NOTHING: tuple[int | None, ...] = tuple(0 if point.name == "alarm_reset" else None for point in CONTROLS)
-_SET_POINTS = {"reserve_soc": ("reserve", 0.001), "power_setpoint": ("power", 1.0)}
-"""What control calls them, and what 1 in the register is: a share, W."""
+_SET_POINTS = {"reserve_soc": ("reserve", 1000), "power_setpoint": ("power", 1)}
+"""What control calls them, and how many in the register make 1 of the share, 1 W."""
 
 
 def _source(order: Order) -> str:
