@@ -75,9 +75,11 @@ def _long(address: int, name: str, unit: str, meaning: str, read: Read | None) -
     return Point(name, unit, address, Type.UINT32, meaning, read)
 
 
+_SEQUENCE = "As `sequence`: equal at both ends of a block that is of one record."
+
+
 def _sequence(address: int, name: str) -> Point:
-    return _long(address, name, "1", "As `sequence`; equal at both ends of what several reads brought.",
-                 lambda p: p.sequence)  # fmt: skip
+    return _long(address, name, "1", _SEQUENCE, lambda p: p.sequence)
 
 
 # fmt: off
@@ -181,7 +183,7 @@ def _fault(row: Row) -> Point:
     kind, number = row.code.split("-")
     place = int(number)
     assert 0 < place < FAULTS_OF_A_CLASS, row.code
-    meaning = f"{row.name.replace('_', ' ')} ({row.level.name.lower()}): {row.scope.value}s that have it, 0: none."
+    meaning = f"{row.name.replace('_', ' ')} ({row.level.name.lower()}, per {row.scope.value}): how many have it, 0: none."
     return _count(
         FIRST_FAULT + FAULTS_OF_A_CLASS * FAULT_CLASSES.index(kind) + place, f"fault_{kind.lower()}_{number}", meaning,
         lambda p, code=row.code: next((f.count for f in p.faults if f.code == code), 0),  # type: ignore[misc]
@@ -194,7 +196,6 @@ _U16, _I16, _U32, _F32 = Type.UINT16, Type.INT16, Type.UINT32, Type.FLOAT32
 _LEVELS = "Highest level of the faults whose worst subject is here: 0 none or info, 1 warning, 2 alarm, 3 trip."
 _QUALITY = "0 all measurements known, 1 some unknown, 2 none known."
 _CONTACT = "Auxiliary contact: 0 open, 1 closed, 2 not fitted."
-_SEQUENCE = "As `sequence`: equal at both ends of a block that was read at once."
 
 STRINGS = Block("string", 1000, 100, MAX_STRINGS, (
     Column("sequence", "1", 0, _U32, _SEQUENCE, lambda p: np.full(len(p.strings), p.sequence)),
