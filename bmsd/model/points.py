@@ -183,9 +183,10 @@ def _fault(row: Row) -> Point:
     kind, number = row.code.split("-")
     place = int(number)
     assert 0 < place < FAULTS_OF_A_CLASS, row.code
-    meaning = f"{row.name.replace('_', ' ')} ({row.level.name.lower()}, per {row.scope.value}): how many have it, 0: none."
+    what = f"{row.name.replace('_', ' ')} ({row.level.name.lower()}, per {row.scope.value})"
     return _count(
-        FIRST_FAULT + FAULTS_OF_A_CLASS * FAULT_CLASSES.index(kind) + place, f"fault_{kind.lower()}_{number}", meaning,
+        FIRST_FAULT + FAULTS_OF_A_CLASS * FAULT_CLASSES.index(kind) + place, f"fault_{kind.lower()}_{number}",
+        f"{what}: how many have it, 0: none.",
         lambda p, code=row.code: next((f.count for f in p.faults if f.code == code), 0),  # type: ignore[misc]
     )
 

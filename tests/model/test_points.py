@@ -7,6 +7,7 @@ import inspect
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -152,7 +153,7 @@ def test_the_export_has_a_line_for_every_point() -> None:
     assert lines[0]["holding"] == "40001"
 
 
-def with_modules(**changes: object):
+def with_modules(**changes: Any):
     found = record(strings=2, modules=3)
     return replace(found, snapshot=replace(found.snapshot, modules=replace(found.snapshot.modules, **changes)))
 
