@@ -11,12 +11,14 @@ import shutil
 import socket
 import statistics
 import subprocess
+import timeit
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from bmsd.codec.registers import Encoder
 from tests.gateway import control_end
 from tests.gateway.control_end import ControlEnd, wait_for
 from tests.programs import Program
@@ -48,6 +50,14 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         options = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror"]
         subprocess.run([shutil.which("cc") or "gcc", *options, "-o", folder / name, source, *libraries], check=True)
     return folder
+
+
+def test_a_record_becomes_registers_within_a_millisecond() -> None:
+    published = control_end.record(strings=2, modules=16)
+    encoder = Encoder(published)
+    best_s = min(timeit.repeat(lambda: encoder.encode(published), number=20, repeat=20)) / 20
+    print(f"\n512 cells to 5000 registers: {1e3 * best_s:.2f} ms, once for each record that is read")
+    assert best_s < 2e-3
 
 
 def free_port() -> int:

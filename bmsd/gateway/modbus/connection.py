@@ -21,15 +21,17 @@ from bmsd.model.points import MAP_REGISTERS
 
 log = structlog.get_logger()
 
-REQUESTS_PER_TURN = 8
+REQUESTS_PER_TURN = 4
 INPUT_BYTES = 2048
 MOST_OUTPUT_BYTES = 16384
 KERNEL_BYTES = 65536
-"""What the kernel may hold of our answers for one client."""
+"""What the kernel may hold for one client, of requests as of answers."""
 MOST_WRITES_LOGGED = 10
 """RefusedError writes of one connection that are logged one by one."""
 UNITS = frozenset((0, 1, 255))
-KEEPALIVE = (
+SOCKET_OPTIONS = (
+    (socket.SOL_SOCKET, socket.SO_RCVBUF, KERNEL_BYTES),
+    (socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BYTES),
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60),
     (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
@@ -91,7 +93,7 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.close()
             return
         sock = transport.get_extra_info("socket")
-        for option in (*KEEPALIVE, (socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BYTES)):
+        for option in SOCKET_OPTIONS:
             sock.setsockopt(*option)
         self._transport.set_write_buffer_limits(high=MOST_OUTPUT_BYTES)
 

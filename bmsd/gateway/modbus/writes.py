@@ -98,6 +98,8 @@ class Writes:
 
     async def carry_out(self, order: Order) -> None:
         """Do it. RefusedError when control does not take it or does not answer; then nothing has changed."""
+        if self._feed.good() is None:
+            raise RefusedError(Code.FAILURE, "control is silent")
         if self._waiting >= MOST_WAITING:
             raise RefusedError(Code.BUSY, "too many writes wait for control")
         self._waiting += 1

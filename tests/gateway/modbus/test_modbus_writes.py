@@ -353,6 +353,24 @@ async def test_set_points_end_with_the_control_process_that_took_them(
     assert (await in_force(client)).endswith(NONE_32)
 
 
+@pytest.mark.parametrize("pdu", [one(BEAT, 1), one(RESET, 1), power(1)], ids=["heartbeat", "reset", "power"])
+async def test_nothing_is_taken_for_a_control_that_is_silent(tmp_path: Path, pdu: bytes) -> None:
+    with ControlEnd(tmp_path) as control:
+        async with serving(control.service, **EVERYTHING) as served, served.client() as client:
+            control.publishing = False
+            await until(lambda: served.feed.good() is None)
+            assert await client.ask(pdu) == bytes((pdu[0] | 0x80, 4))
+        assert control.requests == []
+
+
+async def test_a_control_that_goes_away_under_a_write_is_a_failure(control: ScriptedControl, client: Client) -> None:
+    control.answer = lambda asked: None  # noqa: ARG005
+    client.send(adu(1, power(1000)))
+    await until(lambda: control.asked)
+    control.restart()
+    assert (await client.adu())[2].hex() == "9004"
+
+
 async def test_a_writer_that_leaves_before_the_answer_harms_nobody(control: ScriptedControl, served: Serving) -> None:
     control.answer = lambda asked: None  # noqa: ARG005
     async with served.client() as client:
