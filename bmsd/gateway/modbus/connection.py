@@ -71,7 +71,6 @@ class Connection(asyncio.BufferedProtocol):
         self._writing = False
         """A write waits for control: what follows it waits, too."""
         self._full = False
-        self._ended = False
         self._paused = False
         self._refused_writes = 0
         self.peer = ""
@@ -109,10 +108,6 @@ class Connection(asyncio.BufferedProtocol):
         self._end += count
         self._work()
 
-    def eof_received(self) -> bool:
-        self._ended = True
-        return self._writing or self._paused
-
     def pause_writing(self) -> None:
         self._full = True
         self.moved_s = self._loop.time()
@@ -137,7 +132,9 @@ class Connection(asyncio.BufferedProtocol):
         except FrameError as error:
             log.debug("modbus.not_modbus", peer=self.peer, error=str(error))
             self._house.counts.malformed += 1
-            more, self._ended, self._end = False, True, self._start
+            self._transport.write(b"".join(answers))
+            self._transport.close()
+            return
         if answers:
             self._transport.write(b"".join(answers))
             self.moved_s = self._loop.time()
@@ -170,11 +167,9 @@ class Connection(asyncio.BufferedProtocol):
             self._start, self._end = 0, left
 
     def _read_on(self, on: bool) -> None:
-        if on and self._ended:
-            self._transport.close()
-        elif on and self._paused:
+        if on and self._paused:
             self._transport.resume_reading()
-        elif not on and not self._paused and not self._ended:
+        elif not on and not self._paused:
             self._transport.pause_reading()
         self._paused = not on
 

@@ -149,12 +149,7 @@ class Writes:
         except _SilentError:
             self._held.pop(name, None)  # it may have been taken or not: what is in force is not known
             raise
-        self._held[name] = Lease(order, since_s + self._lease_s, self._beats(name, order))
-
-    def _beats(self, name: str, order: Order) -> int | None:
-        """The heartbeat that this writer's lease has seen."""
-        was = self._held.get(name)
-        return was.heartbeat if was is not None and was.order.peer == order.peer else None
+        self._held[name] = Lease(order, since_s + self._lease_s)
 
     async def _ask(self, asked: wire.Asked) -> None:
         answer = await self._feed.ask(asked)

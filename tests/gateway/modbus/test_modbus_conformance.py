@@ -29,7 +29,7 @@ READ_RACK = "0300640024"
 @pytest_asyncio.fixture
 async def served(tmp_path: Path) -> AsyncIterator[Serving]:
     with ControlEnd(tmp_path) as control:
-        async with serving(control.link, most_clients=6, most_per_address=6) as found:
+        async with serving(control.link, most_clients=6) as found:
             yield found
 
 
@@ -301,6 +301,29 @@ async def test_a_client_that_reads_late_gets_everything(served: Serving) -> None
         await asyncio.sleep(0.3)
         for i in range(count):
             assert (await client.adu())[0] == i
+
+
+async def test_one_request_at_a_time_without_reading_is_held_and_then_answered(served: Serving) -> None:
+    """The answers fill up while no other request waits: what comes then must wait outside."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+    sock.connect(("127.0.0.1", served.port))
+    await until(lambda: served.server.counts.connections == 1)
+    (connection,) = served.server._connections
+    count = 0
+    while not connection.stuck:
+        sock.sendall(adu(count, "030064007d"))
+        count += 1
+        for _ in range(3):
+            await asyncio.sleep(0)
+    for _ in range(2 * INPUT_BYTES // 12):
+        sock.sendall(adu(count, "030064007d"))
+        count += 1
+        await asyncio.sleep(0)
+    client = Client(*await asyncio.open_connection(sock=sock))
+    for number in range(count):
+        assert (await client.adu())[0] == number & 0xFFFF
+    client.writer.close()
 
 
 async def test_the_port_can_be_taken_again_at_once_and_not_twice(served: Serving, client: Client) -> None:

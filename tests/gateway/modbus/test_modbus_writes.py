@@ -161,6 +161,7 @@ async def test_write_and_read_in_one_shows_what_is_then_in_force(control: Script
         (struct.pack(">BHHBH", 16, RESERVE, 1, 2, 1)[:-1], 3),
         (struct.pack(">BHHBH", 16, RESERVE, 1, 1, 1), 3),
         (struct.pack(">BHHBHH", 16, RESERVE, 1, 2, 1, 1), 3),
+        (struct.pack(">BHHBH", 16, POWER, 2, 2, 5), 3),
         (struct.pack(">BHHBHH", 16, RESERVE, 1, 4, 1, 1), 3),
         (b"\x10\x00", 3),
         (b"\x06\x00\xca\x00", 3),
