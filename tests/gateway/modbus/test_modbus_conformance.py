@@ -307,6 +307,7 @@ async def test_one_request_at_a_time_without_reading_is_held_and_then_answered(s
     """The answers fill up while no other request waits: what comes then must wait outside."""
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.connect(("127.0.0.1", served.port))
     await until(lambda: served.server.counts.connections == 1)
     (connection,) = served.server._connections
