@@ -65,7 +65,7 @@ class Adu(NamedTuple):
     end: int
 
 
-class Asked(NamedTuple):
+class Access(NamedTuple):
     """A request for registers. `read` and `write` are (address, count); `data` what to write, 2 bytes each.
 
     A write with masks has no data: and-mask and or-mask are in `masks`.
@@ -111,7 +111,7 @@ def refusal(function: int, code: Code) -> bytes:
     return bytes((function | 0x80, code))
 
 
-def decode(pdu: bytes) -> Asked | Identify:
+def decode(pdu: bytes) -> Access | Identify:
     """Return what a request asks. RefusedError for functions that are not there, and for counts that cannot be."""
     function = pdu[0]
     if function in (Function.READ_HOLDING, Function.READ_INPUT):
@@ -120,7 +120,7 @@ def decode(pdu: bytes) -> Asked | Identify:
         read = _PAIR.unpack_from(pdu, 1)
         if not 1 <= read[1] <= MOST_READ:
             raise RefusedError(Code.VALUE, "count")
-        return Asked(function, read)
+        return Access(function, read)
     try:
         decoder = _DECODERS[function]
     except KeyError:
@@ -128,31 +128,31 @@ def decode(pdu: bytes) -> Asked | Identify:
     return decoder(pdu)
 
 
-def _write_one(pdu: bytes) -> Asked:
+def _write_one(pdu: bytes) -> Access:
     _length(pdu, 5)
-    return Asked(pdu[0], None, (_PAIR.unpack_from(pdu, 1)[0], 1), pdu[3:])
+    return Access(pdu[0], None, (_PAIR.unpack_from(pdu, 1)[0], 1), pdu[3:])
 
 
-def _write_many(pdu: bytes) -> Asked:
+def _write_many(pdu: bytes) -> Access:
     if len(pdu) < 6:
         raise RefusedError(Code.VALUE, "length")
     address, count, size = _MANY.unpack_from(pdu, 1)
-    return Asked(pdu[0], None, (address, count), _data(pdu, 6, count, size, MOST_WRITTEN))
+    return Access(pdu[0], None, (address, count), _data(pdu, 6, count, size, MOST_WRITTEN))
 
 
-def _mask_write(pdu: bytes) -> Asked:
+def _mask_write(pdu: bytes) -> Access:
     _length(pdu, 7)
     address, and_mask, or_mask = _MASK.unpack_from(pdu, 1)
-    return Asked(pdu[0], None, (address, 1), masks=(and_mask, or_mask))
+    return Access(pdu[0], None, (address, 1), masks=(and_mask, or_mask))
 
 
-def _read_write(pdu: bytes) -> Asked:
+def _read_write(pdu: bytes) -> Access:
     if len(pdu) < 10:
         raise RefusedError(Code.VALUE, "length")
     address, count, to, written, size = _BOTH.unpack_from(pdu, 1)
     if not 1 <= count <= MOST_READ:
         raise RefusedError(Code.VALUE, "count")
-    return Asked(pdu[0], (address, count), (to, written), _data(pdu, 10, written, size, MOST_WRITTEN_IN_BOTH))
+    return Access(pdu[0], (address, count), (to, written), _data(pdu, 10, written, size, MOST_WRITTEN_IN_BOTH))
 
 
 def _identify(pdu: bytes) -> Identify:
@@ -165,7 +165,7 @@ def _identify(pdu: bytes) -> Identify:
 
 
 _MEI_IDENTIFY = 14
-_DECODERS: dict[int, Callable[[bytes], Asked | Identify]] = {
+_DECODERS: dict[int, Callable[[bytes], Access | Identify]] = {
     Function.WRITE_ONE: _write_one,
     Function.WRITE_MANY: _write_many,
     Function.MASK_WRITE: _mask_write,

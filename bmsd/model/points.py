@@ -166,14 +166,20 @@ STATUS: tuple[Point, ...] = (
 """The map, the record, and the counters at both ends of blocks."""
 
 CONTROLS: tuple[Point, ...] = (
-    Point("alarm_reset", "1", 200, Type.UINT16, "Write 1: acknowledge all latched faults whose cause is gone.",
-          writable=True, low=1, high=1),
-    Point("controller_heartbeat", "1", 201, Type.UINT16, "Write another number each time: set-points stay alive.",
-          writable=True, high=0xFFFF),
-    Point("reserve_soc", "0.1 %", 202, Type.UINT16, "State of charge to keep back; leased. Reads what is in force.",
-          writable=True, high=1000),
-    Point("power_setpoint", "W", 204, Type.INT32, "Wanted power, positive charges; leased. Reads what is in force.",
-          writable=True, low=-100_000_000, high=100_000_000),
+    Point(
+        "alarm_reset", "1", 200, Type.UINT16, "Write 1: acknowledge all latched faults whose cause is gone.",
+        writable=True, low=1, high=1,
+    ),
+    Point(
+        "controller_heartbeat", "1", 201, Type.UINT16, "Write another number each time: set-points stay alive.",
+        writable=True, high=0xFFFF,
+    ),
+    Point("reserve_soc", "0.1 %", 202, Type.UINT16, "No discharge below it. Leased.", writable=True, high=1000),
+    Point(
+        "power_setpoint", "W", 204, Type.INT32,
+        "Charge with at most this and do not discharge; negative: the other way round. Leased.",
+        writable=True, low=-10_000_000, high=10_000_000,
+    ),
 )
 """What may be written, if the configuration lets it."""
 
@@ -246,10 +252,10 @@ STRINGS = Block("string", 1000, 100, MAX_STRINGS, (
            lambda p: readers.unit_said(p, p.snapshot.units.trip_code)),
     Column("heartbeat_lost", "1", 47, _U16, "1: the unit does not hear bmsd.",
            lambda p: readers.unit_said(p, p.snapshot.units.heartbeat_lost)),
-    *(Column(name, "1", 48 + place, _U16, "Input: 0 ok, 1 active, 2 not fitted.",
+    *(Column(name, "1", 60 + place, _U16, "Input: 0 ok, 1 active, 2 not fitted.",
              lambda p, place=place: readers.feedback(p.snapshot.units.inputs[:, place]))  # type: ignore[misc]
       for place, name in enumerate(INPUTS)),
-    Column("coil_v", "V", 54, _F32, "Supply of the contactor coils.", lambda p: p.snapshot.units.coil_v),
+    Column("coil_v", "V", 48, _F32, "Supply of the contactor coils.", lambda p: p.snapshot.units.coil_v),
     Column("sequence_end", "1", 98, _U32, _SEQUENCE, lambda p: np.full(len(p.strings), p.sequence)),
 ))
 

@@ -19,7 +19,7 @@ from pymodbus.pdu.register_message import (
 )
 
 from bmsd.codec import modbus
-from bmsd.codec.modbus import Asked, Code, Identify, RefusedError
+from bmsd.codec.modbus import Access, Code, Identify, RefusedError
 from bmsd.errors import FrameError
 
 ADDRESSES = st.integers(0, 0xFFFF)
@@ -27,38 +27,38 @@ WORDS = st.integers(0, 0xFFFF)
 PDUS = st.binary(min_size=1, max_size=253)
 
 
-def asked_by(request) -> Asked | Identify:
+def asked_by(request) -> Access | Identify:
     """What we read in the bytes of pymodbus's request."""
     return modbus.decode(bytes((request.function_code,)) + request.encode())
 
 
 @given(ADDRESSES, st.integers(1, 125), st.sampled_from((ReadHoldingRegistersRequest, ReadInputRegistersRequest)))
 def test_reads_are_understood(address, count, kind):
-    assert asked_by(kind(address=address, count=count)) == Asked(kind.function_code, (address, count))
+    assert asked_by(kind(address=address, count=count)) == Access(kind.function_code, (address, count))
 
 
 @given(ADDRESSES, WORDS)
 def test_a_write_of_one_is_understood(address, word):
     asked = asked_by(WriteSingleRegisterRequest(address=address, registers=[word]))
-    assert asked == Asked(6, None, (address, 1), word.to_bytes(2))
+    assert asked == Access(6, None, (address, 1), word.to_bytes(2))
 
 
 @given(ADDRESSES, st.lists(WORDS, min_size=1, max_size=123))
 def test_a_write_of_many_is_understood(address, words):
     asked = asked_by(WriteMultipleRegistersRequest(address=address, registers=words))
-    assert asked == Asked(16, None, (address, len(words)), struct.pack(f">{len(words)}H", *words))
+    assert asked == Access(16, None, (address, len(words)), struct.pack(f">{len(words)}H", *words))
 
 
 @given(ADDRESSES, WORDS, WORDS)
 def test_a_write_with_masks_is_understood(address, and_mask, or_mask):
     asked = asked_by(MaskWriteRegisterRequest(address, and_mask, or_mask))
-    assert asked == Asked(22, None, (address, 1), masks=(and_mask, or_mask))
+    assert asked == Access(22, None, (address, 1), masks=(and_mask, or_mask))
 
 
 @given(ADDRESSES, st.integers(1, 125), ADDRESSES, st.lists(WORDS, min_size=1, max_size=121))
 def test_a_write_that_also_reads_is_understood(address, count, to, words):
     asked = asked_by(ReadWriteMultipleRegistersRequest(address, count, to, words))
-    assert asked == Asked(23, (address, count), (to, len(words)), struct.pack(f">{len(words)}H", *words))
+    assert asked == Access(23, (address, count), (to, len(words)), struct.pack(f">{len(words)}H", *words))
 
 
 @given(st.integers(1, 4), st.integers(0, 255))
@@ -135,14 +135,14 @@ def test_any_request_is_understood_or_refused(pdu):
     asked, code = understood(pdu)
     if code is not None:
         assert code in (Code.FUNCTION, Code.VALUE)
-    elif isinstance(asked, Asked):
+    elif isinstance(asked, Access):
         spans = [span for span in (asked.read, asked.write) if span is not None]
         assert spans
         assert all(1 <= count <= 125 for _, count in spans)
         assert asked.write is None or len(asked.data) == 2 * asked.write[1] or asked.masks is not None
 
 
-def understood(pdu: bytes) -> tuple[Asked | Identify | None, Code | None]:
+def understood(pdu: bytes) -> tuple[Access | Identify | None, Code | None]:
     """What it asks, or why not."""
     try:
         return modbus.decode(pdu), None

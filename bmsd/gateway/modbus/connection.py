@@ -12,7 +12,7 @@ from typing import Protocol, cast
 import structlog
 
 from bmsd.codec import modbus
-from bmsd.codec.modbus import Adu, Asked, Code, Function, Identify, RefusedError
+from bmsd.codec.modbus import Access, Adu, Code, Function, Identify, RefusedError
 from bmsd.errors import FrameError
 from bmsd.gateway.modbus.counts import Counts
 from bmsd.gateway.modbus.image import Image
@@ -27,7 +27,7 @@ MOST_OUTPUT_BYTES = 16384
 KERNEL_BYTES = 65536
 """What the kernel may hold for one client, of requests as of answers."""
 MOST_WRITES_LOGGED = 10
-"""RefusedError writes of one connection that are logged one by one."""
+"""Refused writes of one connection that are logged one by one."""
 UNITS = frozenset((0, 1, 255))
 SOCKET_OPTIONS = (
     (socket.SOL_SOCKET, socket.SO_RCVBUF, KERNEL_BYTES),
@@ -52,7 +52,7 @@ class House(Protocol):
     def left(self, connection: Connection) -> None:
         """It is closed."""
 
-    def carry_out(self, connection: Connection, adu: Adu, asked: Asked, order: Order) -> None:
+    def carry_out(self, connection: Connection, adu: Adu, asked: Access, order: Order) -> None:
         """Begin a write; the connection's `done` gets its end."""
 
     def identity(self) -> dict[int, bytes]:
@@ -191,7 +191,7 @@ class Connection(asyncio.BufferedProtocol):
             self._house.counts.exceptions[refused.code] += 1
             return modbus.refusal(adu.pdu[0], refused.code)
 
-    def _order(self, asked: Asked, registers: bytearray) -> Order:
+    def _order(self, asked: Access, registers: bytearray) -> Order:
         try:
             return self._house.writes.order(self.peer, asked, registers)
         except RefusedError as refused:
@@ -205,7 +205,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._refused_writes <= MOST_WRITES_LOGGED:
             log.warning("modbus.write_refused", peer=self.peer, why=str(refused), code=int(refused.code), **what)
 
-    def done(self, adu: Adu, asked: Asked, refused: RefusedError | None) -> None:
+    def done(self, adu: Adu, asked: Access, refused: RefusedError | None) -> None:
         """A write has come to its end."""
         self._writing = False
         if self._transport.is_closing():
@@ -222,7 +222,7 @@ class Connection(asyncio.BufferedProtocol):
         self._work()
 
 
-def _read(asked: Asked, registers: bytearray) -> bytes:
+def _read(asked: Access, registers: bytearray) -> bytes:
     """The registers that are asked for; RefusedError outside the map."""
     if asked.read is None:
         return b""

@@ -33,7 +33,7 @@ class Image:
             self._registers = self._silent() if record is None else self._of(record)
             self._record, self._controls = record, ()
         _AGE.pack_into(self._registers, _AGE_BYTE, self._age_s())
-        if record is not None and (controls := self._writes.in_force()) != self._controls:
+        if record is not None and (controls := self._writes.in_force(record)) != self._controls:
             for point, value in zip(CONTROLS, controls, strict=True):
                 put(self._registers, point, value)
             self._controls = controls

@@ -9,7 +9,7 @@ from importlib.metadata import version
 
 import structlog
 
-from bmsd.codec.modbus import Adu, Asked, RefusedError
+from bmsd.codec.modbus import Access, Adu, RefusedError
 from bmsd.config.gateway import GatewaySettings, Modbus
 from bmsd.errors import BusError
 from bmsd.gateway.feed import Feed
@@ -95,11 +95,11 @@ class Server:
         self._connections.discard(connection)
         self.counts.connections = len(self._connections)
 
-    def carry_out(self, connection: Connection, adu: Adu, asked: Asked, order: Order) -> None:
+    def carry_out(self, connection: Connection, adu: Adu, asked: Access, order: Order) -> None:
         """Begin a write."""
         self._tasks.create_task(self._write(connection, adu, asked, order))
 
-    async def _write(self, connection: Connection, adu: Adu, asked: Asked, order: Order) -> None:
+    async def _write(self, connection: Connection, adu: Adu, asked: Access, order: Order) -> None:
         try:
             await self.writes.carry_out(order)
         except RefusedError as refused:

@@ -6,19 +6,20 @@ another number into `controller_heartbeat`, within the time of the lease. One wr
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv6Address, ip_address, ip_network
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import structlog
 
-from bmsd.codec.modbus import Asked, Code, RefusedError
+from bmsd.codec.modbus import Access, Code, RefusedError
 from bmsd.config.gateway import Modbus
 from bmsd.gateway.feed import SILENT, Feed
 from bmsd.link import wire
 from bmsd.model.point import Point, Type
 from bmsd.model.points import CONTROLS, MAP_REGISTERS
+from bmsd.model.published import Published
 
 log = structlog.get_logger()
 
@@ -37,9 +38,10 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A set-point in force until then. `heartbeat`: what its writer's was when it was renewed last."""
+    """A set-point that control took at `since_s`. `heartbeat`: what its writer's was when it was renewed last."""
 
     order: Order
+    since_s: float
     until_s: float
     heartbeat: int | None = None
 
@@ -70,7 +72,7 @@ class Writes:
         address = ip_address(peer)
         return bool(self._writable) and any(address in network for network in self._writers)
 
-    def order(self, peer: str, asked: Asked, registers: bytearray) -> Order:
+    def order(self, peer: str, asked: Access, registers: bytearray) -> Order:
         """Return what a request wants to write; RefusedError when it may not, or not so."""
         if not self.may(peer):
             raise RefusedError(Code.FUNCTION, "not one of the writers")
@@ -108,30 +110,43 @@ class Writes:
         finally:
             self._waiting -= 1
 
-    def in_force(self) -> tuple[int | None, ...]:
+    def in_force(self, record: Published) -> tuple[int | None, ...]:
         """What the writable points read now, in the order of the table."""
-        if not self._held and self._heartbeat is None:
+        if not self._held and self._heartbeat is None and not _published(record):
             return _NOTHING
-        self._forget()
-        held = {name: lease.order.value for name, lease in self._held.items()}
-        known = {"alarm_reset": 0, "controller_heartbeat": self._heartbeat, **held}
+        self._forget(record)
+        known = {"alarm_reset": 0, "controller_heartbeat": self._heartbeat, **self._set_points(record)}
         return tuple(known.get(point.name) for point in CONTROLS)
 
-    def _forget(self) -> None:
-        """Drop what has lapsed, and everything when control was started anew."""
+    def _set_points(self, record: Published) -> dict[str, int]:
+        """Those in force: as control says, where it does; until it does, as it took them from us."""
+        now_s = self._clock()
+        said = {lease.what: lease.value for lease in _published(record) or () if now_s < lease.until_s}
+        known = {name: lease.order.value for name, lease in self._held.items()}
+        for name, (what, many) in _SET_POINTS.items():
+            if name not in known and what in said:
+                known[name] = round(said[what] * many)
+        return known
+
+    def _forget(self, record: Published | None) -> None:
+        """Drop what has lapsed, what another request has taken the place of, and all when control was started anew."""
         hello = self._feed.hello
         if hello is not None and hello.boot_id != self._boot_id:
             self._boot_id = hello.boot_id
             self._held.clear()
         now_s = self._clock()
-        self._held = {name: lease for name, lease in self._held.items() if now_s < lease.until_s}
+        self._held = {
+            name: lease
+            for name, lease in self._held.items()
+            if now_s < lease.until_s and not _replaced(name, lease, record)
+        }
 
     async def _reset(self, order: Order) -> None:
         source = _source(order)
         await self._ask(wire.Asked(what="reset", code="all", reason=source, source=source))
 
     async def _beat(self, order: Order) -> None:
-        self._forget()
+        self._forget(self._feed.newest)
         for name, lease in list(self._held.items()):
             if lease.order.peer == order.peer and lease.heartbeat != order.value:
                 await self._lease(lease.order)
@@ -140,8 +155,8 @@ class Writes:
         self._heartbeat = order.value
 
     async def _lease(self, order: Order) -> None:
-        self._forget()
-        name, since_s = order.point.name, self._clock()
+        self._forget(self._feed.newest)
+        name, asked_s = order.point.name, self._clock()
         what, many = _SET_POINTS[name]
         asked = wire.Asked(what=what, value=order.value / many, lease_s=self._lease_s, source=_source(order))
         try:
@@ -149,7 +164,7 @@ class Writes:
         except _SilentError:
             self._held.pop(name, None)  # it may have been taken or not: what is in force is not known
             raise
-        self._held[name] = Lease(order, since_s + self._lease_s)
+        self._held[name] = Lease(order, self._clock(), asked_s + self._lease_s)
 
     async def _ask(self, asked: wire.Asked) -> None:
         answer = await self._feed.ask(asked)
@@ -173,6 +188,20 @@ class _SilentError(RefusedError):
 _NOTHING: tuple[int | None, ...] = tuple(0 if point.name == "alarm_reset" else None for point in CONTROLS)
 _SET_POINTS = {"reserve_soc": ("reserve", 1000), "power_setpoint": ("power", 1)}
 """What control calls them, and how many in the register make 1 of the share, 1 W."""
+
+
+def _published(record: Published) -> Sequence[Any] | None:
+    """Set-points in force as control publishes them; None from a control that does not."""
+    return getattr(record, "leases", None)
+
+
+def _replaced(name: str, lease: Lease, record: Published | None) -> bool:
+    """Whether a record later than this lease knows another one, or none."""
+    if record is None or record.snapshot.now_s <= lease.since_s or (said := _published(record)) is None:
+        return False
+    what, many = _SET_POINTS[name]
+    ours = (what, lease.order.value, _source(lease.order))
+    return ours not in [(one.what, round(one.value * many), one.source) for one in said]
 
 
 def _source(order: Order) -> str:

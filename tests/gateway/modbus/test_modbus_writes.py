@@ -6,6 +6,7 @@ import asyncio
 import struct
 import threading
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ from serving import Client, Serving, adu, serving, until
 from structlog.testing import capture_logs
 
 from bmsd.link.wire import Answer, Asked
-from tests.gateway.control_end import ControlEnd, wait_for
+from bmsd.model.published import Published
+from tests.gateway.control_end import ControlEnd, record, wait_for
 from tests.gateway.scripted_control import TAKEN, ScriptedControl
 
 EVERYTHING = {
@@ -149,8 +151,8 @@ async def test_write_and_read_in_one_shows_what_is_then_in_force(control: Script
         (one(RESERVE, 0xFFFF), 3),
         (one(RESET, 0), 3),
         (one(RESET, 2), 3),
-        (power(100_000_001), 3),
-        (power(-100_000_001), 3),
+        (power(10_000_001), 3),
+        (power(-10_000_001), 3),
         (many(POWER, 0x8000, 0), 3),  # not implemented is no set-point
         (one(100, 1), 2),
         (one(203, 1), 2),
@@ -370,6 +372,43 @@ async def test_a_control_that_goes_away_under_a_write_is_a_failure(control: Scri
     await until(lambda: control.asked)
     control.restart()
     assert (await client.adu())[2].hex() == "9004"
+
+
+@dataclass(frozen=True)
+class OneLease:
+    what: str
+    value: float
+    until_s: float
+    source: str
+
+
+@dataclass(frozen=True)
+class WithLeases(Published):
+    """A record of a control that says which set-points are in force."""
+
+    leases: tuple[OneLease, ...] = ()
+
+
+async def test_what_control_says_is_in_force_comes_before_what_it_took(served: Serving, client: Client) -> None:
+    """Also a set-point that came another way, and that ours has lost its place to another."""
+    clock, writes = HandMoved(served), served.server.writes
+    ours = OneLease("power", 1000.0, 1060.0, "modbus 127.0.0.1")
+
+    def said(now_s: float, *leases: OneLease) -> tuple[int | None, ...]:
+        plain = record(now_s=now_s)
+        fields = {name: getattr(plain, name) for name in Published.__dataclass_fields__}
+        return writes.in_force(WithLeases(**{**fields, "leases": leases}))[2:]
+
+    assert said(999.0, replace(ours, source="mqtt")) == (None, 1000), "another's"
+    await client.ask(power(1000))
+    assert said(999.9) == (None, 1000), "a record from before it was taken"
+    assert said(1000.1, ours) == (None, 1000)
+    other = (OneLease("power", -20.0, 1090.0, "mqtt"), OneLease("reserve", 0.205, 1090.0, "rest"))
+    assert said(1000.2, *other) == (205, -20)
+    assert "power_setpoint" not in writes._held, "a heartbeat must not take it back"
+    assert said(1000.3) == (None, None)
+    clock.now_s = 1090.0
+    assert said(1089.9, *other) == (None, None), "lapsed"
 
 
 async def test_a_writer_that_leaves_before_the_answer_harms_nobody(control: ScriptedControl, served: Serving) -> None:
