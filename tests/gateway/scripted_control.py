@@ -10,10 +10,12 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from bmsd.link import wire
 from bmsd.link.wire import Answer, Asked
-from bmsd.model.published import PROTOCOL, Hello
+from bmsd.model import request
+from bmsd.model.published import PROTOCOL, Hello, Published
 from tests.gateway.control_end import STEP_S, record
 
 TAKEN = Answer(True, "taken")
@@ -27,6 +29,9 @@ class ScriptedControl:
         self.answer = answer
         self.asked: list[Asked] = []
         self.boot_id = "boot-1"
+        self.clock: Callable[[], float] = time.monotonic
+        """What the leases that it publishes are measured with."""
+        self._leases: dict[str, Any] = {}
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._listener.bind(str(self.link))
         self._listener.listen(1)
@@ -60,6 +65,7 @@ class ScriptedControl:
 
     def _serve(self, reader: socket.socket) -> None:
         self._restart.clear()
+        self._leases.clear()
         reader.settimeout(STEP_S)
         shape = record().snapshot.modules
         sizes = (*shape.cell_v.shape, shape.temperature_degc.shape[2])
@@ -68,7 +74,8 @@ class ScriptedControl:
         while not self._stop.is_set() and not self._restart.is_set():
             sequence += 1
             snapshot = replace(published.snapshot, now_s=time.monotonic())
-            reader.send(wire.pack(replace(published, sequence=sequence, snapshot=snapshot)), socket.MSG_DONTWAIT)
+            newest = replace(published, sequence=sequence, snapshot=snapshot, **self._in_force())
+            reader.send(wire.pack(newest), socket.MSG_DONTWAIT)
             with suppress(TimeoutError):
                 if not (data := reader.recv(wire.MOST_REQUEST_BYTES)):
                     return
@@ -77,5 +84,16 @@ class ScriptedControl:
     def _take(self, reader: socket.socket, message: wire.Message) -> None:
         if isinstance(message, Asked):
             self.asked.append(message)
-            if (answer := self.answer(message)) is not None:
-                reader.send(wire.pack(answer))
+            if (answer := self.answer(message)) is None:
+                return
+            if answer.taken and message.lease_s is not None:
+                self._leases[message.what] = (message.value, self.clock() + message.lease_s, message.source)
+            reader.send(wire.pack(answer))
+
+    def _in_force(self) -> dict[str, Any]:
+        """The leases, where records have a place for them."""
+        if "leases" not in Published.__dataclass_fields__:
+            return {}
+        kind = vars(request)["Lease"]
+        leases = [kind(what, *lease) for what, lease in self._leases.items() if self.clock() < lease[1]]
+        return {"leases": tuple(leases)}

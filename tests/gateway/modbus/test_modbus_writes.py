@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import struct
 import threading
+import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,11 @@ import pytest_asyncio
 from serving import Client, Serving, adu, serving, until
 from structlog.testing import capture_logs
 
+from bmsd.config.gateway import Modbus
+from bmsd.gateway.feed import Feed
+from bmsd.gateway.modbus.writes import Lease, Order, Writes
 from bmsd.link.wire import Answer, Asked
+from bmsd.model.points import CONTROLS
 from bmsd.model.published import Published
 from tests.gateway.control_end import ControlEnd, record, wait_for
 from tests.gateway.scripted_control import TAKEN, ScriptedControl
@@ -208,13 +213,12 @@ async def test_what_control_refuses_is_refused_with_the_reason_in_the_log(
     assert (counts.writes_taken, counts.writes_refused, counts.exceptions) == (1, 1, {4: 1})
 
 
-async def test_what_control_does_not_answer_is_a_failure_and_no_longer_known(
-    control: ScriptedControl, client: Client
-) -> None:
+async def test_after_no_answer_only_control_can_say_what_is_in_force(control: ScriptedControl, client: Client) -> None:
+    says = "leases" in Published.__dataclass_fields__
     await client.ask(power(1000))
     control.answer = lambda asked: None  # noqa: ARG005
     assert (await client.ask(power(2000))).hex() == "9004"
-    assert (await in_force(client)).endswith(NONE_32)
+    assert (await in_force(client)).endswith("000003e8" if says else NONE_32)
 
 
 async def test_a_taken_write_is_in_the_log_with_who_did_it(client: Client) -> None:
@@ -267,39 +271,41 @@ async def test_when_too_many_writes_wait_it_is_busy(control: ScriptedControl, se
         writer.close()
 
 
-class HandMoved:
-    """The clock of the writes."""
+class Ahead:
+    """The clock of control's leases and of ours, as far ahead of the real one as a test says."""
 
-    def __init__(self, served: Serving) -> None:
-        self.now_s = 1000.0
-        served.server.writes._clock = lambda: self.now_s
+    def __init__(self, control: ScriptedControl, served: Serving) -> None:
+        self.by_s = 0.0
+        control.clock = served.server.writes._clock = lambda: time.monotonic() + self.by_s
 
 
-async def test_a_set_point_lapses_when_nobody_renews_it(served: Serving, client: Client) -> None:
-    clock = HandMoved(served)
+async def test_a_set_point_lapses_when_nobody_renews_it(
+    control: ScriptedControl, served: Serving, client: Client
+) -> None:
+    clock = Ahead(control, served)
     await client.ask(power(1000))
-    clock.now_s += 59.9
+    clock.by_s += 45.0
     assert (await in_force(client)).endswith("000003e8")
-    clock.now_s += 0.1
+    clock.by_s += 15.0
     assert (await in_force(client)).endswith(NONE_32)
 
 
-async def test_writing_it_again_renews_it(served: Serving, client: Client) -> None:
-    clock = HandMoved(served)
+async def test_writing_it_again_renews_it(control: ScriptedControl, served: Serving, client: Client) -> None:
+    clock = Ahead(control, served)
     for _ in range(3):
         await client.ask(power(1000))
-        clock.now_s += 59.0
+        clock.by_s += 45.0
     assert (await in_force(client)).endswith("000003e8")
 
 
 async def test_a_heartbeat_that_changes_renews_all_set_points_of_its_writer(
     control: ScriptedControl, served: Serving, client: Client
 ) -> None:
-    clock = HandMoved(served)
+    clock = Ahead(control, served)
     await client.ask(power(1000))
     await client.ask(one(RESERVE, 200))
     for beat in range(3):
-        clock.now_s += 59.0
+        clock.by_s += 45.0
         assert await client.ask(one(BEAT, beat)) == one(BEAT, beat)
     assert await in_force(client) == "0002 00c8 000003e8"
     assert [asked.what for asked in control.asked] == ["power", "reserve"] * 4
@@ -309,11 +315,11 @@ async def test_a_heartbeat_that_changes_renews_all_set_points_of_its_writer(
 async def test_a_heartbeat_that_stands_still_renews_nothing(
     control: ScriptedControl, served: Serving, client: Client
 ) -> None:
-    clock = HandMoved(served)
+    clock = Ahead(control, served)
     await client.ask(one(BEAT, 5))
     await client.ask(power(1000))
     for _ in range(4):
-        clock.now_s += 20.0
+        clock.by_s += 20.0
         await client.ask(one(BEAT, 5))
     assert len(control.asked) == 2, "the set-point, and the first heartbeat that it saw"
     assert (await in_force(client)).endswith(NONE_32)
@@ -322,9 +328,9 @@ async def test_a_heartbeat_that_stands_still_renews_nothing(
 async def test_a_heartbeat_does_not_bring_back_what_has_lapsed(
     control: ScriptedControl, served: Serving, client: Client
 ) -> None:
-    clock = HandMoved(served)
+    clock = Ahead(control, served)
     await client.ask(power(1000))
-    clock.now_s += 60.0
+    clock.by_s += 60.0
     await client.ask(one(BEAT, 1))
     assert len(control.asked) == 1
     assert (await in_force(client)).endswith(NONE_32)
@@ -389,26 +395,40 @@ class WithLeases(Published):
     leases: tuple[OneLease, ...] = ()
 
 
-async def test_what_control_says_is_in_force_comes_before_what_it_took(served: Serving, client: Client) -> None:
+def at_rest(name: str, value: int, since_s: float) -> tuple[Writes, list[float]]:
+    """Writes that hold one set-point of 60 s, and their clock."""
+    clock = [since_s]
+    writes = Writes(Modbus.model_validate(EVERYTHING), Feed(Path("none")), lambda: clock[0])
+    point = next(point for point in CONTROLS if point.name == name)
+    writes._held[name] = Lease(Order("127.0.0.1", point, value), since_s, since_s + 60.0)
+    return writes, clock
+
+
+def said(now_s: float, *leases: OneLease) -> WithLeases:
+    plain = record(now_s=now_s)
+    fields = {name: getattr(plain, name) for name in Published.__dataclass_fields__}
+    return WithLeases(**{**fields, "leases": leases})
+
+
+def test_what_control_says_is_in_force_comes_before_what_it_took() -> None:
     """Also a set-point that came another way, and that ours has lost its place to another."""
-    clock, writes = HandMoved(served), served.server.writes
+    writes, clock = at_rest("power_setpoint", 1000, 1000.0)
     ours = OneLease("power", 1000.0, 1060.0, "modbus 127.0.0.1")
-
-    def said(now_s: float, *leases: OneLease) -> tuple[int | None, ...]:
-        plain = record(now_s=now_s)
-        fields = {name: getattr(plain, name) for name in Published.__dataclass_fields__}
-        return writes.in_force(WithLeases(**{**fields, "leases": leases}))[2:]
-
-    assert said(999.0, replace(ours, source="mqtt")) == (None, 1000), "another's"
-    await client.ask(power(1000))
-    assert said(999.9) == (None, 1000), "a record from before it was taken"
-    assert said(1000.1, ours) == (None, 1000)
+    assert writes.in_force(said(1000.0))[2:] == (None, 1000), "a record from before it was taken"
+    assert writes.in_force(said(1000.1, ours))[2:] == (None, 1000)
     other = (OneLease("power", -20.0, 1090.0, "mqtt"), OneLease("reserve", 0.205, 1090.0, "rest"))
-    assert said(1000.2, *other) == (205, -20)
-    assert "power_setpoint" not in writes._held, "a heartbeat must not take it back"
-    assert said(1000.3) == (None, None)
-    clock.now_s = 1090.0
-    assert said(1089.9, *other) == (None, None), "lapsed"
+    assert writes.in_force(said(1000.2, *other))[2:] == (205, -20)
+    assert writes._held == {}, "a heartbeat must not take it back"
+    assert writes.in_force(said(1000.3))[2:] == (None, None)
+    clock[0] = 1090.0
+    assert writes.in_force(said(1089.9, *other))[2:] == (None, None), "lapsed"
+
+
+@pytest.mark.parametrize(("now_s", "expected"), [(1059.999, 1000), (1060.0, None), (float("nan"), None)])
+def test_a_set_point_ends_with_its_lease(now_s: float, expected: int | None) -> None:
+    writes, clock = at_rest("power_setpoint", 1000, 1000.0)
+    clock[0] = now_s
+    assert writes.in_force(record(now_s=999.0))[3] == expected
 
 
 async def test_a_writer_that_leaves_before_the_answer_harms_nobody(control: ScriptedControl, served: Serving) -> None:
