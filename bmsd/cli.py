@@ -289,6 +289,26 @@ def faults(
         typer.echo(line)
 
 
+@app.command(short_help="List the Modbus registers.")
+@_explained
+def points(
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", metavar="FILE", help="Only what the rack of this file has.")
+    ] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Every register as CSV.")] = False,
+    as_html: Annotated[bool, typer.Option("--html", help="Every register as a page.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Every register as JSON.")] = False,
+) -> None:
+    """List the Modbus registers: address from 0, holding register, type, w: may be written, unit, name, meaning.
+
+    An address never moves. Without --csv, --html or --json, places that are alike are listed once.
+    """
+    from bmsd.register_map import show
+
+    for text in show(config, {"csv": as_csv, "html": as_html, "json": as_json}):
+        typer.echo(text)
+
+
 @app.command(short_help="Print the JSON schema of the configuration.")
 @_explained
 def schema() -> None:

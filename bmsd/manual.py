@@ -1,6 +1,6 @@
-"""Pages of the manual that are printed: the faults from the catalogue, the tables of the simulator from its settings.
+"""Pages of the manual that are printed: faults from the catalogue, the simulator's tables, the Modbus map.
 
-`python -m bmsd.manual FOLDER` renews docs/faults.md and docs/simulator.md of that checkout.
+`python -m bmsd.manual FOLDER` renews docs/faults.md, docs/simulator.md and docs/modbus-map.* of that checkout.
 """
 
 from __future__ import annotations
@@ -236,6 +236,19 @@ def renew(folder: Path) -> None:
     page = folder / "docs" / "simulator.md"
     written = page.read_text(encoding="utf-8").partition(PRINTED)[0]
     page.write_text("\n".join((written + PRINTED, *sim_tables())) + "\n", encoding="utf-8")
+    _renew_map(folder / "docs")
+
+
+def _renew_map(docs: Path) -> None:
+    """Write the Modbus map. ConfigError when something moved that somebody may read: it stays as it was."""
+    from bmsd import register_map
+    from bmsd.model.points import listed
+
+    committed = docs / "modbus-map.csv"
+    if committed.exists() and (moved := register_map.moved(committed.read_text(encoding="utf-8"))):
+        raise ConfigError(moved)
+    committed.write_text(register_map.as_csv(listed()), encoding="utf-8")
+    (docs / "modbus-map.md").write_text("\n".join(register_map.page()), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -29,12 +29,12 @@ def reasons_view(name: str, published: Published) -> Group:
     """Return the same for a terminal."""
     command = published.command
     parts: list[Any] = [Text.assemble((f"{name}: ", "dim"), (published.lifecycle, "bold"))]
-    for word, amps, bounds in (
+    for word, amps, all_bounds in (
         ("charge", command.ccl_a, published.charge_bounds),
         ("discharge", command.dcl_a, published.discharge_bounds),
     ):
         table = grid(f"{word} {amps:.1f} A".ljust(18), "source", "string", "reason")
-        for bound in bounds:
+        for bound in all_bounds:
             string = "" if bound.string is None else str(bound.string + 1)
             table.add_row(f"{bound.amps:.1f} A", bound.source, string, Text(bound.reason))
         parts.append(table)

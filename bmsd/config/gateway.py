@@ -37,6 +37,10 @@ class Modbus(Section):
     writable: list[Literal["alarm_reset", "controller_heartbeat", "reserve_soc", "power_setpoint"]] = setting(
         "Points that they may write.", []
     )
+    lease_s: float = number(
+        "A written set-point lapses after this time, unless it is written again or its writer's heartbeat changes.",
+        "s", 5.0, 3600.0, 60.0,
+    )  # fmt: skip
 
 
 class Mqtt(Section):

@@ -15,6 +15,7 @@ from bmsd.model.catalogue import CATALOGUE
 from tests.programs import ROOT, bmsd, command
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PRINTED_PAGES = ("faults.md", "simulator.md", "modbus-map.md", "modbus-map.csv")
 BLOCK = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -31,10 +32,10 @@ def examples() -> list[tuple[str, str, str]]:
 
 def test_the_printed_pages_are_current(tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
-    for name in ("faults.md", "simulator.md"):
+    for name in PRINTED_PAGES:
         (tmp_path / "docs" / name).write_text((ROOT / "docs" / name).read_text())
     renew(tmp_path)
-    for name in ("faults.md", "simulator.md"):
+    for name in PRINTED_PAGES:
         page = (ROOT / "docs" / name).read_text()
         assert page == (tmp_path / "docs" / name).read_text(), "renew: python -m bmsd.manual ."
     assert PRINTED in (ROOT / "docs" / "simulator.md").read_text()

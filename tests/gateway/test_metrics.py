@@ -19,7 +19,8 @@ from bmsd.gateway.web.metrics import FAMILIES, LOOP, MOST_AT_ONCE, NAMES, OWN, U
 from bmsd.gateway.web.metrics_page import PAGE, renewed
 from bmsd.model.catalogue import CATALOGUE, Level
 from bmsd.model.fault import Fault
-from bmsd.model.points import POINTS, Point, Type, values
+from bmsd.model.point import Point, Type
+from bmsd.model.points import POINTS, values
 from bmsd.model.published import Hello, Published
 from bmsd.model.snapshot import Feedback
 from tests.gateway.control_end import ControlEnd, record, wait_for

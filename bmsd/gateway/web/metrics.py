@@ -23,7 +23,8 @@ from bmsd.codec.plain import CONTACTORS
 from bmsd.gateway.feed import Feed
 from bmsd.gateway.web.stream import Streams
 from bmsd.model.catalogue import CATALOGUE
-from bmsd.model.points import POINTS, Point, values
+from bmsd.model.point import Point
+from bmsd.model.points import POINTS, values
 from bmsd.model.published import Hello, Published
 from bmsd.model.snapshot import Feedback
 
