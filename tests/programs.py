@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -85,6 +86,13 @@ class Program:
             assert time.monotonic() < until_s, f"not within {within_s} s:\n{self.out}{self.err}"
             time.sleep(0.02)
         return value
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody has now."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
 
 
 def rack_file(

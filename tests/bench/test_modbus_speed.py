@@ -21,7 +21,7 @@ import pytest
 from bmsd.codec.registers import Encoder
 from tests.gateway import control_end
 from tests.gateway.control_end import ControlEnd, wait_for
-from tests.programs import Program
+from tests.programs import Program, free_port
 
 HERE = Path(__file__).parent
 HEADER = Path("/usr/include/modbus/modbus.h")
@@ -58,12 +58,6 @@ def test_a_record_becomes_registers_within_a_millisecond() -> None:
     best_s = min(timeit.repeat(lambda: encoder.encode(published), number=20, repeat=20)) / 20
     print(f"\n512 cells to 5000 registers: {1e3 * best_s:.2f} ms, once for each record that is read")
     assert best_s < 2e-3
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def listens(port: int) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import threading
 import time
 from pathlib import Path
@@ -16,13 +15,7 @@ from bmsd.config.gateway import GatewaySettings
 from bmsd.gateway.feed import STALE_S, Feed
 from bmsd.gateway.web.server import serve
 from tests.gateway.control_end import wait_for
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody has now."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+from tests.programs import free_port
 
 
 def settings(link: Path, **web: Any) -> GatewaySettings:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -13,14 +12,9 @@ from typing import Any
 from bmsd.config.gateway import Modbus
 from bmsd.gateway.feed import Feed
 from bmsd.gateway.modbus.server import Server
+from tests.programs import free_port
 
 PATIENCE_S = 20.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Serving:
