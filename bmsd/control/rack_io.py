@@ -154,8 +154,8 @@ class RackIO:
         status.dropped.update(self._boards.counts)
         return status, inverter
 
-    def contactors_open(self, snapshot: Snapshot) -> bool:
-        """Whether all units that answer report open contactors; without units nobody opens any: is the current gone?"""
+    def may_end(self, snapshot: Snapshot) -> bool:
+        """Whether all units that answer report open contactors; where nobody switches, whether no current is known."""
         units = snapshot.units
         if not self._boards.switches:
             return not bool((np.abs(units.current_a) >= STILL_A).any())

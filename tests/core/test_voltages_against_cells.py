@@ -40,7 +40,7 @@ def test_a_unit_that_gets_wrong_in_a_running_rack_stops_it_names_itself_and_open
     name: str, wrong_v: float
 ) -> None:
     drive = rack.running(TWO)
-    wrong = {name: pair(CELLS_V, wrong_v)}
+    wrong: dict[str, Any] = {name: pair(CELLS_V, wrong_v)}
     outcomes = drive.run(2.5, **rack.closed(TWO), **wrong)
     assert {(o.command.ccl_a, o.command.dcl_a) for o in outcomes[2:]} == {(0.0, 0.0)}
     assert rack.codes(outcomes[-1]) == {"CEL-015"}

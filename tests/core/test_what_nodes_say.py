@@ -69,10 +69,21 @@ def test_both_limits_are_zero_in_the_same_tick_and_the_row_opens_its_string_only
     assert rack.states(outcomes[-1]) == ["open", "closed"]
 
 
-def test_a_unit_whose_contactors_are_unknown_bounds_its_string() -> None:
-    outcome = rack.running(PLANT).tick(**CLOSED, unit_state_age_s=np.array([np.inf, 0.1]))
-    assert flows(outcome) == (False, False)
-    assert "state of its contactors unknown" in {bound.reason for bound in outcome.limits.charge}
+@pytest.mark.parametrize(
+    ("age_s", "known"), [(0.1, True), (0.6, True), (0.61, False), (9.0, False), (np.inf, False), (np.nan, False)]
+)
+def test_a_unit_that_no_longer_says_where_its_contactors_are_bounds_its_closed_string_at_once(
+    age_s: float, known: bool
+) -> None:
+    outcome = rack.running(PLANT).tick(**CLOSED, unit_state_age_s=np.array([age_s, 0.1]))
+    assert flows(outcome) == (known, known)
+    assert outcome.vetoes == ()
+    assert ("state of its contactors unknown" in {bound.reason for bound in outcome.limits.charge}) is not known
+
+
+def test_an_open_string_that_no_longer_says_so_bounds_nothing() -> None:
+    drive = rack.running(PLANT, **APART)
+    assert flows(drive.tick(**APART, unit_state_age_s=np.array([0.7, 0.1]))) == (True, True)
 
 
 @pytest.mark.parametrize("value", [Input.NOT_FITTED, Input.UNKNOWN, 9])
