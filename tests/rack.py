@@ -183,6 +183,12 @@ def closed(rack: Plant) -> dict[str, Any]:  # noqa: ARG001
     }  # fmt: skip
 
 
+def apart(rack: Plant, string: int) -> dict[str, Any]:
+    """Values of a snapshot whose strings are closed but for this one, the bus at its voltage."""
+    shut = np.arange(rack.layout.strings) != string
+    return {name: value & shut for name, value in closed(rack).items()}
+
+
 MISSING = int(Reading.MISSING)
 
 
@@ -222,6 +228,15 @@ def running(rack: Plant, **values: Any) -> Drive:
     drive = Drive(rack)
     drive.run(80.0, 1.0, **{**closed(rack), **values})
     return drive
+
+
+def obeying(drive: Drive, seconds: float, was: Outcome | None = None, string: int = 0, **values: Any) -> list[Outcome]:
+    """Run for so long with closed strings, of which this one opens when it is told to and stays as it `was`."""
+    outcomes = [] if was is None else [was]
+    for _ in range(round(seconds / 0.1)):
+        shut = not outcomes or states(outcomes[-1])[string] in ("closed", "opening")
+        outcomes.append(drive.tick(**(closed(drive.plant) if shut else apart(drive.plant, string)) | values))
+    return outcomes
 
 
 def codes(outcome: Outcome) -> set[str]:

@@ -180,6 +180,7 @@ def plant(settings: Settings) -> Plant:
         estimation=EstimationSettings(**settings.estimation.model_dump()),
         inverter=_inverter(settings),
         thresholds=thresholds | {"hold_s": timing.hold_s},
+        switches=switches(settings),
         monitor_only=monitor_only(settings),
     )
 
@@ -190,10 +191,14 @@ def _ratings(string: String) -> StringRatings:
     return StringRatings(**string.model_dump() | {name: getattr(string, name) or None for name in optional})
 
 
+def switches(settings: Settings) -> bool:
+    """Whether there are contactor units to command."""
+    return settings.fieldbus.driver != "mapped" or settings.fieldbus.mapped.units != "none"
+
+
 def monitor_only(settings: Settings) -> bool:
     """Whether nothing but the inverter itself would enforce a limit, and nobody has accepted that."""
-    bus = settings.fieldbus
-    return bus.driver == "mapped" and bus.mapped.units == "none" and not bus.mapped.accept_unenforced
+    return not switches(settings) and not settings.fieldbus.mapped.accept_unenforced
 
 
 def board_map(mapped: Mapped, folder: Path) -> BoardMap:

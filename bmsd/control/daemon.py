@@ -88,8 +88,8 @@ class Control:
         outcome = self.outcome
         if outcome is None or not outcome.memory.stopping:
             return False
-        opening = any(string.state is State.OPENING for string in outcome.contactors)
-        return not outcome.started or (not opening and self.io.contactors_open(outcome.snapshot))
+        opening = self._plant.switches and any(string.state is State.OPENING for string in outcome.contactors)
+        return not outcome.started or (not opening and self.io.may_end(outcome.snapshot))
 
     def due_s(self) -> float:
         """When the next turn is due at the latest."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from bmsd.control.composition import Checked
+from bmsd.core.contactors.sequence import STILL_A
 from bmsd.fieldbus.bus import CanPort, Filter, PortCounts, buses, frames_of
 from bmsd.fieldbus.field import field
 from bmsd.fieldbus.transmit_gate import Envelope, Rule, TransmitGate
@@ -153,12 +154,14 @@ class RackIO:
         status.dropped.update(self._boards.counts)
         return status, inverter
 
-    def contactors_open(self, snapshot: Snapshot) -> bool:
-        """Whether all units that answer report open contactors; without units nobody opens any."""
+    def may_end(self, snapshot: Snapshot) -> bool:
+        """Whether all units that answer report open contactors; where nobody switches, whether no current is known."""
         units = snapshot.units
+        if not self._boards.switches:
+            return not bool((np.abs(units.current_a) >= STILL_A).any())
         answers = np.isfinite(units.state_age_s)
         closed = answers & (units.minus_output | units.plus_output | units.precharge_output)
-        return not self._boards.switches or not bool(closed.any())
+        return not bool(closed.any())
 
     def close(self) -> None:
         for port in self._ports:

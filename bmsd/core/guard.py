@@ -95,7 +95,8 @@ def _forbidden(plant: Plant, snapshot: Snapshot, connected: np.ndarray) -> tuple
         return ("a module's temperature is unknown",) * 2
     if not np.isfinite(units.current_a[connected]).all():
         return ("a string current is unknown",) * 2
-    oldest_s = max(float(modules.cell_age_s[connected].max()), float(units.current_age_s[connected].max()))
+    ages = (modules.cell_age_s, units.current_age_s, units.state_age_s)
+    oldest_s = max(float(age_s[connected].max()) for age_s in ages)
     if not oldest_s <= OLDEST_S:
         return (f"data are {oldest_s:.2f} s old",) * 2
     charge = discharge = ""

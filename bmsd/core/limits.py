@@ -92,12 +92,13 @@ def limits(
         _soc_window(~(soc < settings.max_charge_soc), settings.max_charge_soc < 1.0, "SoC at its upper setting"),
         _soc_window(~(soc > settings.min_discharge_soc), settings.min_discharge_soc > 0.0, "SoC at its lower setting"),
     )
+    unreported = _unreported(plant, snapshot)
     directions, bounds = [], []
     for side, memory, rated_a in (
         (0, was.charge, plant.string_charge_max_a),
         (1, was.discharge, plant.string_discharge_max_a),
     ):
-        whole = _rack(proposals[side] + window[side] + list(others[side]), connected)
+        whole = _rack(proposals[side] + window[side] + unreported + list(others[side]), connected)
         if leaving:
             whole.append(Bound(0.0, "a string is opening, or is not open", "contactors"))
         if plant.monitor_only:
@@ -160,9 +161,13 @@ def _string_bounds(
             bounds.append(Bound(0.0, f"{int(unknown[string])} cell voltages unknown", "unknown", string))
         if np.isnan(current_a[string]):
             bounds.append(Bound(0.0, "string current unknown", "unknown", string))
-        if not np.isfinite(snapshot.units.state_age_s[string]):
-            bounds.append(Bound(0.0, "state of its contactors unknown", "unknown", string))
     return bounds
+
+
+def _unreported(plant: Plant, snapshot: Snapshot) -> list[Bound]:
+    """Bounds of the strings that have not said lately where their contactors are."""
+    silent = ~(snapshot.units.state_age_s <= plant.timing.hold_s + 1e-9)
+    return [Bound(0.0, "state of its contactors unknown", "unknown", int(s)) for s in np.flatnonzero(silent)]
 
 
 def _soc_window(reached: Bools, used: bool, reason: str) -> list[Bound]:

@@ -366,7 +366,8 @@ CATALOGUE: tuple[Row, ...] = (
     ),
     Row(
         "CUR-012", "current_on_open_string", Scope.STRING, "open_string_current", 0.0, 0.0, Level.TRIP,
-        "Current flows in a string that is told to be open: welded contacts, or a current sensor that is wrong.",
+        "Current flows in a string that is told, or said by its own boards, to be open: welded contacts, or a current "
+        "sensor that is wrong.",
         "Limits are zero; the other strings open once they carry nothing; no string closes.",
         "Switch the string off by hand. Inspect contactors and shunt. Service acknowledges with a reason.",
         delay_s=0.5, stops_charge=True, stops_discharge=True, bound_at_once=False, opens_others=True,

@@ -136,6 +136,8 @@ class Plant:
     inverter: InverterSettings
     thresholds: Mapping[str, float]
     """Thresholds and times of the protections by the name of their setting; see model/catalogue.py."""
+    switches: bool = True
+    """Contactor units are commanded; False: contacts belong to boards that obey nobody here."""
     monitor_only: bool = False
     """Nothing would enforce a limit: limits are computed, and zero is told."""
 

@@ -1,4 +1,6 @@
-"""A rack of 8 x 4 boards of 16 cells that only sends: every answer was packed before, so that it costs little.
+"""A healthy rack of 8 x 4 boards of 16 cells that only sends: every answer was packed before, so that it costs little.
+
+All strings are alike, closed and without current.
 
 python -m tests.bench.light_rack INTERFACE     (until SIGTERM; then it says as JSON how many frames it sent)
 """
@@ -36,19 +38,50 @@ def packets(frames: list[Frame]) -> list[bytes]:
     return [packet(frame) for frame in frames]
 
 
+CELL_V, VOLTAGE_V = 0.000625, 0.002
+"""One count of a cell's voltage, and of all others, V."""
+
+
+def cell_raw(module: int, cell: int) -> int:
+    """A voltage of its own for every cell of a string, about 3.2 V, in counts."""
+    return 5100 + LAYOUT.cells * module + cell
+
+
+def module_v(module: int) -> float:
+    return CELL_V * sum(cell_raw(module, cell) for cell in range(LAYOUT.cells))
+
+
+STRING_V = sum(module_v(module) for module in range(LAYOUT.modules))
+
+
+def board(address: int, number: int, group: int) -> list[Frame]:
+    """What a board answers to a SYNC of phase 0."""
+    module = BOARDS.index(address) % LAYOUT.modules
+    cells = {f"Cell{cell + 1}Voltage": cell_raw(module, cell) for cell in range(LAYOUT.cells)}
+    frames = slave_frames.cells(address, number, LAYOUT.cells, **cells)
+    if group == slave_frames.TEMPERATURES:
+        frames += slave_frames.temperatures(address, number, LAYOUT.sensors)
+    elif group == slave_frames.MODULE_STATE:
+        volts = round(module_v(module) / VOLTAGE_V)
+        frames.append(slave_frames.module_state(address, number, LAYOUT.cells, ModuleVoltage=volts))
+    elif group == slave_frames.NODE_STATUS:
+        frames.append(slave_frames.node_status(address, number))
+    return frames
+
+
 class Answers:
     """All packets that this rack can ever send, by counter, phase and slow group."""
 
     def __init__(self) -> None:
-        sum_v = LAYOUT.cells_in_series * 3.2
-        volts = {"StringVoltage": round(sum_v / 0.002), "BusVoltage": round(sum_v / 0.002)}
+        volts = dict.fromkeys(("StringVoltage", "BusVoltage"), round(STRING_V / VOLTAGE_V))
         closed = ("MinusFeedback", "PlusFeedback", "MinusOutput", "PlusOutput", "InverterEnableOutput")
-        polls = [slave_frames.poll(LAYOUT, number, group) for number in range(16) for group in range(4)]
         self.boards = [
-            {a: packets([f for f in poll if f.can_id & 0x7F == a]) for a in BOARDS} for poll in polls
+            {address: packets(board(address, number, group)) for address in BOARDS}
+            for number in range(16)
+            for group in range(4)
         ]  # [counter * 4 + slow group][address]
         self.currents = [
-            packets([slave_frames.current(unit, number, phase=phase) for unit in UNITS])
+            packets([slave_frames.current(unit, number, phase=phase, raw_a=0) for unit in UNITS])
             for number in range(16)
             for phase in range(4)
         ]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bmsd.config.load import board_map, checked, monitor_only
+from bmsd.config.load import board_map, checked, monitor_only, switches
 from bmsd.config.mapping import OF_UNITS
 from bmsd.model.board_map import Ask, Quantity, Source
 from tests.config.config_file import about, complaints, tables
@@ -80,19 +80,21 @@ def test_a_map_that_no_driver_reads_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "monitors"),
+    ("changes", "monitors", "commands"),
     [
-        ({}, True),
-        ({"accept_unenforced": True, "values": [*VALUES, CONTACTORS]}, False),
-        ({"units": "slave", "values": VALUES[:2], "current_sign": "not_measured"}, False),
+        ({}, True, False),
+        ({"accept_unenforced": True, "values": [*VALUES, CONTACTORS]}, False, False),
+        ({"units": "slave", "values": VALUES[:2], "current_sign": "not_measured"}, False, True),
     ],
 )
 def test_without_somebody_who_enforces_or_accepts_the_site_is_monitor_only(
-    changes: dict[str, Any], monitors: bool
+    changes: dict[str, Any], monitors: bool, commands: bool
 ) -> None:
     found = checked(tables(MAPPED | {f"{M}.{name}": value for name, value in changes.items()}))
     assert monitor_only(found) is monitors
+    assert switches(found) is commands
     assert not monitor_only(checked(tables()))
+    assert switches(checked(tables()))
 
 
 def test_the_section_becomes_the_map_with_its_file_beside_the_configuration() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from bmsd.control.composition import checked
+from bmsd.control.rack_io import RackIO
 from bmsd.core.tick import Outcome
 from bmsd.fieldbus.field import field
 from bmsd.model.frame import EXTENDED_FLAG, RAW_FRAME
@@ -104,3 +105,10 @@ def test_what_their_own_boards_opened_has_no_limits_and_comes_back_when_they_clo
     assert rack.states(outcome) == ["closed"]
     assert limits(outcome) == (140.0, 140.0)
     assert outcome.vetoes == ()
+
+
+@pytest.mark.parametrize(("current_a", "ends"), [(30.0, False), (-2.0, False), (1.9, True), (np.nan, True)])
+def test_a_process_that_stops_tells_zero_until_the_current_is_gone(current_a: float, ends: bool) -> None:
+    made = checked(EXAMPLE)
+    closed = rack.snapshot(made.plant, 100.0, **rack.closed(made.plant), current_a=current_a)
+    assert RackIO(made).may_end(closed) is ends

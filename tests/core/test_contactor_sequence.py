@@ -134,7 +134,8 @@ def test_a_small_bus_has_time_for_the_relay_to_act(capacitance_f):
     unit.until("closed", 3.0)
 
 
-def test_a_precharge_that_never_arrives_is_tried_three_times_then_latched():
+def tried_three_times():
+    """A unit whose bus never comes within reach."""
     unit = Unit()
     waits = []
     for tries in (1, 2, 3):
@@ -145,15 +146,19 @@ def test_a_precharge_that_never_arrives_is_tried_three_times_then_latched():
         unit.tick(bus_v=45.0)
         assert unit.latched() == {"CON-008": tries == 3}
     assert waits[1:] == pytest.approx([30.0, 30.0], abs=0.5)
+    return unit
+
+
+def test_a_precharge_that_never_arrives_is_tried_three_times_then_latched():
+    unit = tried_three_times()
     for _ in range(100):
         assert rack.states(unit.tick(10.0)) == ["open"]
     assert unit.drive.memory.contactors[0].reason == "CON-008 precharge timeout"
-    return unit
 
 
 @pytest.mark.parametrize("code", ["CON-008", "contactors", "all"])
 def test_a_reset_lets_a_string_try_again_at_once(code):
-    unit = test_a_precharge_that_never_arrives_is_tried_three_times_then_latched()
+    unit = tried_three_times()
     unit.tick(requests=(Reset("CON-002", Role.OPERATOR),))
     assert unit.latched() == {"CON-008": True}
     unit.tick(requests=(Reset(code, Role.OPERATOR),))

@@ -90,7 +90,7 @@ def test_a_discharge_limit_outside_the_ratings_becomes_zero(amps, passes):
         ({"temperature_degc": np.nan}, (False, False)), ({"current_a": np.nan}, (False, False)),
         ({"cell_age_s": 1.0}, (True, True)), ({"cell_age_s": 1.001}, (False, False)),
         ({"cell_age_s": np.nan}, (False, False)), ({"current_age_s": 1.001}, (False, False)),
-        ({"current_age_s": np.inf}, (False, False)),
+        ({"current_age_s": np.inf}, (False, False)), ({"unit_state_age_s": 1.001}, (False, False)),
     ],
     ids=lambda value: str(value)[:60],
 )  # fmt: skip

@@ -9,7 +9,7 @@ import pytest
 
 from bmsd.core.charge import pack_voltage
 from bmsd.core.plausibility import beyond_cells_v
-from bmsd.model.request import Reset, Role
+from bmsd.model.request import Connect, Reset, Role
 from bmsd.model.snapshot import Feedback
 from tests import rack
 
@@ -40,12 +40,12 @@ def test_a_unit_that_gets_wrong_in_a_running_rack_stops_it_names_itself_and_open
     name: str, wrong_v: float
 ) -> None:
     drive = rack.running(TWO)
-    values = {**rack.closed(TWO), name: pair(CELLS_V, wrong_v)}
-    outcomes = drive.run(2.5, **values)
+    wrong: dict[str, Any] = {name: pair(CELLS_V, wrong_v)}
+    outcomes = drive.run(2.5, **rack.closed(TWO), **wrong)
     assert {(o.command.ccl_a, o.command.dcl_a) for o in outcomes[2:]} == {(0.0, 0.0)}
     assert rack.codes(outcomes[-1]) == {"CEL-015"}
     assert outcomes[-1].faults[0].string == 2
-    opening = drive.run(12.0, **values)[-1]
+    opening = rack.obeying(drive, 12.0, string=1, **wrong)[-1]
     assert rack.states(opening) == ["closed", "open"]
     assert all(o.command.voltage_v == pytest.approx(CELLS_V) for o in outcomes)
     assert all(o.command.cvl_v >= CELLS_V - 0.05 for o in outcomes), "a stop holds the limit at the voltage of the pack"
@@ -133,7 +133,8 @@ def test_voltages_of_two_polls_are_not_compared() -> None:
 
 def test_an_open_string_need_not_have_the_voltage_of_the_bus() -> None:
     drive = rack.Drive(ONE)
-    assert rack.codes(drive.run(5.0, bus_v=0.0)[-1]) == set()
+    stays = (Connect(False),)
+    assert rack.codes(drive.tick(bus_v=0.0, requests=stays)) == rack.codes(drive.run(5.0, bus_v=0.0)[-1]) == set()
 
 
 def test_a_module_is_compared_with_its_own_cells_and_named() -> None:

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bmsd.core.tick import Outcome
 from bmsd.model.request import Reset, Role
 from bmsd.model.snapshot import INPUTS, TRIP_CODES, Input
 from tests import rack
 
 PLANT = rack.plant(strings=2, modules=2)
 CLOSED = rack.closed(PLANT)
+APART = rack.apart(PLANT, 0)
 INPUT_ROWS = {
     "interlock": "CON-011", "door": "CON-011", "fuse": "CON-010", "insulation": "ISO-002", "smoke": "AUX-002",
     "emergency_stop": "CON-012",
@@ -41,21 +41,6 @@ def flows(outcome: Any) -> tuple[bool, bool]:
     return outcome.command.ccl_a > 0.0, outcome.command.dcl_a > 0.0
 
 
-APART = {name: np.array([0, 1]) for name in ("minus", "plus")} | {
-    f"{name}_output": np.array([False, True]) for name in ("minus", "plus")
-}
-"""Contacts of the first string open, of the second closed."""
-
-
-def obeying(drive: rack.Drive, seconds: float, was: Outcome | None = None, **values: Any) -> list[Outcome]:
-    """Run for so long with a first unit that opens when it is told to, and stays as it `was`."""
-    outcomes = [] if was is None else [was]
-    for _ in range(round(seconds / 0.1)):
-        shut = not outcomes or rack.states(outcomes[-1])[0] in ("closed", "opening")
-        outcomes.append(drive.tick(**(CLOSED if shut else CLOSED | APART) | values))
-    return outcomes
-
-
 FINDINGS: list[tuple[dict[str, Any], str]] = [
     *((inputs(name, Input.ACTIVE), code) for name, code in INPUT_ROWS.items()),
     *((tripped(name), code) for name, code in TRIP_ROWS.items()),
@@ -78,16 +63,27 @@ def test_both_limits_are_zero_in_the_same_tick_and_the_row_opens_its_string_only
     outcome = drive.tick(**CLOSED | found)
     assert flows(outcome) == (False, False)
     assert outcome.vetoes == ()
-    outcomes = obeying(drive, 14.0, **found)
+    outcomes = rack.obeying(drive, 14.0, **found)
     assert rack.codes(outcomes[-1]) == {code}
     assert {flows(outcome) for outcome in outcomes[:5]} == {(False, False)}
     assert rack.states(outcomes[-1]) == ["open", "closed"]
 
 
-def test_a_unit_whose_contactors_are_unknown_bounds_its_string() -> None:
-    outcome = rack.running(PLANT).tick(**CLOSED, unit_state_age_s=np.array([np.inf, 0.1]))
-    assert flows(outcome) == (False, False)
-    assert "state of its contactors unknown" in {bound.reason for bound in outcome.limits.charge}
+@pytest.mark.parametrize(
+    ("age_s", "known"), [(0.1, True), (0.6, True), (0.61, False), (9.0, False), (np.inf, False), (np.nan, False)]
+)
+def test_a_unit_that_no_longer_says_where_its_contactors_are_bounds_its_closed_string_at_once(
+    age_s: float, known: bool
+) -> None:
+    outcome = rack.running(PLANT).tick(**CLOSED, unit_state_age_s=np.array([age_s, 0.1]))
+    assert flows(outcome) == (known, known)
+    assert outcome.vetoes == ()
+    assert ("state of its contactors unknown" in {bound.reason for bound in outcome.limits.charge}) is not known
+
+
+def test_an_open_string_that_no_longer_says_so_bounds_nothing() -> None:
+    drive = rack.running(PLANT, **APART)
+    assert flows(drive.tick(**APART, unit_state_age_s=np.array([0.7, 0.1]))) == (True, True)
 
 
 @pytest.mark.parametrize("value", [Input.NOT_FITTED, Input.UNKNOWN, 9])
@@ -113,27 +109,27 @@ def test_an_input_that_gets_unknown_holds_what_it_was(unknown: dict[str, Any]) -
 @pytest.mark.parametrize(("name", "code"), sorted(TRIP_ROWS.items()))
 def test_who_resets_a_trip_acknowledges_its_row_once_the_node_is_released(name: str, code: str) -> None:
     drive, role = rack.running(PLANT), Role.SERVICE if code in SERVICE else Role.OPERATOR
-    was = obeying(drive, 3.0, **tripped(name))[-1]
-    drive.tick(**CLOSED | APART | tripped(name), requests=(Reset("trip", role, "seen"),))
-    was = obeying(drive, 1.0, was, **tripped(name))[-1]
+    was = rack.obeying(drive, 3.0, **tripped(name))[-1]
+    drive.tick(**APART | tripped(name), requests=(Reset("trip", role, "seen"),))
+    was = rack.obeying(drive, 1.0, was, **tripped(name))[-1]
     assert rack.codes(was) == {code}, "the unit has not released it yet"
-    assert rack.codes(obeying(drive, 0.3, was)[-1]) == set()
+    assert rack.codes(rack.obeying(drive, 0.3, was)[-1]) == set()
 
 
 @pytest.mark.parametrize("code", sorted(SERVICE))
 def test_an_operator_resets_no_trip_that_is_for_service(code: str) -> None:
     drive, name = rack.running(PLANT), next(name for name, row in TRIP_ROWS.items() if row == code)
-    was = obeying(drive, 3.0, **tripped(name))[-1]
-    drive.tick(**CLOSED | APART, requests=(Reset("trip", Role.OPERATOR, "seen"),))
-    assert rack.codes(obeying(drive, 3.0, was)[-1]) == {code}
+    was = rack.obeying(drive, 3.0, **tripped(name))[-1]
+    drive.tick(**APART, requests=(Reset("trip", Role.OPERATOR, "seen"),))
+    assert rack.codes(rack.obeying(drive, 3.0, was)[-1]) == {code}
 
 
 def test_a_reset_does_not_wait_longer_than_nodes_are_told() -> None:
     drive = rack.running(PLANT)
-    was = obeying(drive, 1.0, **tripped("interlock"))[-1]
-    drive.tick(**CLOSED | APART | tripped("interlock"), requests=(Reset("trip", Role.OPERATOR),))
-    was = obeying(drive, 2.0, was, **tripped("interlock"))[-1]
-    assert rack.codes(obeying(drive, 5.0, was)[-1]) == {"CON-011"}
+    was = rack.obeying(drive, 1.0, **tripped("interlock"))[-1]
+    drive.tick(**APART | tripped("interlock"), requests=(Reset("trip", Role.OPERATOR),))
+    was = rack.obeying(drive, 2.0, was, **tripped("interlock"))[-1]
+    assert rack.codes(rack.obeying(drive, 5.0, was)[-1]) == {"CON-011"}
 
 
 def test_a_reset_of_all_acknowledges_other_faults_in_its_own_tick_only() -> None:

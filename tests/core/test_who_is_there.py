@@ -73,12 +73,14 @@ def test_what_a_board_has_not_said_is_no_fault(name: str) -> None:
 
 
 def test_a_board_of_another_kind_waits_for_service_also_when_it_is_gone() -> None:
-    drive = rack.running(PLANT)
+    drive, apart = rack.running(PLANT), rack.apart(PLANT, 0)
     drive.run(0.3, **odd("chemistry", CHEMISTRIES.index("lto")))
-    assert rack.codes(drive.run(60.0, 1.0, **CLOSED)[-1]) == {"MOD-004"}
+    outcome = rack.obeying(drive, 60.0)[-1]
+    assert rack.states(outcome) == ["open", "closed"]
+    assert rack.codes(outcome) == {"MOD-004"}
     for refused in (Reset("MOD-004", Role.OPERATOR, "looked"), Reset("MOD-004", Role.SERVICE)):
-        assert rack.codes(drive.tick(**CLOSED, requests=(refused,))) == {"MOD-004"}
-    assert not drive.tick(**CLOSED, requests=(Reset("MOD-004", Role.SERVICE, "right board fitted"),)).faults
+        assert rack.codes(drive.tick(**apart, requests=(refused,))) == {"MOD-004"}
+    assert not drive.tick(**apart, requests=(Reset("MOD-004", Role.SERVICE, "right board fitted"),)).faults
 
 
 def test_one_sighting_of_a_second_board_is_not_enough_and_two_within_10_s_are() -> None:
@@ -140,19 +142,19 @@ def test_two_boards_that_changed_places_are_both_named() -> None:
 
 
 def test_an_open_string_with_a_swapped_board_is_not_closed_before_it_is_accepted() -> None:
-    drive = rack.Drive(PLANT)
-    drive.run(0.1)
+    drive, apart = rack.Drive(PLANT), rack.apart(PLANT, 0)
+    drive.run(0.1, **apart)
     swapped = with_one(UIDS, 4711)
-    assert drive.run(10.0, uid=swapped)[-1].contactors[0].state == "open"
-    assert drive.tick(uid=swapped, requests=(ACCEPT,)).faults == ()
-    assert drive.run(0.5, uid=swapped)[-1].contactors[0].state == "closing_minus"
+    assert rack.states(drive.run(10.0, **apart, uid=swapped)[-1]) == ["open", "closed"]
+    assert drive.tick(**apart, uid=swapped, requests=(ACCEPT,)).faults == ()
+    assert rack.states(drive.run(0.5, **apart, uid=swapped)[-1]) == ["closing_minus", "closed"]
 
 
 def test_a_fault_that_bars_closing_ends_a_closing_that_has_begun() -> None:
     drive = rack.Drive(PLANT)
     assert rack.states(drive.run(0.5)[-1])[0] == "closing_minus"
     outcome = drive.tick(uid=with_one(UIDS, 4711))
-    assert rack.states(outcome)[0] == "open"
+    assert rack.states(outcome)[0] == "waiting"
     assert not outcome.command.close_minus[0]
 
 

@@ -35,7 +35,7 @@ def command(**changes: Any) -> Command:
     values: dict[str, Any] = {
         "cvl_v": None, "dvl_v": None, "ccl_a": 0.0, "dcl_a": 0.0, "charge_enabled": False,
         "discharge_enabled": False, "close_minus": on, "close_precharge": off, "close_plus": on,
-        "inverter_enable": on, "balance": np.ones(LAYOUT.cell_shape, dtype=bool), "heartbeat": True,
+        "inverter_enable": on, "commanded": on, "balance": np.ones(LAYOUT.cell_shape, dtype=bool), "heartbeat": True,
         "trip_resets": ((1, 1), (UNIT, 5)),
     }  # fmt: skip
     return Command(**{**values, **changes})

@@ -2,6 +2,7 @@
 
 `table`: states and transitions. `sequence`: one step of all strings. `reasons`: why a string may not close.
 `connecting`: which string comes first, and when a further one may join. `circuit`: what follows from the states.
+`follow`: strings that nobody here switches.
 """
 
 from __future__ import annotations

@@ -50,15 +50,16 @@ def outputs(states: tuple[StringState, ...]) -> Outputs:
     )
 
 
-def told_open_s(states: tuple[StringState, ...]) -> Floats:
+def told_open_s(plant: Plant, states: tuple[StringState, ...]) -> Floats:
     """(strings,): for how long a string must have been open by now, s; negative: it need not be.
 
-    One whose contactors are not known must be once its unit, which gets no command, has had its time.
+    One whose contactors are not known must be once its unit, which gets no command, has had its time. Where nobody
+    switches, one must be open whose boards say so.
     """
 
     def since(string: StringState) -> float:
         if string.state is State.UNKNOWN:
-            return string.since_s - UNIT_OPENS_S
+            return string.since_s - UNIT_OPENS_S if plant.switches else -1.0
         return string.since_s if string.state in TOLD_OPEN else -1.0
 
     return np.array([since(string) for string in states])
@@ -72,7 +73,7 @@ def not_open(plant: Plant, states: tuple[StringState, ...], snapshot: Snapshot) 
     unit, which is sent no command, has had the time to open by itself.
     """
     units = snapshot.units
-    unknown, told_s = where(states, State.UNKNOWN), told_open_s(states)
+    unknown, told_s = where(states, State.UNKNOWN), told_open_s(plant, states)
     told = (told_s >= 0.0) | unknown
     driven = units.minus_output & units.plus_output
     welded = (units.minus == Feedback.CLOSED) & (units.plus == Feedback.CLOSED)

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from bmsd.core.contactors import connecting, reasons
 from bmsd.core.contactors.circuit import not_open
 from bmsd.core.contactors.connecting import Bus
+from bmsd.core.contactors.follow import followed
 from bmsd.core.contactors.reasons import Orders, Others
 from bmsd.core.contactors.table import LIVE, MOVING, Event, State, StringState, move
 from bmsd.model.plant import Plant
@@ -62,6 +63,8 @@ def step(
     plant: Plant, was: tuple[StringState, ...], snapshot: Snapshot, orders: Orders, dt_s: float
 ) -> tuple[StringState, ...]:
     """Return the states of all strings; they move one after the other, the first that may close first."""
+    if not plant.switches:
+        return followed(plant, was, snapshot, orders, dt_s)
     states = list(was)
     unasked = not_open(plant, was, snapshot)
     leader = _leader(plant, was, snapshot, orders, unasked)

@@ -30,8 +30,13 @@ def _flags(which: Bools) -> Floats:
 
 def _since(evidence: Evidence, age_s: Floats) -> Floats:
     """(strings,): how long after the command to open a string was measured, s; negative: not yet, or not told."""
-    told_s = told_open_s(evidence.contactors)
+    told_s = told_open_s(evidence.plant, evidence.contactors)
     return np.where(told_s >= 0.0, told_s + evidence.dt_s - age_s, -1.0)
+
+
+def _told(evidence: Evidence) -> Bools:
+    """(strings,): strings that somebody was told to open."""
+    return (told_open_s(evidence.plant, evidence.contactors) >= 0.0) & evidence.plant.switches
 
 
 def _seen_closed(evidence: Evidence) -> Bools:
@@ -44,7 +49,7 @@ def _seen_closed(evidence: Evidence) -> Bools:
 def string_not_open(evidence: Evidence) -> Reading:
     """1 where a string is told to be open and is in the circuit, 0 where it is not; NaN: no report to tell."""
     units, plant = evidence.snapshot.units, evidence.plant
-    told = told_open_s(evidence.contactors) >= 0.0
+    told = _told(evidence)
     reported = units.state_age_s <= plant.timing.hold_s
     moved = (_since(evidence, units.state_age_s) >= MOVES_S) | ~reported
     closed = not_open(plant, evidence.contactors, evidence.snapshot) & told
@@ -58,18 +63,23 @@ def contact_not_open(evidence: Evidence) -> Reading:
     units = evidence.snapshot.units
     reported = units.state_age_s <= evidence.plant.timing.hold_s
     due = _since(evidence, units.state_age_s) >= OPENS_S
-    told = told_open_s(evidence.contactors) >= 0.0
+    told = _told(evidence)
     return Reading(np.where(told & ~reported, np.nan, _flags(told & _seen_closed(evidence))), gate=due)
 
 
 @detector
 def open_string_current(evidence: Evidence) -> Reading:
-    """Current of a string that is told to be open beyond what a sensor shows without one, A."""
+    """Current of a string that is told, or said by its boards, to be open, beyond what a sensor shows without one, A.
+
+    What boards say is held for a while, and may be old when they close: it takes that time more.
+    """
     units, plant = evidence.snapshot.units, evidence.plant
     least_a = max(STILL_A, STILL_SHARE * plant.ratings.fuse_a)
-    told = told_open_s(evidence.contactors) >= 0.0
+    told = told_open_s(evidence.plant, evidence.contactors) >= 0.0
     value = np.where(told, np.abs(units.current_a), 0.0) - least_a
-    return Reading(value, gate=_since(evidence, units.current_age_s) >= MOVES_S, new=evidence.new_currents)
+    gate = _since(evidence, units.current_age_s) >= MOVES_S
+    delay_s = None if plant.switches else np.full(len(value), plant.timing.hold_s + FEEDBACK_S)
+    return Reading(value, gate=gate, new=evidence.new_currents, delay_s=delay_s)
 
 
 @detector
