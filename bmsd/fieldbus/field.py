@@ -209,8 +209,8 @@ class MappedField:
     def questions(self, now_s: float) -> list[Frame]:
         frames = self._units.questions(now_s) if self._units else []
         if self._asks and now_s + _EARLY_S >= self._due_s:
-            # on a grid, as long as nothing held it up: lateness does not add up
-            late = not now_s - self._due_s < self._poll_s
+            # on a grid, so that lateness does not add up; a new one where the next request would come too soon
+            late = not now_s - self._due_s < 0.5 * self._poll_s
             self._due_s = (now_s if late else self._due_s) + self._poll_s
             frames = [*frames, *self._asks]
         return frames

@@ -90,6 +90,16 @@ def test_a_late_request_does_not_shift_the_next_ones() -> None:
     assert mapped.due_s == pytest.approx(10.4)
 
 
+@pytest.mark.parametrize("late_s", [0.05, 0.099, 0.101, 0.15, 0.199, 0.201, 3.0])
+def test_however_late_a_request_is_the_gate_lets_the_next_one_through(late_s: float) -> None:
+    mapped = field(PLANT, planned(requests=ASKED))
+    gate = TransmitGate(Wire(), mapped.rules)
+    for now_s in (10.0, 10.2 + late_s):
+        assert [gate.send(frame, now_s) for frame in mapped.questions(now_s)] == [True]
+    assert mapped.due_s - now_s >= 0.1 - 1e-6
+    assert [gate.send(frame, mapped.due_s) for frame in mapped.questions(mapped.due_s)] == [True]
+
+
 def test_the_gate_lets_the_request_through_and_nothing_else() -> None:
     wire = Wire()
     mapped = field(PLANT, planned(requests=ASKED))

@@ -95,7 +95,8 @@ def test_an_emergency_stop_at_one_unit_opens_the_whole_rack(losses: Recording) -
     assert pressed.snapshot.now_s > losses.first("MOD-001").snapshot.now_s
     later = [r for r in losses.records if r.snapshot.now_s > pressed.snapshot.now_s + 0.5]
     assert {fault.count for fault in later[-1].faults if fault.code == "CON-012"} == {2}, "one for each string"
-    assert "emergency stop" in later[-1].strings[0].reason
+    before_the_stop = [r for r in later if r.lifecycle != "stopping"]
+    assert "emergency stop" in before_the_stop[-1].strings[0].reason
     assert not any(r.command.close_plus.any() for r in later)
     assert not later[-1].snapshot.units.plus_output.any()
     assert (later[-1].snapshot.units.trip_code > 0).all(), "both units have latched it"
