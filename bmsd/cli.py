@@ -247,7 +247,7 @@ def reset(
     config: ConfigFile,
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; faults that service acknowledges need it.")] = "",
 ) -> None:
-    """Acknowledge a latched fault through the service socket. It clears only when its cause is gone."""
+    """Acknowledge a latched fault through the service socket. It clears only if its cause is gone by then."""
     from bmsd.show import ask_reset
 
     ask_reset(config, code, reason)

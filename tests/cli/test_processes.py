@@ -153,6 +153,23 @@ def test_events_are_listed_and_followed_and_stay_for_the_gateway(rack: Rack, tmp
         assert following.err == ""
 
 
+def test_events_that_a_gateway_has_taken_are_gone_and_it_is_said(rack: Rack) -> None:
+    taking = LinkClient(rack.config.with_name("link.sock"))
+    taking.send(Ack(0))
+
+    def nothing_left() -> bool:
+        numbers = [message.number for message in taking.drain() if isinstance(message, Event)]
+        if numbers:
+            taking.send(Ack(max(numbers)))
+        shown = bmsd("events", "-c", rack.config)
+        assert shown.returncode == 0
+        assert bool(shown.stdout) != ("no events are kept" in shown.stderr)
+        return not shown.stdout
+
+    rack.run.wait_for(nothing_left)
+    taking.close()
+
+
 def test_without_control_nothing_can_be_shown_and_it_is_said(tmp_path: Path) -> None:
     for command_ in ("status", "why", "events"):
         shown = bmsd(command_, "--link", tmp_path / "none.sock")
