@@ -27,7 +27,9 @@ DEFAULT_LINK = Path("/run/bmsd/link.sock")
 RECORDS_WITHOUT_EVENTS = 3
 """After so many all events that were kept have come."""
 RESETS = ("all", *GROUPS)
-NO_EVENTS = "no events are kept: the gateway has taken all; it serves them at /api/v1/events, --follow shows the next ones"
+NO_EVENTS = (
+    "no events are kept: the gateway has taken all; it serves them at /api/v1/events, --follow shows the next ones"
+)
 
 
 def show_status(config: Path | None, link: Path | None, *, as_json: bool, watch: bool) -> None:
@@ -115,7 +117,9 @@ def ask_reset(config: Path, code: str, reason: str) -> None:
     if wanted not in (*known, *RESETS):
         raise ConfigError([f"fault {code}: unknown; expected {', '.join(RESETS)} or a code of `bmsd faults`"])
     _ask(config, Asked("reset", wanted, reason, source="bmsd reset"))
-    typer.echo(f"reset {wanted}: taken; what is still latched (bmsd status) still has its cause: ask again when that is gone")
+    typer.echo(
+        f"reset {wanted}: taken; what is still latched (bmsd status) still has its cause: ask again when that is gone"
+    )
 
 
 def ask_connect(config: Path, *, closed: bool) -> None:
