@@ -121,14 +121,17 @@ def up(config: ConfigFile) -> None:
 def check(config: Annotated[Path, typer.Argument(metavar="FILE", help="Configuration of the rack (TOML).")]) -> None:
     """Check a configuration: all complaints at once (exit code 2), or a few lines that say what it describes.
 
-    Notes on standard error are about this computer and do not make a configuration wrong.
+    Notes on standard error do not make a configuration wrong: they are about this computer, or about something that
+    is asked for in one table and not allowed in another.
     """
+    from bmsd.config.gateway import notes, outlets
+    from bmsd.config.load import load_gateway
     from bmsd.control.composition import checked_whole
 
-    rack = checked_whole(config)
-    for line in rack.summary():
+    rack, gateway = checked_whole(config), load_gateway(config)
+    for line in (*rack.summary(), outlets(gateway)):
         typer.echo(line)
-    for note in rack.notes():
+    for note in (*rack.notes(), *notes(gateway)):
         typer.echo(f"note: {note}", err=True)
 
 
@@ -247,7 +250,7 @@ def reset(
     config: ConfigFile,
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; faults that service acknowledges need it.")] = "",
 ) -> None:
-    """Acknowledge a latched fault through the service socket. It clears only when its cause is gone."""
+    """Acknowledge a latched fault through the service socket. It clears only if its cause is gone by then."""
     from bmsd.show import ask_reset
 
     ask_reset(config, code, reason)

@@ -65,12 +65,12 @@ def run_demo(
     The processes are told apart from a rack's only by their configuration. `port_base` None: the first that are
     free; `mqtt` is a broker, HOST or HOST:PORT, None: the embedded one.
     """
-    outlets = _outlets(port_base, mqtt)
     _check_size(strings, modules)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
     with ExitStack() as stack:
         stack.enter_context(suppress(_EndedError))
+        outlets = _outlets(port_base, mqtt, stack)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bmsd-demo-")))
         hubs = [Hub(folder / f"{bus}.sock") for bus in ("field", "inverter")]
         for hub in hubs:
@@ -88,9 +88,9 @@ def run_demo(
         _watch(demo, _header(demo, strings, modules), seconds, as_json=as_json)
 
 
-def _outlets(port_base: int | None, mqtt: str | None) -> Outlets:
+def _outlets(port_base: int | None, mqtt: str | None, stack: ExitStack) -> Outlets:
     """Where the gateway is to listen and to report. ConfigError when a port is taken or the broker is no address."""
-    first = _free_ports() if port_base is None else port_base
+    first = _free_ports(stack) if port_base is None else port_base
     taken = [port for port in range(first, first + PORTS) if not _is_free(port)]
     if taken:
         ports = ", ".join(map(str, taken))
@@ -104,9 +104,19 @@ def _outlets(port_base: int | None, mqtt: str | None) -> Outlets:
     return Outlets(first, first + 1, (host, int(port or 1883)))
 
 
-def _free_ports() -> int:
-    """First of so many free ports in a row. ConfigError when there are none."""
+def _free_ports(stack: ExitStack) -> int:
+    """First of so many free ports in a row, ours among demos until the end of `stack`. ConfigError when there are none.
+
+    The gateway listens a second later only: what keeps another demo away meanwhile is a socket with the port's name.
+    """
     for first in range(FIRST_PORT, LAST_PORT, 10):
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0bmsd-demo-{first}")
+        except OSError:
+            claim.close()
+            continue
+        stack.callback(claim.close)
         if all(_is_free(port) for port in range(first, first + PORTS)):
             return first
     raise ConfigError([f"no {PORTS} free ports between {FIRST_PORT} and {LAST_PORT}; name some with --port-base"])
@@ -131,11 +141,11 @@ def _check_size(strings: int, modules: int) -> None:
 
 
 def _header(demo: _Demo, strings: int, modules: int) -> list[str]:
-    shape = f"{strings} x {modules} modules of {CELLS} cells"
+    shape = f"{strings} x {modules} x {CELLS} cells"
     web, broker = f"http://{LOCAL}:{demo.outlets.web}", demo.outlets.broker
     mqtt = f"{broker[0]}:{broker[1]}, topics bmsd/v1/#" if broker else "none: the package amqtt is not installed"
     return [
-        f"Real control and gateway, simulated rack: {shape}. Ctrl-C ends it.",
+        f"Real control and gateway, simulated rack of {shape}. Ctrl-C ends it.",
         f"  REST:     {web}/api/v1/snapshot",
         f"  metrics:  {web}/metrics",
         f"  Modbus:   {LOCAL}:{demo.outlets.modbus}, unit 1 (bmsd points)",

@@ -27,6 +27,9 @@ DEFAULT_LINK = Path("/run/bmsd/link.sock")
 RECORDS_WITHOUT_EVENTS = 3
 """After so many all events that were kept have come."""
 RESETS = ("all", *GROUPS)
+NO_EVENTS = (
+    "no events are kept: the gateway has taken all; it serves them at /api/v1/events, --follow shows the next ones"
+)
 
 
 def show_status(config: Path | None, link: Path | None, *, as_json: bool, watch: bool) -> None:
@@ -70,8 +73,12 @@ def show_events(config: Path | None, link: Path | None, *, as_json: bool, follow
     """Print the events that control still keeps, and those that come when asked to. Acknowledges none of them."""
     client = _reader(config, link)
     try:
+        none = True
         for event in _events(client, follow=follow):
+            none = False
             typer.echo(json.dumps(plain(asdict(event)), allow_nan=False) if as_json else event_line(event))
+        if none:
+            typer.echo(NO_EVENTS, err=True)
     except KeyboardInterrupt:
         return
     finally:
@@ -110,7 +117,9 @@ def ask_reset(config: Path, code: str, reason: str) -> None:
     if wanted not in (*known, *RESETS):
         raise ConfigError([f"fault {code}: unknown; expected {', '.join(RESETS)} or a code of `bmsd faults`"])
     _ask(config, Asked("reset", wanted, reason, source="bmsd reset"))
-    typer.echo(f"reset {wanted}: taken; it clears when its cause is gone (bmsd status)")
+    typer.echo(
+        f"reset {wanted}: taken; what is still latched (bmsd status) still has its cause: ask again when that is gone"
+    )
 
 
 def ask_connect(config: Path, *, closed: bool) -> None:

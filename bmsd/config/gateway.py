@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from ipaddress import ip_network
 from typing import Annotated, Literal
 
@@ -105,6 +106,35 @@ class GatewaySettings(Section):
     modbus: Modbus = Field(default_factory=Modbus)
     mqtt: Mqtt = Field(default_factory=Mqtt)
     web: Web = Field(default_factory=Web)
+
+
+TAKEN_AS = {"alarm_reset": "reset", "reserve_soc": "reserve", "power_setpoint": "power"}
+"""What control must take on its link (`link.takes`) for a point to be written."""
+
+
+def outlets(settings: GatewaySettings) -> str:
+    """Return where the gateway listens and reports, in one line for a person."""
+    modbus, mqtt, web = settings.modbus, settings.mqtt, settings.web
+    writes = f"{', '.join(modbus.writable)} may be written" if modbus.writers and modbus.writable else "read-only"
+    lines = [
+        f"Modbus on {modbus.host}:{modbus.port}, {writes}" if modbus.enabled else "no Modbus",
+        f"REST and metrics on {web.host}:{web.port}" if web.enabled else "no REST",
+        f"MQTT to {mqtt.host}:{mqtt.port}" if mqtt.enabled else "no MQTT",
+    ]
+    return f"gateway: {'; '.join(lines)}"
+
+
+def notes(settings: GatewaySettings) -> Iterator[str]:
+    """Yield what the file asks for in one place and does not allow in another."""
+    modbus = settings.modbus
+    if bool(modbus.writers) != bool(modbus.writable):
+        given, lacking = ("writers", "writable") if modbus.writers else ("writable", "writers")
+        yield f"modbus.{given}: given, but modbus.{lacking} is empty: nothing can be written"
+    elif modbus.writers:
+        wanted = {TAKEN_AS[point]: point for point in modbus.writable if point in TAKEN_AS}
+        for what, point in wanted.items():
+            if what not in settings.link.takes:
+                yield f'modbus.writable: {point}, but link.takes lacks "{what}": control will refuse it'
 
 
 class WholeFile(Settings):

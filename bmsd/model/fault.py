@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bmsd.model.catalogue import Level
+from bmsd.model.catalogue import CATALOGUE, Level, Scope
+
+_SCOPE = {row.code: row.scope for row in CATALOGUE}
+_BUSES = {1: "field bus", 2: "inverter bus"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,14 @@ def place(fault: Fault) -> str:
     if fault.module is not None:
         words.append(f"module {fault.module}")
     if fault.item is not None:
-        words.append(f"number {fault.item}")
+        words.append(_item(fault.code, fault.item))
     if fault.count > 1:
         words.append(f"and {fault.count - 1} more")
     return " ".join(words)
+
+
+def _item(code: str, number: int) -> str:
+    scope = _SCOPE.get(code)
+    if scope is Scope.BUS and number in _BUSES:
+        return _BUSES[number]
+    return f"{scope.value if scope else 'number'} {number}"

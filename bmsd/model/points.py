@@ -86,7 +86,10 @@ def _sequence(address: int, name: str) -> Point:
 POINTS: tuple[Point, ...] = (
     _float(100, "voltage_v", "V", "Rack voltage on the inverter's side.", lambda p: p.command.voltage_v),
     _float(102, "current_a", "A", "Rack current, positive charges.", lambda p: p.command.current_a),
-    _float(104, "soc", "1", "State of charge of the weakest cell's rack.", lambda p: p.estimate.soc),
+    _float(
+        104, "soc", "1", "State of charge: mean of the closed strings, each by its weakest cell.",
+        lambda p: p.estimate.soc,
+    ),
     _float(106, "soc_sigma", "1", "Standard deviation of the least certain cell.", lambda p: p.estimate.soc_sigma),
     _float(108, "soh", "1", "State of health.", lambda p: p.estimate.soh),
     _float(110, "charge_limit_a", "A", "Charge current limit sent to the inverter.", lambda p: p.command.ccl_a),

@@ -118,6 +118,50 @@ def test_a_state_directory_that_cannot_be_written_is_noted_and_is_no_error(tmp_p
     assert "not a directory" in shown.stderr
 
 
+@pytest.mark.parametrize(
+    ("extra", "says", "notes"),
+    [
+        ("", "gateway: Modbus on 127.0.0.1:1502, read-only; REST and metrics on 127.0.0.1:8080; no MQTT", []),
+        (
+            '[modbus]\nenabled = false\n[web]\nenabled = false\n[mqtt]\nenabled = true\nhost = "10.0.0.9"',
+            "gateway: no Modbus; no REST; MQTT to 10.0.0.9:1883",
+            [],
+        ),
+        (
+            '[modbus]\nwriters = ["10.0.0.1"]\nwritable = ["reserve_soc", "power_setpoint", "controller_heartbeat"]\n',
+            "Modbus on 127.0.0.1:1502, reserve_soc, power_setpoint, controller_heartbeat may be written;",
+            [
+                'note: modbus.writable: reserve_soc, but link.takes lacks "reserve": control will refuse it',
+                'note: modbus.writable: power_setpoint, but link.takes lacks "power": control will refuse it',
+            ],
+        ),
+        (
+            '[modbus]\nwritable = ["reserve_soc"]',
+            "Modbus on 127.0.0.1:1502, read-only",
+            ["note: modbus.writable: given, but modbus.writers is empty: nothing can be written"],
+        ),
+    ],
+)
+def test_check_says_where_the_gateway_is_and_what_control_would_refuse(
+    tmp_path: Path, extra: str, says: str, notes: list[str]
+) -> None:
+    path = rack_file(tmp_path)
+    path.write_text(f"{path.read_text()}\n{extra}\n")
+    shown = bmsd("check", path)
+    assert shown.returncode == 0
+    assert says in shown.stdout
+    assert shown.stderr.splitlines() == notes
+
+
+def test_a_point_that_control_takes_needs_no_note(tmp_path: Path) -> None:
+    path = rack_file(tmp_path)
+    text = path.read_text()
+    assert text.count("[link]") == 1
+    text = text.replace("[link]", '[link]\ntakes = ["reset"]')
+    path.write_text(f'{text}\n[modbus]\nwriters = ["::1"]\nwritable = ["alarm_reset"]\n')
+    assert bmsd("check", path).stderr == ""
+
+
 def test_faults_lists_every_fault_and_explains_one() -> None:
     listed = bmsd("faults").stdout.splitlines()
     assert len(listed) >= 35

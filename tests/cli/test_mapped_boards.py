@@ -188,7 +188,7 @@ def test_the_simulator_does_not_pretend_to_be_boards_of_another_maker(tmp_path: 
 
 def test_check_says_what_enforces_the_limits(tmp_path: Path) -> None:
     shown = bmsd("check", EXAMPLE)
-    assert (shown.returncode, shown.stdout.splitlines()[-1]) == (
+    assert (shown.returncode, shown.stdout.splitlines()[-2]) == (
         0, "monitor only: nothing would enforce a limit, the inverter is told zero; see accept_unenforced"
     )  # fmt: skip
     accepted = bmsd("check", example(tmp_path, **{"# accept_unenforced": "accept_unenforced"}))

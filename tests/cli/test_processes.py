@@ -153,6 +153,26 @@ def test_events_are_listed_and_followed_and_stay_for_the_gateway(rack: Rack, tmp
         assert following.err == ""
 
 
+def test_events_that_a_gateway_has_taken_are_gone_and_it_is_said(tmp_path: Path) -> None:
+    config = rack_file(tmp_path)
+    with Program(tmp_path, "run", "-c", config) as control:
+        control.wait_for((tmp_path / "link.sock").exists)
+        taking = LinkClient(tmp_path / "link.sock")
+        taking.send(Ack(0))
+
+        def nothing_left() -> bool:
+            numbers = [message.number for message in taking.drain() if isinstance(message, Event)]
+            if numbers:
+                taking.send(Ack(max(numbers)))
+            shown = bmsd("events", "-c", config)
+            assert shown.returncode == 0
+            assert bool(shown.stdout) != ("no events are kept" in shown.stderr)
+            return not shown.stdout
+
+        control.wait_for(nothing_left)
+        taking.close()
+
+
 def test_without_control_nothing_can_be_shown_and_it_is_said(tmp_path: Path) -> None:
     for command_ in ("status", "why", "events"):
         shown = bmsd(command_, "--link", tmp_path / "none.sock")
@@ -285,7 +305,7 @@ def test_a_signal_ends_the_demo_and_leaves_nothing(number: signal.Signals, tmp_p
         demo.wait_for(lambda: "string 1 precharge" in demo.out)
         assert len(left_behind(tmp_path)) == 1
         started = children(demo.process.pid)
-        assert len(started) == 2
+        assert len(started) == 4, "control, gateway, simulator, broker"
         assert demo.end(number) == 0
         assert demo.out.endswith("Stopped in order.\n")
         assert demo.err == ""
@@ -351,7 +371,7 @@ def test_the_demo_tells_its_story_in_lines_and_cleans_up(whole_demo: Program) ->
     lines = whole_demo.out.splitlines()
     assert max(len(line) for line in lines if str(whole_demo.folder) not in line) <= 80
     story = [
-        "Real control, simulated rack", "string 1 precharge", "string 1 closed", "charge limit 0.0 A: waiting",
+        "Real control and gateway, simulated", "string 1 precharge", "string 1 closed", "charge limit 0.0 A: waiting",
         "rising slowly", "the rack is charging", "balancing:", "voltage of the highest cell", "the rack is stopping",
         "string 1 open: opened on request", "Stopped in order.",
     ]  # fmt: skip

@@ -35,7 +35,7 @@ def test_a_fault_is_told_once_with_its_place_and_value_and_again_when_it_is_over
     hot = replace(calm, faults=(HOT,))
     (event,) = changes(calm, hot)
     assert event == Event(
-        0, 5.0, None, "fault.raised", "trip", "TMP-003 temperature trip at string 1 module 2 number 3 and 3 more",
+        0, 5.0, None, "fault.raised", "trip", "TMP-003 temperature trip at string 1 module 2 sensor 3 and 3 more",
         "TMP-003", 1, 2, 3, 61.5,
     )  # fmt: skip
     assert happened(hot, replace(hot, faults=(replace(HOT, value=62.0, since_s=9.0),))) == []
