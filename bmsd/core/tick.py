@@ -68,6 +68,7 @@ def tick(plant: Plant, protections: Protections, was: Memory, snapshot: Snapshot
         why=verdict.why_open,
         barred=verdict.bars,
         wanted=connect and not stopping,
+        stopping=stopping,
         started=started,
         interrupted=was.interrupted,
     )

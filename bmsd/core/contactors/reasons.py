@@ -23,8 +23,8 @@ class Orders:
     `opens`: without current, at the latest after the time for it; `opens_now`: without waiting any longer;
     `opens_still`: only without current, for another string does not open and would carry all of it. `why`: the fault
     behind it, empty: none. `barred`: it may stay closed, but must not be closed. Not `wanted`: all are opened in
-    order. Not `started`: none closes, but what is closed stays so. `interrupted`: the process before this one did
-    not leave in order.
+    order, because bmsd is `stopping` or somebody asked. Not `started`: none closes, but what is closed stays so.
+    `interrupted`: the process before this one did not leave in order.
     """
 
     opens: Bools
@@ -33,6 +33,7 @@ class Orders:
     why: tuple[str, ...]
     barred: Bools
     wanted: bool = True
+    stopping: bool = False
     started: bool = True
     interrupted: bool = False
 
@@ -67,7 +68,7 @@ def unfit(plant: Plant, snapshot: Snapshot, string: int, orders: Orders, others:
 
 def _unfit(plant: Plant, snapshot: Snapshot, string: int, orders: Orders, others: Others) -> Iterator[str]:
     if not orders.wanted:
-        yield "opened on request"
+        yield "bmsd is stopping" if orders.stopping else "opened on request"
     yield from _nodes_say(snapshot, string)
     if orders.opens[string] or orders.opens_still[string]:
         yield orders.why[string]
@@ -100,18 +101,26 @@ def _not_measured(plant: Plant, snapshot: Snapshot, string: int) -> Iterator[str
         yield "a voltage of its unit is unknown"
     if not abs(string_v - sum_v) <= SUM_SHARE * sum_v:
         yield "its voltage is not the sum of its cells"
+    unheard = _inputs(snapshot, string, Input.UNKNOWN)
+    if unheard:
+        yield f"input not reported: {unheard}"
+
+
+def _inputs(snapshot: Snapshot, string: int, state: Input) -> str:
+    values = zip(INPUTS, snapshot.units.inputs[string], strict=True)
+    return ", ".join(name for name, value in values if value == state)
 
 
 def _nodes_say(snapshot: Snapshot, string: int) -> Iterator[str]:
     units = snapshot.units
     trip = int(units.trip_code[string])
-    if trip != 0:
+    if trip > 0:
         yield f"its contactor unit has a trip latched: {named(trip, TRIP_CODES)}; bmsd reset trip"
     if snapshot.modules.trip_active[string].any():
         yield "a module board has a trip latched; bmsd reset trip"
-    active = [n for n, v in zip(INPUTS, units.inputs[string], strict=True) if v in (Input.ACTIVE, Input.UNKNOWN)]
+    active = _inputs(snapshot, string, Input.ACTIVE)
     if active:
-        yield "input active or unknown: " + ", ".join(active)
+        yield f"input active: {active}"
 
 
 def out_of_reach(plant: Plant, snapshot: Snapshot, string: int, others: Others) -> tuple[str, float]:
