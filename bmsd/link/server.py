@@ -115,7 +115,7 @@ class LinkServer:
     def step(self) -> list[Request]:
         """Accept who waits and return the requests of this tick: at most ten, one of each client, service first."""
         for listener, role in self._listeners.items():
-            with suppress(BlockingIOError):
+            with suppress(OSError):  # nobody waits, or the computer has no file left for one more: no reason to end
                 for _ in range(MOST_CLIENTS):
                     self._accept(listener.accept()[0], role)
         self.answered = []
@@ -126,6 +126,7 @@ class LinkServer:
             taken = self._read(connection, client)
             if taken is not None:
                 requests.append(taken)
+            if taken is not None and connection in self._clients:
                 self._clients[connection] = self._clients.pop(connection)  # whoever waited comes first next time
         return requests
 
@@ -202,8 +203,8 @@ class LinkServer:
             return None
         asked, answer, request = self._judge(data, client.role)
         self.answered.append(wire.Answered(client.role, client.uid, asked, answer))
-        with suppress(OSError):
-            connection.send(wire.pack(answer), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        if not self._send(connection, wire.pack(answer)):
+            self._drop(connection)  # with one answer missing, it would take each later one for that of another request
         return request
 
     def _acknowledged(self, connection: socket.socket, client: _Client, data: bytes) -> None:
