@@ -221,6 +221,7 @@ async def test_a_name_stands_for_all_its_addresses() -> None:
     [
         ("192.0.2.1", "this computer has no such address"), ("no.such.name.invalid", "is no address of a computer"),
         ("a" * 300, "is no address of a computer"), ("::g", "is no address of a computer"),
+        ("a\0", "is no address of a computer"),
     ],
 )  # fmt: skip
 async def test_an_address_that_is_none_is_named_with_what_to_do(host: str, words: str) -> None:

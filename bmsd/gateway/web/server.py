@@ -97,7 +97,7 @@ async def listen(host: str, port: int) -> list[socket.socket]:
         found = await asyncio.get_running_loop().getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
-    except (OSError, UnicodeError) as error:
+    except (OSError, ValueError) as error:
         raise BusError(f"{where}: {host!r} is no address of a computer ({error}); correct [web] host") from error
     sockets: list[socket.socket] = []
     try:
