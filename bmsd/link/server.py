@@ -26,6 +26,8 @@ MOST_EVENTS = 1024
 """Events that are kept for readers; the numbers of older ones are the gap that a late reader sees."""
 MOST_EVENTS_AT_ONCE = 50
 """To one reader in one tick: a reader that comes late takes no time from control."""
+MOST_ACKS_AT_ONCE = 16
+"""Of one reader in one tick."""
 SEND_BUFFER = 1 << 20
 _PEER = struct.Struct("3i")  # struct ucred: pid, uid, gid
 
@@ -189,18 +191,29 @@ class LinkServer:
             self._drop(connection)
 
     def _read(self, connection: socket.socket, client: _Client) -> Request | None:
+        """Return the client's next request, past a bounded number of acknowledgements: it does not wait for them."""
+        for _ in range(MOST_ACKS_AT_ONCE):
+            data = self._receive(connection)
+            if not data:
+                return None
+            if data[0] != wire.Kind.ACK:
+                return self._take(connection, client, data)
+            self._acknowledged(connection, client, data)
+        return None
+
+    def _receive(self, connection: socket.socket) -> bytes:
+        """Return the next message, empty when there is none; a client that is gone is dropped."""
         try:
             data = connection.recv(wire.MOST_REQUEST_BYTES + 1)
         except BlockingIOError:
-            return None
+            return b""
         except OSError:
             data = b""
         if not data:
             self._drop(connection)
-            return None
-        if data[0] == wire.Kind.ACK:
-            self._acknowledged(connection, client, data)
-            return None
+        return data
+
+    def _take(self, connection: socket.socket, client: _Client, data: bytes) -> Request | None:
         asked, answer, request = self._judge(data, client.role)
         self.answered.append(wire.Answered(client.role, client.uid, asked, answer))
         if not self._send(connection, wire.pack(answer)):
