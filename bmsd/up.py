@@ -31,6 +31,11 @@ def run_file(path: Path) -> int:
         while not asked and family.ended() is None:
             time.sleep(LOOK_EVERY_S)
         ended = family.ended()
-        code = family.members[ended].returncode if ended else 0
+        first = _exit_code(family.members[ended].returncode) if ended else 0
     # neither may end by itself: 0 would say that all was well
-    return (code or 1) if ended else max(process.returncode for process in family.members.values())
+    return (first or 1) if ended else max(_exit_code(process.returncode) for process in family.members.values())
+
+
+def _exit_code(returned: int) -> int:
+    """Return the exit code as a shell tells it: 128 and the signal of a process that a signal ended."""
+    return 128 - returned if returned < 0 else returned

@@ -27,6 +27,7 @@ STALE_S = 2.0
 """An older record is never served as good."""
 SILENT_S = 5.0
 """A link without a record for this long is opened anew."""
+ACKNOWLEDGE_AFTER_S = 0.1
 MOST_WAITING = 1024
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
 SILENT = Answer(False, "control does not answer")
@@ -94,7 +95,7 @@ class Feed:
         self._ready = asyncio.Event()
         self._heard_number = 0
         self._acknowledged = 0
-        self._heard_s = 0.0
+        self._acknowledging: asyncio.TimerHandle | None = None
         self.hello: Hello | None = None
         self.newest: Published | None = None
         self.records = 0
@@ -216,7 +217,13 @@ class Feed:
         self._acknowledge()
 
     def _acknowledge(self) -> None:
-        """Tell control up to which event all lanes that matter are done."""
+        """Tell control soon up to which event all lanes that matter are done: once for many, requests wait behind."""
+        if self._acknowledging is None:
+            loop = asyncio.get_running_loop()
+            self._acknowledging = loop.call_later(ACKNOWLEDGE_AFTER_S, self._acknowledge_now)
+
+    def _acknowledge_now(self) -> None:
+        self._acknowledging = None
         done = [lane.done_number for lane in self._lanes if lane.acknowledging]
         number = min(done, default=self._heard_number)
         if number > self._acknowledged and self._client is not None:
@@ -225,6 +232,9 @@ class Feed:
                 self._acknowledged = number
 
     def _close(self) -> None:
+        if self._acknowledging is not None:
+            self._acknowledging.cancel()
+            self._acknowledge_now()
         if self._client is not None:
             self._client.close()
         self._client = None

@@ -26,6 +26,8 @@ MOST_EVENTS = 1024
 """Events that are kept for readers; the numbers of older ones are the gap that a late reader sees."""
 MOST_EVENTS_AT_ONCE = 50
 """To one reader in one tick: a reader that comes late takes no time from control."""
+MOST_ACKS_AT_ONCE = 16
+"""Of one reader in one tick."""
 SEND_BUFFER = 1 << 20
 _PEER = struct.Struct("3i")  # struct ucred: pid, uid, gid
 
@@ -115,7 +117,7 @@ class LinkServer:
     def step(self) -> list[Request]:
         """Accept who waits and return the requests of this tick: at most ten, one of each client, service first."""
         for listener, role in self._listeners.items():
-            with suppress(BlockingIOError):
+            with suppress(OSError):  # nobody waits, or the computer has no file left for one more: no reason to end
                 for _ in range(MOST_CLIENTS):
                     self._accept(listener.accept()[0], role)
         self.answered = []
@@ -126,6 +128,7 @@ class LinkServer:
             taken = self._read(connection, client)
             if taken is not None:
                 requests.append(taken)
+            if taken is not None and connection in self._clients:
                 self._clients[connection] = self._clients.pop(connection)  # whoever waited comes first next time
         return requests
 
@@ -188,22 +191,33 @@ class LinkServer:
             self._drop(connection)
 
     def _read(self, connection: socket.socket, client: _Client) -> Request | None:
+        """Return the client's next request, past a bounded number of acknowledgements: it does not wait for them."""
+        for _ in range(MOST_ACKS_AT_ONCE):
+            data = self._receive(connection)
+            if not data:
+                return None
+            if data[0] != wire.Kind.ACK:
+                return self._take(connection, client, data)
+            self._acknowledged(connection, client, data)
+        return None
+
+    def _receive(self, connection: socket.socket) -> bytes:
+        """Return the next message, empty when there is none; a client that is gone is dropped."""
         try:
             data = connection.recv(wire.MOST_REQUEST_BYTES + 1)
         except BlockingIOError:
-            return None
+            return b""
         except OSError:
             data = b""
         if not data:
             self._drop(connection)
-            return None
-        if data[0] == wire.Kind.ACK:
-            self._acknowledged(connection, client, data)
-            return None
+        return data
+
+    def _take(self, connection: socket.socket, client: _Client, data: bytes) -> Request | None:
         asked, answer, request = self._judge(data, client.role)
         self.answered.append(wire.Answered(client.role, client.uid, asked, answer))
-        with suppress(OSError):
-            connection.send(wire.pack(answer), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        if not self._send(connection, wire.pack(answer)):
+            self._drop(connection)  # with one answer missing, it would take each later one for that of another request
         return request
 
     def _acknowledged(self, connection: socket.socket, client: _Client, data: bytes) -> None:

@@ -46,8 +46,16 @@ def test_the_death_of_either_ends_both(killed: str, other: str, tmp_path: Path) 
         up.wait_for(lambda: "link.open" in up.err)
         survivor = child(up, other)
         child(up, killed).send_signal(signal.SIGKILL)
-        assert up.process.wait(60) != 0
+        assert up.process.wait(60) == 128 + signal.SIGKILL
         assert not survivor.is_running()
+
+
+def test_a_control_that_had_to_be_killed_is_no_end_in_order(tmp_path: Path) -> None:
+    with Program(tmp_path, "up", "-c", rack(tmp_path)) as up:
+        up.wait_for(lambda: "link.open" in up.err)
+        child(up, "run").send_signal(signal.SIGSTOP)
+        up.process.terminate()
+        assert up.process.wait(60) == 128 + signal.SIGKILL
 
 
 def test_a_wrong_table_of_the_gateway_is_told_before_anything_starts(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 
-from bmsd.gateway.feed import MOST_WAITING, STALE_S, Feed
+from bmsd.gateway.feed import ACKNOWLEDGE_AFTER_S, MOST_WAITING, STALE_S, Feed
 from bmsd.link.wire import Asked
 from tests.gateway.control_end import ControlEnd, event
 
@@ -116,10 +116,23 @@ async def test_what_is_done_for_an_ended_control_process_is_not_done_for_the_nex
             await until(lambda: feed.hello.boot_id == "boot-2" and feed._heard_number == 3)
             for _ in range(3):
                 lane.done(await lane.next())
+            await asyncio.sleep(2.0 * ACKNOWLEDGE_AFTER_S)
             assert (lane.boot_id, feed._acknowledged) == ("boot-1", 0)
             lane.put_back(await lane.next())
             lane.done(await lane.next())
-            assert (lane.boot_id, feed._acknowledged) == ("boot-2", 1)
+            await until(lambda: (lane.boot_id, feed._acknowledged) == ("boot-2", 1))
+
+
+async def test_a_request_does_not_wait_behind_the_acknowledgements_of_many_events(tmp_path: Path) -> None:
+    with ControlEnd(tmp_path) as control:
+        async with following(Feed(control.link)) as feed:
+            lane = feed.lane(acknowledging=True)
+            control.tell(event(number) for number in range(1, 501))
+            async with asyncio.timeout(20):
+                for _ in range(500):
+                    lane.done(await lane.next())
+            assert (await feed.ask(Asked("reset", "all"))).text.startswith("not taken on this socket")
+            await until(lambda: not control.server._events)
 
 
 def heard(feed: Feed, number: int) -> bool:

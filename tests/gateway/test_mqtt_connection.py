@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from amqtt.broker import Broker as Embedded
+from paho.mqtt.client import MQTTMessage
 from structlog.testing import capture_logs
 
 from bmsd.errors import ConfigError
@@ -260,6 +261,13 @@ async def test_the_embedded_broker_of_the_demo(tmp_path: Path) -> None:
             assert publisher.connects == 1
     finally:
         await broker.shutdown()
+
+
+async def test_what_a_broker_sends_unasked_is_not_kept(tmp_path: Path) -> None:
+    client = Publisher(settings(free_port()), Feed(tmp_path / "link.sock"))._client()
+    for _ in range(1000):
+        client._on_message(client._client, None, MQTTMessage(topic=b"a"))
+    assert len(client.messages) <= 1
 
 
 def test_pauses_double_up_to_the_longest() -> None:

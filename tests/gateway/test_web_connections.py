@@ -156,6 +156,47 @@ def test_what_is_no_request_ends_that_connection_only(
     assert "Invalid HTTP" not in said.out + said.err, "a client's errors do not fill the log"
 
 
+def stream_from(web: WebEnd) -> socket.socket:
+    """A reader of the stream that takes next to nothing."""
+    raw = open_from(web, room=4096)
+    raw.sendall(
+        b"GET /api/v1/stream HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    )
+    assert raw.recv(32).startswith(b"HTTP/1.1 101")
+    return raw
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [b"\x89\xfd\0\0\0\0" + b"x" * 125, b"\x89\x80\0\0\0\0", b"\x8a\x80\0\0\0\0"],
+    ids=["pings", "empty pings", "pongs that nobody asked for"],
+)
+def test_a_reader_of_the_stream_who_floods_is_ended(web: WebEnd, frame: bytes) -> None:
+    with stream_from(web) as raw:
+        with suppress(ConnectionResetError, BrokenPipeError):
+            for _ in range(1000):
+                raw.sendall(frame * 1000)
+            raise AssertionError("all of it was taken")
+        wait_for(lambda: address_count(web, "127.0.0.2") == 0)
+
+
+def test_a_message_of_endless_empty_parts_ends_its_reader(web: WebEnd) -> None:
+    with stream_from(web) as raw, suppress(ConnectionResetError, BrokenPipeError):
+        began_s = time.monotonic()
+        raw.sendall(b"\x01\x80\0\0\0\0" + b"\x00\x80\0\0\0\0" * connections.MOST_PARTS)
+        assert ended(raw)
+        assert time.monotonic() - began_s < 10.0
+
+
+def test_a_reader_of_the_stream_may_ping(web: WebEnd) -> None:
+    with stream_from(web) as raw:
+        for _ in range(20):
+            raw.sendall(b"\x89\x84\0\0\0\0ping")
+            time.sleep(0.1)
+        assert address_count(web, "127.0.0.2") == 1
+
+
 def test_many_at_once_are_all_answered(web: WebEnd) -> None:
     async def ask() -> list[int]:
         limits = httpx.Limits(max_connections=6)
@@ -180,6 +221,7 @@ async def test_a_name_stands_for_all_its_addresses() -> None:
     [
         ("192.0.2.1", "this computer has no such address"), ("no.such.name.invalid", "is no address of a computer"),
         ("a" * 300, "is no address of a computer"), ("::g", "is no address of a computer"),
+        ("a\0", "is no address of a computer"),
     ],
 )  # fmt: skip
 async def test_an_address_that_is_none_is_named_with_what_to_do(host: str, words: str) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -118,6 +119,33 @@ def test_a_gateway_that_was_stopped_shows_nothing_old_when_it_goes_on(
     gateway.process.send_signal(signal.SIGCONT)
     assert status(config) == 503
     control.publishing = True
+    gateway.wait_for(lambda: status(config) == 200)
+
+
+def test_connections_that_come_and_go_do_not_fill_the_table_of_open_files(
+    served: tuple[Path, Program, ControlEnd],
+) -> None:
+    config, gateway, _ = served
+    where = ("127.0.0.1", int(base(config).rpartition(":")[2]))
+    until_s = time.monotonic() + 2.0
+
+    def flood() -> None:
+        while time.monotonic() < until_s:
+            with socket.socket() as raw, suppress(OSError):
+                raw.settimeout(1.0)
+                raw.connect(where)
+                raw.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+
+    floods = [threading.Thread(target=flood) for _ in range(4)]
+    for one in floods:
+        one.start()
+    most = 0
+    while time.monotonic() < until_s:
+        most = max(most, len(os.listdir(f"/proc/{gateway.process.pid}/fd")))
+        time.sleep(0.02)
+    for one in floods:
+        one.join()
+    assert most < 250
     gateway.wait_for(lambda: status(config) == 200)
 
 

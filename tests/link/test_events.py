@@ -10,7 +10,7 @@ import pytest
 
 from bmsd.codec import record
 from bmsd.link import wire
-from bmsd.link.server import MOST_EVENTS, MOST_EVENTS_AT_ONCE, LinkServer
+from bmsd.link.server import MOST_ACKS_AT_ONCE, MOST_EVENTS, MOST_EVENTS_AT_ONCE, LinkServer
 from bmsd.model.event import Event
 from bmsd.model.published import PROTOCOL, Hello
 
@@ -130,6 +130,24 @@ def test_an_event_is_kept_until_every_reader_that_acknowledges_has_it(server: Li
     one.acknowledges(5)
     one.acknowledges(1)
     assert later_reader(server, path) == [6, 7, 8, 9], "an older number takes nothing back"
+
+
+def test_a_request_is_taken_past_the_acknowledgements_before_it_but_not_past_any_number(
+    server: LinkServer, path: Path
+) -> None:
+    reader = Reader(server, path)
+    told(server, 1, 3 * MOST_ACKS_AT_ONCE)
+    request = wire.pack(wire.Asked("reset", "all"))
+    for acknowledgements, steps in ((MOST_ACKS_AT_ONCE - 1, 1), (2 * MOST_ACKS_AT_ONCE, 3)):
+        for number in range(1, acknowledgements + 1):
+            reader.socket.send(wire.pack(wire.Ack(number)))
+        reader.socket.send(request)
+        answered: list[wire.Answered] = []
+        for _ in range(steps):
+            assert not answered
+            server.step()
+            answered += server.answered
+        assert len(answered) == 1
 
 
 def test_a_late_reader_is_told_a_bounded_number_in_one_tick(server: LinkServer, path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grp
 import os
+import resource
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
@@ -312,3 +313,35 @@ def test_a_group_that_does_not_exist_is_said_and_the_link_works(paths: tuple[Pat
     assert [path.stat().st_mode & 0o777 for path in paths] == [0o660, 0o660]
     connected(server, paths[0]).close()
     server.close()
+
+
+def test_who_has_no_room_for_an_answer_is_dropped_and_does_not_take_the_next_for_it(
+    server: LinkServer, paths: tuple[Path, Path]
+) -> None:
+    client = connected(server, paths[1])
+    record = published(1)
+    while not server.skipped:
+        server.publish(record)
+    client.send(wire.Asked("disconnect"))
+    assert server.step() == [Connect(False)], "what was asked is done, whether or not the answer arrives"
+    client.drain()
+    with pytest.raises(BusError, match="closed the link"):
+        client.drain()
+    client.close()
+
+
+def test_a_computer_without_a_free_file_lets_nobody_in_and_ends_nothing(
+    server: LinkServer, paths: tuple[Path, Path]
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    client = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    client.connect(str(paths[0]))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        assert server.step() == []
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    server.step()
+    client.settimeout(1.0)
+    assert isinstance(wire.unpack(client.recv(wire.MOST_MESSAGE_BYTES)), Hello)
+    client.close()

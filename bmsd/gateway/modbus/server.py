@@ -58,8 +58,8 @@ class Server:
                 lambda: Connection(self), settings.host, settings.port, backlog=BACKLOG, reuse_address=True,
                 start_serving=False,
             )  # fmt: skip
-        except OSError as error:
-            why = error.strerror or str(error)
+        except (OSError, ValueError) as error:  # ValueError: a text that can be no host
+            why = getattr(error, "strerror", None) or str(error)
             raise BusError(f"modbus: {settings.host} port {settings.port}: cannot listen: {why}") from error
 
     async def run(self, tasks: asyncio.TaskGroup) -> None:

@@ -6,6 +6,7 @@ another number into `controller_heartbeat`, within the time of the lease. One wr
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import IPv6Address, ip_address, ip_network
@@ -66,6 +67,8 @@ class Writes:
         self._heartbeat: int | None = None
         self._boot_id = ""
         self._waiting = 0
+        self._under_way: Counter[str] = Counter()
+        """Writes of each point that control has not answered yet."""
 
     def may(self, peer: str) -> bool:
         """Whether this address may write anything."""
@@ -105,10 +108,12 @@ class Writes:
         if self._waiting >= MOST_WAITING:
             raise RefusedError(Code.BUSY, "too many writes wait for control")
         self._waiting += 1
+        self._under_way[order.point.name] += 1
         try:
             await self._ways[order.point.name](self, order)
         finally:
             self._waiting -= 1
+            self._under_way[order.point.name] -= 1
 
     def in_force(self, record: Published) -> tuple[int | None, ...]:
         """What the writable points read now, in the order of the table."""
@@ -147,7 +152,10 @@ class Writes:
 
     async def _beat(self, order: Order) -> None:
         self._forget(self._feed.newest)
-        for name, lease in list(self._held.items()):
+        for name in list(self._held):
+            lease = self._held.get(name)  # while one is renewed, another writer may take the next
+            if lease is None or self._under_way[name]:
+                continue  # a newer set-point is on its way: to renew this one after it would bring it back
             if lease.order.peer == order.peer and lease.heartbeat != order.value:
                 await self._lease(lease.order)
                 if name in self._held:

@@ -160,6 +160,7 @@ class Publisher:
             will=aiomqtt.Will(self._topics.status, payloads.encode(payloads.will(mqtt.rack)), qos=1, retain=True),
             timeout=self._answer_s,
             keepalive=mqtt.keepalive_s,
+            max_queued_incoming_messages=1,  # we subscribe to nothing: what comes is not asked for
             tls_context=found.tls,
         )
 

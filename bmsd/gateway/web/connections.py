@@ -10,11 +10,18 @@ from collections import Counter
 from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 
 LOOK_S = 1.0
 PATIENCE_S = 10.0
 """A request must be there, and an answer must move, within this time."""
+MOST_SAID_BYTES, SAID_BYTES_PER_S = 8192, 256.0
+"""A reader of the stream answers pings and has little else to say: this much at once, and this much all the time."""
+MOST_UNSENT_BYTES = 1 << 18
+"""More than any message of the stream with what uvicorn lets wait before it."""
+MOST_PARTS = 64
+"""Frames of one message: an empty one is no bytes, so that a limit of bytes does not count it."""
 
 
 def capped(most: int, most_per_address: int) -> type[H11Protocol]:
@@ -28,6 +35,26 @@ def capped(most: int, most_per_address: int) -> type[H11Protocol]:
                 transport.abort()
 
     return Capped
+
+
+class StreamProtocol(WebSocketsSansIOProtocol):
+    """A connection of the stream that ends who says much: uvicorn answers every ping, also when nobody takes it."""
+
+    _said_bytes, _since_s = 0.0, 0.0
+
+    def data_received(self, data: bytes) -> None:
+        if self.handshake_complete and self._says_much(len(data)):
+            self.transport.abort()
+            return
+        super().data_received(data)
+        if len(self.frames) > MOST_PARTS or self.transport.get_write_buffer_size() > MOST_UNSENT_BYTES:
+            self.transport.abort()
+
+    def _says_much(self, count: int) -> bool:
+        now_s = self.loop.time()
+        still = max(0.0, self._said_bytes - (now_s - self._since_s) * SAID_BYTES_PER_S)
+        self._said_bytes, self._since_s = still + count, now_s
+        return self._said_bytes > MOST_SAID_BYTES
 
 
 def address(connection: Any) -> str:

@@ -18,7 +18,7 @@ from bmsd.config.gateway import GatewaySettings
 from bmsd.errors import BusError
 from bmsd.gateway.feed import Feed
 from bmsd.gateway.web.api import application
-from bmsd.gateway.web.connections import Patience, capped
+from bmsd.gateway.web.connections import Patience, StreamProtocol, capped
 from bmsd.gateway.web.metrics import Metrics
 from bmsd.gateway.web.recent import Recent
 from bmsd.gateway.web.stream import Streams
@@ -31,6 +31,8 @@ PING_S = 20.0
 """A reader of the stream that does not answer a ping for this long is dropped."""
 MOST_INBOUND_BYTES = 1024
 MOST_HEAD_BYTES = 16384
+BACKLOG = 32
+"""Also how many connections are let in at once before anybody else gets a turn."""
 SEND_BUFFER = 1 << 16
 """Bytes that wait in the kernel for a slow reader: what waits grows old."""
 HEADERS = [("cache-control", "no-store"), ("x-content-type-options", "nosniff")]
@@ -61,7 +63,8 @@ async def serve(settings: GatewaySettings, feed: Feed) -> None:
     gc.freeze()  # a full collection of what stays for good takes 60 ms, and all outputs wait for it
     config = uvicorn.Config(
         app, http=capped(web.most_clients, web.most_per_address),
-        ws="websockets-sansio", ws_max_size=MOST_INBOUND_BYTES, ws_ping_interval=PING_S, ws_ping_timeout=PING_S,
+        backlog=BACKLOG, ws=StreamProtocol,
+        ws_max_size=MOST_INBOUND_BYTES, ws_ping_interval=PING_S, ws_ping_timeout=PING_S,
         ws_per_message_deflate=False, h11_max_incomplete_event_size=MOST_HEAD_BYTES, lifespan="off",
         proxy_headers=False, server_header=False, headers=HEADERS, access_log=False, log_config=None,
         timeout_graceful_shutdown=END_S,
@@ -94,7 +97,7 @@ async def listen(host: str, port: int) -> list[socket.socket]:
         found = await asyncio.get_running_loop().getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
-    except (OSError, UnicodeError) as error:
+    except (OSError, ValueError) as error:
         raise BusError(f"{where}: {host!r} is no address of a computer ({error}); correct [web] host") from error
     sockets: list[socket.socket] = []
     try:
@@ -116,7 +119,7 @@ def _bound(family: int, address: tuple[object, ...]) -> socket.socket:
         if family == socket.AF_INET6:
             listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listening.bind(address)
-        listening.listen(128)
+        listening.listen(BACKLOG)
     except OSError:
         listening.close()
         raise

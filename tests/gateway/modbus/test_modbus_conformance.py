@@ -338,6 +338,12 @@ async def test_the_port_can_be_taken_again_at_once_and_not_twice(served: Serving
     await again.close()
 
 
+@pytest.mark.parametrize("host", ["a" * 300, "..a", "a\0", "fe80::1%none"])
+async def test_a_text_that_is_no_host_is_named(host: str) -> None:
+    with pytest.raises(BusError, match="port 1502: cannot listen: "):
+        await Server(Modbus(host=host), Feed(Path("/none"))).listen()
+
+
 async def test_nothing_is_served_as_good_once_control_is_silent(tmp_path: Path) -> None:
     with ControlEnd(tmp_path) as control:
         async with serving(control.link) as served, served.client() as client:

@@ -347,6 +347,27 @@ async def test_one_writers_heartbeat_keeps_nobody_elses_set_point(
     assert len(control.asked) == 1
 
 
+async def test_a_heartbeat_does_not_bring_back_what_a_newer_write_is_about_to_replace(
+    control: ScriptedControl, served: Serving, client: Client
+) -> None:
+    await client.ask(power(1000))
+    answers = threading.Event()
+    control.answer = lambda asked: TAKEN if answers.wait(20.0) else None  # noqa: ARG005
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.port, local_addr=("127.0.0.2", 0))
+    other = Client(reader, writer)
+    other.send(adu(1, power(200)))
+    await until(lambda: len(control.asked) == 2)
+    client.send(adu(2, one(BEAT, 1)))
+    await until(lambda: served.server.counts.requests == 3)
+    await asyncio.sleep(0.05)
+    answers.set()
+    await other.adu()
+    await client.adu()
+    writer.close()
+    assert [asked.value for asked in control.asked] == [1000.0, 200.0]
+    assert (await in_force(client)).endswith("000000c8")
+
+
 async def test_a_heartbeat_whose_renewal_is_refused_is_refused(control: ScriptedControl, client: Client) -> None:
     await client.ask(power(1000))
     control.answer = lambda asked: Answer(False, "not now")  # noqa: ARG005
