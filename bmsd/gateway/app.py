@@ -87,7 +87,9 @@ async def _run(settings: GatewaySettings) -> None:
             for task in tasks:
                 task.cancel()
     except* BmsdError as failed:
-        error = failed.exceptions[0]
+        error = failed
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
     if error is not None:
         raise error
     log.info("gateway.left")

@@ -130,6 +130,8 @@ class Defects(logging.Handler):
     """Hands uvicorn's errors to our log, one in ten seconds; what a client does wrong is not our news."""
 
     EVERY_S = 10.0
+    REFUSED = "ASGI callable returned without completing handshake."
+    """What uvicorn says after every stream that we have refused with an answer."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
@@ -137,7 +139,9 @@ class Defects(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         cancelled = record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError)
-        if not cancelled and time.monotonic() >= self._next_s:
+        if record.getMessage() == self.REFUSED or cancelled:
+            return
+        if time.monotonic() >= self._next_s:
             self._next_s = time.monotonic() + self.EVERY_S
             log.error("web.defect", error=record.getMessage().strip(), exc_info=record.exc_info)
 
