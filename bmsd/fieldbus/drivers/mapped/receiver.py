@@ -255,7 +255,7 @@ class Receiver:
         return cell_v.reshape(self._layout.strings, -1).sum(axis=1), ages_s.max(axis=1)
 
     def _contactors(self, now_s: float, current_age_s: Floats, current_sync: Ints) -> tuple[Bools, Floats, Ints]:
-        """Return which strings are closed, with ages and running numbers; what says neither closed nor open is no word."""
+        """Return which strings are closed, with ages and running numbers; neither open nor closed is no word of it."""
         sets = self._sets.get(Quantity.CONTACTORS)
         if sets is not None:
             value, closed = sets.values[:, 0], np.array(self._plan.closed)
