@@ -128,6 +128,8 @@ def _conclude(protections: Protections, states: Mapping[Scope, FaultState], in_c
             row = rows.table[index]
             acts = state.raised[index] | (state.beyond[index] & row.bound_at_once)
             string_of = protections.string_of[scope]
+            if row.whole_rack:
+                string_of = np.full_like(string_of, -1)
             if row.stops_charge:
                 charge += _zeros(row, acts, string_of)
             if row.stops_discharge:
