@@ -62,10 +62,10 @@ class Row:
     is asked to stop and the string opens when |I| < 2 A or after this time. `open_after_s`: an alarm that
     lasts this long opens the string. `bars_closing`: a string that is open must not be closed, likewise from the
     first sample on. `opens_others`: the other strings open, too, but only without current, and stay open: the string
-    does not obey. `whole_rack`: wherever it was found, it concerns all strings. `auto_per_hour`: more raises than this within an hour latch. `unknown_trips`: not knowing counts as
-    bad. `reclose_on_ack`: an acknowledgement lets the string close again for charging although the condition still
-    stands. `node_trip`: nodes latch it, too; who has their trips reset has acknowledged it, as soon as they are
-    released. `reset_group`: another word that resets it.
+    does not obey. `whole_rack`: wherever it was found, it concerns all strings. `auto_per_hour`: more raises than this
+    within an hour latch. `unknown_trips`: not knowing counts as bad. `reclose_on_ack`: an acknowledgement lets the
+    string close again for charging although the condition still stands. `node_trip`: nodes latch it, too; who has their
+    trips reset has acknowledged it, as soon as they are released. `reset_group`: another word that resets it.
     """
 
     code: str
