@@ -161,7 +161,7 @@ def test_whoever_accepts_it_gets_limits_that_only_the_inverter_enforces(tmp_path
 
 
 def test_contactor_units_beside_the_boards_close_the_string_and_limits_are_enforced(tmp_path: Path) -> None:
-    """The units are those of the simulator; its own boards are not heard."""
+    """The units are those of the simulator; its own boards are not heard, its cells rest at the voltage of these."""
     text = EXAMPLE.read_text()
     of_pack = text[text.index('[[fieldbus.mapped.values]]\nquantity = "current_a"') : text.index("# The inverter, on")]
     changes = {
@@ -169,7 +169,7 @@ def test_contactor_units_beside_the_boards_close_the_string_and_limits_are_enfor
         'current_sign = "discharge_positive"': 'units = "slave"',
         "[string]": "[string]\nprecharge_ohm = 10.0",
     }
-    changes["[fieldbus]"] = "[sim.bus]\nprecharge_ohm = 10.0\n[fieldbus]"
+    changes["[fieldbus]"] = "[sim]\nsoc0 = 0.147\n[sim.bus]\nprecharge_ohm = 10.0\n[fieldbus]"
     with site(tmp_path, **changes) as switched, Program(tmp_path, "sim", "-c", switched.config):
         shown = switched.complete()
         assert shown["cells"]["voltage_v"] == [[pytest.approx(volts) for volts in Boards().cell_v]]
