@@ -230,12 +230,13 @@ def running(rack: Plant, **values: Any) -> Drive:
     return drive
 
 
-def obeying(drive: Drive, seconds: float, was: Outcome | None = None, string: int = 0, **values: Any) -> list[Outcome]:
-    """Run for so long with closed strings, of which this one opens when it is told to and stays as it `was`."""
+def obeying(drive: Drive, seconds: float, was: Outcome | None = None, **values: Any) -> list[Outcome]:
+    """Run for so long with strings, closed at first, that open when they are told to and stay as they `was`."""
     outcomes = [] if was is None else [was]
     for _ in range(round(seconds / 0.1)):
-        shut = not outcomes or states(outcomes[-1])[string] in ("closed", "opening")
-        outcomes.append(drive.tick(**(closed(drive.plant) if shut else apart(drive.plant, string)) | values))
+        told = states(outcomes[-1]) if outcomes else ["closed"] * drive.plant.layout.strings
+        shut = np.array([state in ("closed", "opening") for state in told])
+        outcomes.append(drive.tick(**{name: value & shut for name, value in closed(drive.plant).items()} | values))
     return outcomes
 
 

@@ -66,6 +66,8 @@ def _entries(get: Known) -> Iterator[str]:
         path = f"{M}.values, entry {number}"
         if value.factor == 0.0:
             yield f"{path}.factor: 0; expected another number: every value would be 0"
+        if value.quantity == "contactors" and value.open_value == value.closed_value:
+            yield f"{path}.open_value: {value.open_value} is closed_value, too; expected another"
         if bool(value.select) != bool(value.select_value):
             yield f"{path}.select_value: expected together with select, or neither"
         if len(value.signals) > 1 and value.quantity not in ("cell_v", "temperature_degc"):

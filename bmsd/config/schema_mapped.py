@@ -35,6 +35,10 @@ class MappedValue(Section):
     factor: float = number("Makes V, A or degC of what the DBC's own scaling gives, such as 0.001 for mV.",
                            "", -1000.0, 1000.0, 1.0)  # fmt: skip
     closed_value: int = number("Quantity contactors: the raw value that says closed.", "", 0, 255, 1)
+    open_value: int = number(
+        "Quantity contactors: the raw value that says open. Any other says neither: the string may be closed.",
+        "", 0, 255, 0,
+    )  # fmt: skip
 
 
 class MappedRequest(Section):

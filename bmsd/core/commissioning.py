@@ -14,10 +14,13 @@ CODE = "MOD-008"
 
 
 def commissioned(was: Ints | None, uid: Ints, requests: Sequence[Request]) -> Ints | None:
-    """Return the unique numbers that belong to the rack, from those that the boards say now (strings, modules)."""
-    known = uid > 0
+    """Return the unique numbers that belong to the rack, from those that the boards say now (strings, modules).
+
+    A board that has no number is not taken over by itself; service may accept it.
+    """
     if was is None:
-        return uid.copy() if known.all() else None
+        return uid.copy() if (uid > 0).all() else None
+    known = uid >= 0
     if any(_accepts(request) for request in requests) and (uid != was)[known].any():
         return np.where(known, uid, was)
     return was

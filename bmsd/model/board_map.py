@@ -41,6 +41,7 @@ class Source:
     id_step: int = 0
     factor: float = 1.0
     closed_value: int = 1
+    open_value: int = 0
 
 
 @dataclass(frozen=True)

@@ -62,10 +62,10 @@ class Row:
     is asked to stop and the string opens when |I| < 2 A or after this time. `open_after_s`: an alarm that
     lasts this long opens the string. `bars_closing`: a string that is open must not be closed, likewise from the
     first sample on. `opens_others`: the other strings open, too, but only without current, and stay open: the string
-    does not obey. `auto_per_hour`: more raises than this within an hour latch. `unknown_trips`: not knowing counts as
-    bad. `reclose_on_ack`: an acknowledgement lets the string close again for charging although the condition still
-    stands. `node_trip`: nodes latch it, too; who has their trips reset has acknowledged it, as soon as they are
-    released. `reset_group`: another word that resets it.
+    does not obey. `whole_rack`: wherever it was found, it concerns all strings. `auto_per_hour`: more raises than this
+    within an hour latch. `unknown_trips`: not knowing counts as bad. `reclose_on_ack`: an acknowledgement lets the
+    string close again for charging although the condition still stands. `node_trip`: nodes latch it, too; who has their
+    trips reset has acknowledged it, as soon as they are released. `reset_group`: another word that resets it.
     """
 
     code: str
@@ -95,6 +95,7 @@ class Row:
     node_trip: bool = False
     force_charge: bool = False
     opens_others: bool = False
+    whole_rack: bool = False
     reset_group: str = ""
     alarms: frozenset[Alarm] = frozenset()
 
@@ -512,9 +513,10 @@ CATALOGUE: tuple[Row, ...] = (
     ),
     Row(
         "CON-012", "emergency_stop", Scope.STRING, "emergency_stop", 0.5, 0.5, Level.TRIP,
-        "The emergency stop was pressed.", "All strings open at once, by their contactor units.",
+        "The emergency stop was pressed.", "All strings open at once; their contactor units do so by themselves.",
         "Release the button on site; `bmsd reset trip` releases the units and acknowledges.",
-        stops_charge=True, stops_discharge=True, latch=Latch.OPERATOR, node_trip=True, alarms=_a(Alarm.GENERAL),
+        stops_charge=True, stops_discharge=True, latch=Latch.OPERATOR, node_trip=True, whole_rack=True,
+        alarms=_a(Alarm.GENERAL),
     ),
     Row(
         "CON-014", "contactor_unit_tripped", Scope.STRING, "unit_tripped", 0.5, 0.5, Level.TRIP,
@@ -533,10 +535,10 @@ CATALOGUE: tuple[Row, ...] = (
     ),
     Row(
         "AUX-002", "smoke", Scope.STRING, "smoke", 0.5, 0.5, Level.TRIP,
-        "Smoke or gas is reported.", "Limits are zero; the string opens.",
+        "Smoke or gas is reported.", "Limits are zero; all strings open.",
         "Leave, call for help; inspect the rack. Service acknowledges.",
         samples=2, delay_s=1.0, notice_s=2.0, stops_charge=True, stops_discharge=True, latch=Latch.SERVICE,
-        node_trip=True, alarms=_a(Alarm.INTERNAL, Alarm.HIGH_TEMPERATURE),
+        node_trip=True, whole_rack=True, alarms=_a(Alarm.INTERNAL, Alarm.HIGH_TEMPERATURE),
     ),
     Row(
         "INV-001", "inverter_silent", Scope.RACK, "inverter_silence", 10.0, 10.0, Level.WARNING,

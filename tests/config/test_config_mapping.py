@@ -49,6 +49,8 @@ def test_a_complete_map_is_right() -> None:
          {"values": VALUES[:2], "units": "slave"}),
         ("values.quantity", {}, {"units": "slave"}),
         ("values.factor", {"values": entry(1, factor=-0.001)}, {"values": entry(1, factor=0.0)}),
+        ("values.open_value", {"values": [*VALUES, CONTACTORS | {"closed_value": 0, "open_value": 1}]},
+         {"values": [*VALUES, CONTACTORS | {"closed_value": 0}]}),
         ("values.select_value", {"values": entry(1, select="S", select_value="1")}, {"values": entry(1, select="S")}),
         ("values.select_value", {}, {"values": entry(1, select_value="1")}),
         ("values.signals", {"values": entry(1, signals=["a", "b"])}, {"values": entry(3, signals=["a", "b"])}),

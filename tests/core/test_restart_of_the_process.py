@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bmsd.core import memory
@@ -13,6 +14,8 @@ from bmsd.core.contactors.sequence import OPENED_BY_POWER_ON
 from bmsd.core.memory import Memory
 from bmsd.core.protection.protect import Protections
 from bmsd.core.tick import Outcome, tick
+from bmsd.model.catalogue import CATALOGUE, Latch
+from bmsd.model.durable import LatchRecord
 from bmsd.model.request import Connect, Reset, Role
 from tests import rack
 
@@ -79,3 +82,29 @@ def test_a_disconnect_outlives_a_restart() -> None:
     outcome = run(restarted(running=False, connect=False), 5.0)
     assert outcome.contactors[0].state is State.OPEN
     assert outcome.contactors[0].reason == "opened on request"
+
+
+OPENING_ALARMS = [row.code for row in CATALOGUE if row.open_after_s and row.latch is not Latch.AUTO]
+
+
+@pytest.mark.parametrize("code", OPENING_ALARMS)
+def test_a_latched_alarm_that_opened_its_string_keeps_it_open_after_a_restart(code: str) -> None:
+    before = memory.start(PLANT, PROTECTIONS)
+    saved = replace(
+        memory.durable(PROTECTIONS, before, 0.0, running=False), latches=(LatchRecord(code, 0, acknowledged=False),)
+    )
+    was = memory.restore(PLANT, PROTECTIONS, saved, 1.0)[0]
+    for seconds in (1.0, 4.0, 30.0):
+        outcome = run(was, seconds)
+        assert code in rack.codes(outcome)
+        assert rack.states(outcome) == ["open"]
+        assert outcome.contactors[0].reason
+
+
+def test_a_string_is_not_closed_while_an_alarm_waits_to_open_it() -> None:
+    one_of_four = np.full(PLANT.layout.sensor_shape, np.nan)
+    one_of_four[..., 0] = 25.0
+    was = run(restarted(running=False, connect=False), 10.0, temperature_degc=one_of_four).memory
+    outcome = run(was, 20.0, temperature_degc=one_of_four, requests=(Connect(True),))
+    assert "TMP-021" in rack.codes(outcome)
+    assert rack.states(outcome) == ["open"]

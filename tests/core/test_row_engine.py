@@ -223,6 +223,7 @@ def test_reset_of_all_means_this_row_too():
         (Reset("all", Role.OPERATOR, "with reason"), True),
         (Reset("TST-001", Role.SERVICE), True),
         (SERVICE, False),
+        (Reset("", Role.SERVICE, "no group is no name for those without one"), True),
         (Reset("all", Role.SERVICE, "inspected"), False),
     ],
 )

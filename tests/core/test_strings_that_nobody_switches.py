@@ -130,3 +130,10 @@ def test_nothing_flows_while_one_string_does_not_say_where_its_contactors_are() 
     drive.run(20.0, **APART)
     assert rack.states(drive.tick(**APART | unsaid)) == ["unknown", "closed"]
     assert {limits(outcome) for outcome in never + no_more} == {(0.0, 0.0)}
+
+
+def test_a_current_that_was_invalid_can_be_acknowledged_although_no_self_test_is_ever_reported() -> None:
+    drive, silent = running(), {"unit_self_test": -1}
+    assert "CUR-009" in rack.codes(drive.run(1.0, **CLOSED, **silent, current_a=np.nan)[-1])
+    assert "CUR-009" in rack.codes(drive.run(1.0, **CLOSED, **silent)[-1])
+    assert "CUR-009" not in rack.codes(drive.tick(**CLOSED, **silent, requests=(Reset("CUR-009", Role.OPERATOR),)))

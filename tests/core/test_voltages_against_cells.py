@@ -45,7 +45,7 @@ def test_a_unit_that_gets_wrong_in_a_running_rack_stops_it_names_itself_and_open
     assert {(o.command.ccl_a, o.command.dcl_a) for o in outcomes[2:]} == {(0.0, 0.0)}
     assert rack.codes(outcomes[-1]) == {"CEL-015"}
     assert outcomes[-1].faults[0].string == 2
-    opening = rack.obeying(drive, 12.0, string=1, **wrong)[-1]
+    opening = rack.obeying(drive, 12.0, **wrong)[-1]
     assert rack.states(opening) == ["closed", "open"]
     assert all(o.command.voltage_v == pytest.approx(CELLS_V) for o in outcomes)
     assert all(o.command.cvl_v >= CELLS_V - 0.05 for o in outcomes), "a stop holds the limit at the voltage of the pack"

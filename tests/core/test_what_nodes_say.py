@@ -24,6 +24,7 @@ TRIP_ROWS = {
     "self test": "CON-014", "over current": "CON-014",
 }  # fmt: skip
 SERVICE = {"CON-010", "AUX-002"}
+WHOLE_RACK = {"CON-012", "AUX-002"}
 
 
 def inputs(name: str, value: Input) -> dict[str, Any]:
@@ -35,6 +36,11 @@ def inputs(name: str, value: Input) -> dict[str, Any]:
 
 def tripped(name: str) -> dict[str, Any]:
     return {"unit_trip_code": np.array([TRIP_CODES.index(name), 0])}
+
+
+def apart(code: str) -> dict[str, Any]:
+    """What units report once this row has opened its string, or all."""
+    return {} if code in WHOLE_RACK else APART
 
 
 def flows(outcome: Any) -> tuple[bool, bool]:
@@ -54,7 +60,7 @@ def test_every_input_and_every_trip_has_a_row() -> None:
     assert set(TRIP_ROWS) == set(TRIP_CODES) - {"none"}
 
 
-@pytest.mark.parametrize(("found", "code"), FINDINGS)
+@pytest.mark.parametrize(("found", "code"), [finding for finding in FINDINGS if finding[1] not in WHOLE_RACK])
 def test_both_limits_are_zero_in_the_same_tick_and_the_row_opens_its_string_only(
     found: dict[str, Any], code: str
 ) -> None:
@@ -67,6 +73,19 @@ def test_both_limits_are_zero_in_the_same_tick_and_the_row_opens_its_string_only
     assert rack.codes(outcomes[-1]) == {code}
     assert {flows(outcome) for outcome in outcomes[:5]} == {(False, False)}
     assert rack.states(outcomes[-1]) == ["open", "closed"]
+
+
+@pytest.mark.parametrize(("found", "code"), [finding for finding in FINDINGS if finding[1] in WHOLE_RACK])
+def test_the_button_and_smoke_open_all_strings_whichever_unit_says_so(found: dict[str, Any], code: str) -> None:
+    drive = rack.running(PLANT)
+    assert flows(drive.tick(**CLOSED | found)) == (False, False)
+    outcome = drive.run(3.3 if code == "AUX-002" else 0.3, **CLOSED | found, current_a=-50.0)[-1]
+    assert not outcome.command.close_plus.any()
+    for seen in (found, {}):
+        outcome = drive.run(20.0, **seen)[-1]
+        assert rack.codes(outcome) == {code}
+        assert rack.states(outcome) == ["open", "open"]
+        assert flows(outcome) == (False, False)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +129,7 @@ def test_an_input_that_gets_unknown_holds_what_it_was(unknown: dict[str, Any]) -
 def test_who_resets_a_trip_acknowledges_its_row_once_the_node_is_released(name: str, code: str) -> None:
     drive, role = rack.running(PLANT), Role.SERVICE if code in SERVICE else Role.OPERATOR
     was = rack.obeying(drive, 3.0, **tripped(name))[-1]
-    drive.tick(**APART | tripped(name), requests=(Reset("trip", role, "seen"),))
+    was = drive.tick(**apart(code) | tripped(name), requests=(Reset("trip", role, "seen"),))
     was = rack.obeying(drive, 1.0, was, **tripped(name))[-1]
     assert rack.codes(was) == {code}, "the unit has not released it yet"
     assert rack.codes(rack.obeying(drive, 0.3, was)[-1]) == set()
@@ -120,7 +139,7 @@ def test_who_resets_a_trip_acknowledges_its_row_once_the_node_is_released(name: 
 def test_an_operator_resets_no_trip_that_is_for_service(code: str) -> None:
     drive, name = rack.running(PLANT), next(name for name, row in TRIP_ROWS.items() if row == code)
     was = rack.obeying(drive, 3.0, **tripped(name))[-1]
-    drive.tick(**APART, requests=(Reset("trip", Role.OPERATOR, "seen"),))
+    was = drive.tick(**apart(code), requests=(Reset("trip", Role.OPERATOR, "seen"),))
     assert rack.codes(rack.obeying(drive, 3.0, was)[-1]) == {code}
 
 

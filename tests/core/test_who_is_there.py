@@ -136,6 +136,13 @@ def test_a_swapped_board_stops_the_rack_but_opens_nothing() -> None:
     assert rack.states(outcome) == ["closed", "closed"]
 
 
+def test_a_board_without_a_number_is_not_the_one_that_was_commissioned() -> None:
+    drive, nameless = rack.running(PLANT), odd("uid", 0)
+    assert rack.codes(drive.tick(**nameless)) == {"MOD-008"}
+    assert drive.tick(**nameless, requests=(ACCEPT,)).faults == ()
+    assert rack.codes(drive.tick(**CLOSED)) == {"MOD-008"}, "nor is the other one the nameless one"
+
+
 def test_two_boards_that_changed_places_are_both_named() -> None:
     (fault,) = rack.running(PLANT).tick(**CLOSED, uid=UIDS[:, ::-1]).faults
     assert (fault.code, fault.count) == ("MOD-008", 4)

@@ -79,6 +79,8 @@ def test_the_example_fits() -> None:
          "so that protections see what they protect from"),
         (changed("contactors", closed_value=4),
          "values, entry 5.signals: MainContactors in Pack cannot be closed_value 4"),
+        (changed("contactors", open_value=4),
+         "values, entry 5.signals: MainContactors in Pack cannot be open_value 4"),
         (changed("cell_v", strings=[2]), "values, entry 1.strings: 2; the rack has 1 (layout)"),
         (changed("cell_v", modules=[3]), "values, entry 1.modules: 3; the rack has 2 (layout)"),
         (changed("cell_v", items=[17]), "values, entry 1.items: 17; a module has 16 (layout)"),

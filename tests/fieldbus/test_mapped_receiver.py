@@ -231,13 +231,25 @@ def test_charge_is_counted_between_measurements_and_not_guessed_over_a_gap() -> 
 
 def test_contactors_are_what_the_boards_say() -> None:
     boards, heard = Boards(), receiver()
-    for state, closed in ((CLOSED, True), (OPEN, False), (2, False), (3, False), (CLOSED, True)):
+    for state, closed in ((CLOSED, True), (OPEN, False), (CLOSED, True)):
         boards.contactors = state
         heard.feed(raw([boards.pack()]), 10.0)
         units = heard.units(10.0)
         assert (bool(units.minus_output[0]), bool(units.plus_output[0])) == (closed, closed)
         assert np.isfinite(units.bus_v[0]) == closed
         assert units.minus[0] == Feedback.NOT_FITTED
+
+
+@pytest.mark.parametrize("neither", [2, 3])
+def test_boards_that_say_neither_open_nor_closed_have_said_nothing_of_their_contactors(neither: int) -> None:
+    boards, heard = Boards(), receiver()
+    heard.feed(raw([boards.pack()]), 10.0)
+    boards.contactors = neither
+    heard.feed(raw([boards.pack()]), 10.1)
+    units = heard.units(10.1)
+    assert np.isinf(units.state_age_s[0])
+    assert units.minus[0] == units.plus[0] == Feedback.UNKNOWN
+    assert not units.minus_output[0]
 
 
 def test_a_single_string_of_unknown_contactors_counts_as_closed_while_its_current_is_known() -> None:

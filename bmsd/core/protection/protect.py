@@ -76,7 +76,7 @@ class Verdict:
     opens_now: Bools
     """(strings,): open without waiting for the current any longer."""
     bars: Bools
-    """(strings,): a string that is open must not be closed."""
+    """(strings,): a string that is open must not be closed: the row says so, or is about to open it."""
     opens_still: Bools
     """(strings,): open only without current: a string that does not open would carry all of it."""
     why_open: tuple[str, ...]
@@ -128,6 +128,8 @@ def _conclude(protections: Protections, states: Mapping[Scope, FaultState], in_c
             row = rows.table[index]
             acts = state.raised[index] | (state.beyond[index] & row.bound_at_once)
             string_of = protections.string_of[scope]
+            if row.whole_rack:
+                string_of = np.full_like(string_of, -1)
             if row.stops_charge:
                 charge += _zeros(row, acts, string_of)
             if row.stops_discharge:
@@ -138,6 +140,9 @@ def _conclude(protections: Protections, states: Mapping[Scope, FaultState], in_c
                 continue
             faults.append(_fault(row, state, int(index), protections.shapes[scope]))
             where = _strings_with(state.raised[index], string_of, strings)
+            if row.open_after_s is not None:
+                # what is about to open is not closed first, nor for that time after a restart
+                bars |= where
             # an isolated string is the technician's business: the inverter goes on with the others
             concerns = row.opens_others or not in_circuit.any() or bool((where & in_circuit).any())
             force_charge |= row.force_charge and concerns

@@ -198,7 +198,7 @@ def _asked(rows: Rows, resets: Sequence[Reset]) -> Bools:
     """Which rows somebody with the right role asks to reset, (rows, 1)."""
 
     def asks(row: Row, reset: Reset) -> bool:
-        if reset.code not in (row.code, row.reset_group, "all"):
+        if not reset.code or reset.code not in (row.code, row.reset_group, "all"):
             return False
         return may_reset(row, reset.role, reset.reason)
 

@@ -86,11 +86,12 @@ def current_age(evidence: Evidence) -> Reading:
 def current_sensor_error(evidence: Evidence) -> Reading:
     """1 where a unit answers with an invalid current or a failed self-test of its sensor, 0 where all is well.
 
-    NaN while it does not answer, or has not said how its self-test went.
+    NaN while it does not answer, or has not said how its self-test went. Boards that obey nobody here never say that:
+    their valid current is good.
     """
     units = evidence.snapshot.units
     answers = units.current_age_s <= evidence.plant.timing.hold_s
     failed = (units.self_test > 0) & (units.self_test & CURRENT_SENSOR_TEST != 0)
     wrong = failed | (answers & np.isnan(units.current_a))
-    unknown = ~answers | (units.self_test < 0)
+    unknown = ~answers | ((units.self_test < 0) & evidence.plant.switches)
     return Reading(np.where(wrong, 1.0, np.where(unknown, np.nan, 0.0)), new=evidence.new_currents)

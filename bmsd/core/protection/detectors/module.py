@@ -108,8 +108,8 @@ def wrong_type(evidence: Evidence) -> Reading:
 
 @detector
 def swapped(evidence: Evidence) -> Reading:
-    """1 where another board answers than was commissioned; NaN while either is unknown."""
+    """1 where another board answers than was commissioned, also one without a number; NaN while either is unknown."""
     uid, wanted = evidence.snapshot.modules.uid, evidence.commissioned
     if wanted is None:
         return _answers(np.zeros(uid.shape, dtype=bool), np.zeros(uid.shape, dtype=bool))
-    return _answers(uid != wanted, uid > 0)
+    return _answers(uid != wanted, uid >= 0)

@@ -51,6 +51,8 @@ class Plan:
     columns: Mapping[Quantity, Columns]
     closed: tuple[int, ...]
     """Raw value of each string's contactors that says closed."""
+    opened: tuple[int, ...]
+    """Raw value of each string's contactors that says open."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class _Place:
     bits: Bits
     factor: float
     closed_value: int
+    open_value: int
 
 
 def plan(board_map: BoardMap, layout: Layout, reach: Reach) -> Plan:
@@ -105,7 +108,8 @@ class _Making:
         columns = {quantity: self._columns(quantity) for quantity in self._places}
         contactors = self._places.get(Quantity.CONTACTORS, {})
         closed = tuple(contactors[string].closed_value for string in sorted(contactors))
-        return Plan(self._map, self._heard, tuple(self._slots), columns, closed)
+        opened = tuple(contactors[string].open_value for string in sorted(contactors))
+        return Plan(self._map, self._heard, tuple(self._slots), columns, closed, opened)
 
     def _source(self, source: Source) -> Iterator[tuple[str, str]]:
         """Place everything that a source measures; yield (setting, complaint)."""
@@ -205,7 +209,8 @@ class _Making:
             factor = 1.0 if source.quantity is Quantity.CONTACTORS else source.factor
             if source.quantity is Quantity.CURRENT_A and self._map.discharge_positive:
                 factor = -factor
-            self._places[source.quantity][target.place] = _Place(slot, bits, factor, source.closed_value)
+            values = source.closed_value, source.open_value
+            self._places[source.quantity][target.place] = _Place(slot, bits, factor, *values)
 
     def _hear(self, can_id: int, message: Message, target: Target) -> Heard:
         heard = self._heard.get(can_id)

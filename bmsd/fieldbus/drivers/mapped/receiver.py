@@ -255,10 +255,12 @@ class Receiver:
         return cell_v.reshape(self._layout.strings, -1).sum(axis=1), ages_s.max(axis=1)
 
     def _contactors(self, now_s: float, current_age_s: Floats, current_sync: Ints) -> tuple[Bools, Floats, Ints]:
-        """Return which strings are closed, with ages and running numbers."""
+        """Return which strings are closed, with ages and running numbers; neither open nor closed is no word of it."""
         sets = self._sets.get(Quantity.CONTACTORS)
         if sets is not None:
-            return sets.values[:, 0] == np.array(self._plan.closed), now_s - sets.at_s, sets.sync
+            value, closed = sets.values[:, 0], np.array(self._plan.closed)
+            said = (value == closed) | (value == np.array(self._plan.opened))
+            return value == closed, np.where(said, now_s - sets.at_s, math.inf), sets.sync
         alone = self._layout.strings == 1
         return np.full(self._layout.strings, alone), np.where(alone, current_age_s, math.inf), current_sync
 

@@ -53,8 +53,9 @@ def unsuited(message: Message, signal: Signal, source: Source, reach: Reach) -> 
         yield str(error)
         return
     if source.quantity is Quantity.CONTACTORS:
-        if bits.float_bits or source.closed_value > bits.mask:
-            yield f"{name} cannot be closed_value {source.closed_value}"
+        for setting, value in (("closed_value", source.closed_value), ("open_value", source.open_value)):
+            if bits.float_bits or value > bits.mask:
+                yield f"{name} cannot be {setting} {value}"
         return
     wrong = _unit(name, signal, source)
     if wrong:
