@@ -155,10 +155,11 @@ class Feed:
         """Keep the link open; with growing pauses while control is not there. Ends by cancellation only."""
         pause_s = FIRST_PAUSE_S
         while True:
+            records = self.records
             try:
                 await self._follow()
             except (BusError, FrameError) as error:
-                if self.connected:
+                if self.records > records:
                     pause_s = FIRST_PAUSE_S
                 if pause_s == FIRST_PAUSE_S:
                     log.warning("link.lost", error=str(error))

@@ -81,6 +81,16 @@ async def test_a_record_of_an_earlier_start_is_not_shown_as_one_of_this(tmp_path
             assert feed.newest is None
 
 
+async def test_a_control_that_cannot_be_read_is_asked_ever_less_often(tmp_path: Path) -> None:
+    with ControlEnd(tmp_path) as control:
+        control.server.publish = lambda _: [peer.send(b"\x02?") for peer in control.server._clients]  # type: ignore
+        async with following(Feed(control.link)) as feed:
+            await until(lambda: feed.connects >= 2)
+            await asyncio.sleep(2.0)
+            assert feed.connects < 10, "0.1, 0.2, 0.4, ... s: not ten times a second"
+            assert feed.good() is None
+
+
 async def test_events_reach_every_lane_once_and_in_order(tmp_path: Path) -> None:
     with ControlEnd(tmp_path) as control:
         async with following(Feed(control.link)) as feed:
