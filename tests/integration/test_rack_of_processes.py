@@ -65,7 +65,9 @@ def test_a_hot_cell_lowers_the_limits_and_raises_its_row(mishaps: Recording) -> 
     assert (fault.string, fault.module, fault.item) == (1, 1, 2), "the second sensor sits on the seventh cell"
     warm = [r for r in mishaps.records if float(np.nanmax(r.snapshot.modules.temperature_degc, initial=0.0)) > 50.0]
     assert 5.0 <= warning.snapshot.now_s - warm[0].snapshot.now_s <= 6.0, "five seconds above 50 degC"
-    assert warning.discharge_bounds[0].reason == "temperature for discharging"
+    # a reading that fell by its noise raises that bound, and a limit rises slowly
+    standing = [bound for bound in warning.discharge_bounds if bound.reason != "rising slowly"]
+    assert standing[0].reason == "temperature for discharging"
     hottest = float(np.nanmax(warning.snapshot.modules.temperature_degc))
     share = float(np.interp(hottest, (45.0, 55.0), (1.0, 0.0)))
     told = mishaps.between(warning.snapshot.now_s - 1.5, warning.snapshot.now_s + 0.5)

@@ -1,7 +1,10 @@
 """How tests marked `vcan` get their interfaces: in place when they are there, else all together in one guest.
 
 Outside, the first such test starts `run` with a second pytest on exactly the selected tests. Its reports are
-written to a file and told here as they arrive, as if each test had run in place: one run, one summary.
+written to a file and told here as they arrive, as if each test had run in place: one run, one summary. The guest
+has one processor to itself while the tests without a clock run on the others.
+
+A story that failed while the computer stood still is told once more, in a guest of its own.
 """
 
 from __future__ import annotations
@@ -18,13 +21,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.vcan.stall import METER
+from tests.vcan.stall import METER, StallMeter
 from tests.vcan.whole_rack import Stage
 
 HERE = Path(__file__).parent
 INSIDE = os.environ.get("IN_VCAN") == "1"
 REPORTS = "BMSD_VCAN_REPORTS"
+STALLS = "BMSD_VCAN_STALLS"
 GUEST_SECONDS = 1200
+STOOD_STILL_S = 0.3
+"""Time taken from a story, beyond which its failure says nothing about bmsd."""
+WITH_A_CLOCK = ("cli", "control", "gateway", "integration", "link", "vcan")
+"""Folders of tests with processes or time-outs: they have the computer to themselves."""
+BEFORE_S = 10.0
+"""What happened this long before a story may still be seen in the rack that it shares."""
 
 
 def needs_interfaces(item: pytest.Item) -> bool:
@@ -65,7 +75,7 @@ def interfaces(request: pytest.FixtureRequest) -> None:
 def _stalls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What the computer takes away is measured as long as there are tests: bounds and deadlines ask for it."""
     if INSIDE:
-        kept = os.environ.get("BMSD_VCAN_STALLS")
+        kept = os.environ.get(STALLS)
         METER.start(Path(kept) if kept else tmp_path_factory.mktemp("stalls") / "noted")
     yield
     if INSIDE:
@@ -98,6 +108,7 @@ class Guest:
         self._reports: dict[str, list[pytest.TestReport]] = {}
         self._folder = Path(tempfile.mkdtemp(prefix="bmsd-vcan-"))
         (self._folder / "reports").touch()
+        self._stalls = StallMeter(self._folder / "stalls")
         self._news = (self._folder / "reports").open(encoding="utf-8")
         options = config.option
         inner = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"--rootdir={config.rootpath}"]
@@ -110,7 +121,7 @@ class Guest:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, REPORTS: str(self._folder / "reports")},
+                env={**os.environ, REPORTS: str(self._folder / "reports"), STALLS: str(self._folder / "stalls")},
             )
 
     def reports_of(self, node_id: str) -> Iterator[pytest.TestReport]:
@@ -129,6 +140,10 @@ class Guest:
                     f"the guest ended with {self._process.returncode} before this test did{self._last_words()}"
                 )
             time.sleep(0.02)
+
+    def lost_s(self, reports: list[pytest.TestReport]) -> float:
+        """Return the time that was taken from this story and from what led to it, s."""
+        return self._stalls.lost_s(reports[0].start - BEFORE_S, reports[-1].stop)
 
     def _last_words(self) -> str:
         """Return what the guest wrote, the first time it is asked: one test's report is enough for it."""
@@ -172,9 +187,20 @@ def obstacle(config: pytest.Config) -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put them last: pytest's own set-up and teardown of tests then knows no gaps, and the quick ones come first."""
+    """First what needs no clock, while the guest works; then its reports; last what has to have the computer alone."""
     if not INSIDE:
-        items.sort(key=needs_interfaces)
+        items.sort(key=lambda item: 1 if needs_interfaces(item) else 2 if _needs_the_clock(item) else 0)
+
+
+def _needs_the_clock(item: pytest.Item) -> bool:
+    return item.path.is_relative_to(HERE.parent) and item.path.relative_to(HERE.parent).parts[0] in WITH_A_CLOCK
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if not INSIDE and not session.config.option.collectonly:
+        wanted = [item for item in session.items if needs_interfaces(item)]
+        if wanted and not obstacle(session.config):
+            _guest(wanted[0])
 
 
 def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
@@ -186,12 +212,24 @@ def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
         if why := obstacle(item.config):
             item.ihook.pytest_runtest_logreport(report=_not_run(item, why))
         else:
-            for report in _guest(item).reports_of(item.nodeid):
+            for report in _told(item):
                 item.ihook.pytest_runtest_logreport(report=report)
     except RuntimeError as error:
         item.ihook.pytest_runtest_logreport(report=_failed(item, str(error)))
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
     return True
+
+
+def _told(item: pytest.Item) -> list[pytest.TestReport]:
+    guest = _guest(item)
+    reports = list(guest.reports_of(item.nodeid))
+    if not any(report.failed for report in reports) or guest.lost_s(reports) < STOOD_STILL_S:
+        return reports
+    again = Guest(item.config, [item.nodeid])
+    try:
+        return list(again.reports_of(item.nodeid))
+    finally:
+        again.end()
 
 
 def _guest(item: pytest.Item) -> Guest:

@@ -31,8 +31,9 @@ def watch(file: Path) -> None:
 class StallMeter:
     """A process that sleeps, and what it noted. Without it running nothing was ever lost: each bound is itself."""
 
-    def __init__(self) -> None:
-        self._file: Path | None = None
+    def __init__(self, noted: Path | None = None) -> None:
+        """`noted` is the file of a meter that runs elsewhere."""
+        self._file = noted
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, file: Path) -> None:
@@ -49,7 +50,7 @@ class StallMeter:
 
     def stalls(self, since_s: float, until_s: float) -> list[tuple[float, float]]:
         """Return (begin, length) of the stalls that touch this span of the wall clock, s."""
-        if self._file is None:
+        if self._file is None or not self._file.exists():
             return []
         lines = self._file.read_text().splitlines(keepends=True)
         noted = [tuple(map(float, line.split())) for line in lines if line.endswith("\n")]

@@ -56,9 +56,9 @@ def test_a_command_keeps_its_arguments_its_folder_its_environment_and_its_exit_c
 def test_two_interfaces_are_up_and_can_utils_see_each_other() -> None:
     story = """
         ip -brief link | awk '{ print $1 }' | sort | paste -sd' '
-        candump -L -n 1 vcan1 &
-        until grep -q vcan1 /proc/net/can/rcvlist_all; do sleep 0.05; done
-        cansend vcan1 351#F401; wait
+        candump -L -n 1 vcan1 & listener=$!
+        # nothing says when candump listens: it is sent to until it has heard one
+        while kill -0 $listener 2>/dev/null; do cansend vcan1 351#F401; sleep 0.05; done
     """
     done = run("-C", str(ROOT), "-t", "60", "bash", "-c", story)
     assert done.returncode == 0, done.stderr
