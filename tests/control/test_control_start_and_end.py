@@ -99,8 +99,8 @@ def test_only_a_tick_that_was_sent_in_time_is_a_sign_of_life(settings: Checked, 
     now_s = time.monotonic()
     control = Control(settings, clock=lambda: now_s + late_s, manager=Notifier(manager.environment))
     control.open(now_s)
-    for late_s, signs in ((0.24, 1), (0.26, 0), (0.0, 1)):
-        now_s += 1.0
+    for takes_s, signs in ((0.24, 1), (0.26, 0), (0.0, 1)):
+        now_s, late_s = now_s + 1.0, takes_s
         control.turn(now_s)
         assert sum("WATCHDOG" in message for message in manager.hear()) == signs
     now_s += 0.05
