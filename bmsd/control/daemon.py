@@ -36,7 +36,7 @@ STOP_WITHIN_S = 10.0
 LONGEST_SLEEP_S = 0.010
 STOP_AGAIN_S = 0.25
 """After a defect a limit frame that came too soon after the one before is said once more; intervals are 0.2 s."""
-STARTUP_ERROR, DEFECT = 1, 70
+DEFECT = 70
 LONGEST_TICK_S = TICK_EXPIRES_S
 """An outcome that is ready later than this after its snapshot is not sent."""
 STATUS_EVERY_S = 1.0

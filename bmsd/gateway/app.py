@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Coroutine
+import socket
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from bmsd.errors import BmsdError
 from bmsd.gateway.feed import Feed
 from bmsd.gateway.standing import Standing
 from bmsd.log import configure
+from bmsd.systemd.activation import given_sockets
 from bmsd.systemd.notify import Notifier
 
 log = structlog.get_logger()
@@ -52,7 +54,7 @@ def run_file(path: Path) -> int:
     settings = load_gateway(path)
     writer = configure(settings.log.level, settings.log.format)
     try:
-        asyncio.run(_run(settings, Notifier()))
+        asyncio.run(_run(settings, given_sockets(("modbus", "web")), Notifier()))
     finally:
         writer.close()
     return 0
@@ -88,9 +90,11 @@ async def _tell(manager: Notifier, standing: Standing, feed: Feed, link: str) ->
         await asyncio.sleep(TELL_EVERY_S)
 
 
-async def _run(settings: GatewaySettings, manager: Notifier) -> None:
+async def _run(settings: GatewaySettings, given: Mapping[str, list[socket.socket]], manager: Notifier) -> None:
     feed, wanted = Feed(Path(settings.link.socket)), outputs(settings)
-    standing = Standing(wanted)
+    standing = Standing(wanted, given)
+    for name in given.keys() - wanted.keys():
+        log.warning("gateway.socket_not_served", output=name, remedy=f"{name}.enabled = true, or no socket unit for it")
     stop = asyncio.Event()
     error: Exception | None = None
     for number in (signal.SIGTERM, signal.SIGINT):
