@@ -119,6 +119,10 @@ class LinkServer:
         self.answered: list[wire.Answered] = []
         """Requests of the last step with their answers."""
 
+    def greet(self, hello: Hello) -> None:
+        """Tell this to whoever comes from now on."""
+        self._hello = wire.pack(hello)
+
     def step(self) -> list[Request]:
         """Accept who waits and return the requests of this tick: at most ten, one of each client, service first."""
         for listener, role in self._listeners.items():
