@@ -56,6 +56,12 @@ class Records:
         for note in self._server.notes:
             self._journal.say("link.group", "info", note)
 
+    def reconfigured(self, rack: Checked) -> None:
+        """From now on the rack has these settings."""
+        self._rack = rack
+        if self._server:
+            self._server.greet(_hello(rack, self.boot_id))
+
     def requests(self, now_s: float) -> list[Request]:
         """What readers asked since the last tick; taken or refused, it is an event."""
         if self._server is None:
@@ -66,8 +72,8 @@ class Records:
             self._audit.take(answered, leases, now_s)
         return requests
 
-    def tell(self, outcome: Outcome, lateness_s: float) -> None:
-        """Publish this tick and what changed since the one before."""
+    def tell(self, outcome: Outcome, lateness_s: float) -> Published:
+        """Publish this tick and what changed since the one before; return its record."""
         published = self._published(outcome, lateness_s)
         for event in changes(self._last, published):
             all_missing = {"missing": list(published.missing)} if event.kind == "rack.missing" else {}
@@ -77,6 +83,7 @@ class Records:
         self._tell_events()
         if self._server:
             self._server.publish(published)
+        return published
 
     def close(self) -> None:
         """Tell the last events and stop listening."""
