@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from bmsd.core.tick import Outcome
 from bmsd.fieldbus.drivers.slave.commands import Commands
 from bmsd.fieldbus.poller import Poller
@@ -16,7 +14,7 @@ from bmsd.inverters.profile import load_profile
 from bmsd.model.frame import Frame
 from bmsd.model.plant import Plant
 from bmsd.model.request import Request
-from bmsd.model.snapshot import Buses, Host, Snapshot
+from bmsd.model.snapshot import Host, Snapshot
 from bmsd.sim.mishap import Mishap
 from bmsd.sim.scenario import load_settings
 from bmsd.sim.world import SimWorld
@@ -93,7 +91,7 @@ class Lockstep:
             now_s=self.now_s,
             modules=self._receiver.modules(self.now_s),
             units=self._receiver.units(self.now_s),
-            buses=Buses(("field", "inverter"), np.ones(2, bool), np.zeros(2, bool), np.zeros(2), np.zeros(2, np.int64)),
+            buses=rack.healthy_buses(),
             host=Host(self.plant.timing.tick_s, 0),
             inverter_age_s=self._port.inverter_age_s(self.now_s),
             requests=requests,

@@ -98,6 +98,16 @@ def plant(strings: int = 1, modules: int = 1, cells: int = 16, sensors: int = 4,
     return replace(built, **changes)
 
 
+def healthy_buses() -> Buses:
+    """Two buses of which nothing bad is known."""
+    none = np.zeros(2, dtype=np.int64)
+    return Buses(
+        names=("field", "inverter"), up=np.ones(2, bool), bus_off=np.zeros(2, bool), send_stalled_s=np.zeros(2),
+        foreign_frames=none, controller=none, transmit_errors=none - 1, receive_errors=none - 1, bus_errors=none,
+        no_ack=none, bus_offs=none, lost_frames=none, malformed_frames=none, unheard_s=np.zeros(2),
+    )  # fmt: skip
+
+
 def snapshot(rack: Plant, now_s: float, *, requests: tuple[Request, ...] = (), **values: Any) -> Snapshot:
     """A healthy snapshot at this time, measured 0.1 s ago, contactors open, 3.30 V, 25 degC, no current.
 
@@ -110,9 +120,7 @@ def snapshot(rack: Plant, now_s: float, *, requests: tuple[Request, ...] = (), *
     state = {
         Modules: _modules(layout, sync),
         Units: _units(layout, sync, int(now_s / rack.timing.poll_s * rack.timing.current_phases + 1e-9)),
-        Buses: Buses(
-            ("field", "inverter"), np.ones(2, bool), np.zeros(2, bool), np.zeros(2), np.zeros(2, dtype=np.int64)
-        ),
+        Buses: healthy_buses(),
         Host: Host(rack.timing.tick_s, 0),
     }
     inverter_age_s = values.pop("inverter_age_s", 0.5)

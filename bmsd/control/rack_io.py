@@ -8,7 +8,9 @@ import numpy as np
 
 from bmsd.control.composition import Checked
 from bmsd.core.contactors.sequence import STILL_A
-from bmsd.fieldbus.bus import CanPort, Filter, PortCounts, buses, frames_of
+from bmsd.fieldbus.bus import CanPort, PortCounts, buses, frames_of
+from bmsd.fieldbus.can_error import ERROR_KINDS
+from bmsd.fieldbus.can_socket import Filter
 from bmsd.fieldbus.field import field
 from bmsd.fieldbus.transmit_gate import Envelope, Rule, TransmitGate
 from bmsd.inverters.port import InverterPort
@@ -19,6 +21,8 @@ from bmsd.model.published import BusStatus
 from bmsd.model.request import Request
 from bmsd.model.snapshot import Host, Snapshot
 
+MOST_QUEUED_LIMITS = 6
+"""Frames to the inverter that may wait in the kernel: a set."""
 _NO_DROP = ("received", "sent", "opened", "left_waiting")
 
 
@@ -30,7 +34,12 @@ class RackIO:
         bus, inverter = settings.fieldbus, settings.inverter
         self._boards = field(self._plant, rack.plan, listen_only=bus.listen_only)
         self.field = CanPort(
-            bus.interface, bus.channel, name="field", filters=self._boards.filters, listen_only=bus.listen_only
+            bus.interface,
+            bus.channel,
+            name="field",
+            filters=self._boards.filters,
+            listen_only=bus.listen_only,
+            bitrate=bus.bitrate,
         )
         rules = [Rule(*rule) for rule in rack.profile.transmit_rules]
         self._to_inverter_only = {(rule.can_id, rule.extended) for rule in rules}
@@ -38,7 +47,12 @@ class RackIO:
         wanted = [Filter(can_id, 0x1FFFFFFF if wide else 0x7FF, wide) for can_id, wide in identifiers]
         self._listen_only = bus.listen_only
         self.inverter = CanPort(
-            inverter.interface, inverter.channel, name="inverter", filters=wanted, listen_only=bus.listen_only
+            inverter.interface,
+            inverter.channel,
+            name="inverter",
+            filters=wanted,
+            listen_only=bus.listen_only,
+            most_queued=MOST_QUEUED_LIMITS,
         )
         self._ports = (self.field, self.inverter)
         self._port = InverterPort(rack.profile, self._plant.inverter)
@@ -106,7 +120,12 @@ class RackIO:
             now_s=now_s,
             modules=self._boards.modules(now_s),
             units=self._boards.units(now_s),
-            buses=buses(self._ports, now_s, (self._boards.foreign_frames, self._foreign_to_inverter)),
+            buses=buses(
+                self._ports,
+                now_s,
+                foreign_frames=(self._boards.foreign_frames, self._foreign_to_inverter),
+                malformed_frames=(self._boards.malformed_frames, 0),
+            ),
             host=Host(period_s, self.blocked_frames),
             inverter_age_s=self._port.inverter_age_s(now_s),
             requests=requests,
@@ -188,4 +207,5 @@ def _envelope(plant: Plant) -> Envelope:
 def _status(port: CanPort) -> BusStatus:
     counts: PortCounts = port.counts
     dropped = {kind: count for kind, count in vars(counts).items() if kind not in _NO_DROP}
-    return BusStatus(port.name, port.channel, counts.received, counts.sent, dropped)
+    errors = {kind: count for kind, count in vars(port.health).items() if kind in ERROR_KINDS}
+    return BusStatus(port.name, port.channel, counts.received, counts.sent, dropped, errors)

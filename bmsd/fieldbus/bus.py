@@ -1,30 +1,31 @@
 """One CAN bus as the daemon sees it: everything that waits is read at once, nothing is ever waited for.
 
-Theory of operation. python-can opens the interface and sets the kernel's filters; after that the raw socket is
-read and written directly, 16 bytes per frame. Whatever goes wrong with the wire is a state, not an exception:
-the port is down, counts, and opens the interface again in `step` after growing pauses. A frame that cannot be
-sent now is not sent at all; no queue of ours can let out an old frame later.
+Theory of operation. The kernel keeps away what no filter wants; the raw socket is read and written directly, 16 bytes
+per frame. Whatever goes wrong with the wire is a state, not an exception: the port is down, counts, and opens the
+interface again in `step` after growing pauses. The interface itself is never touched: a controller that is bus-off is
+restarted by its link (`restart-ms`), and the socket lives through it.
+
+A frame that cannot be sent now is not sent at all, and none is put behind frames that have been waiting in the kernel's
+queue: what comes out when a dead bus comes back is at most what was said in one instant, whatever the queue's length.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import logging
 import math
-import os
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal
 
-import can
 import numpy as np
 from numpy.typing import NDArray
 
+from bmsd.fieldbus.can_error import ControllerHealth
+from bmsd.fieldbus.can_socket import Filter, has_carrier, memory, open_can, open_hub, remedy
 from bmsd.model.frame import ERROR_FLAG, EXTENDED_FLAG, RAW_FRAME, REMOTE_FLAG, Frame, RawFrames
-from bmsd.model.snapshot import Buses
+from bmsd.model.snapshot import Buses, Controller, Ints
 
 Interface = Literal["socketcan", "unix"]
 
@@ -34,32 +35,20 @@ STEADY_S = 5.0
 """A bus that was up for this long starts again with the shortest pause."""
 DRAIN_LIMIT = 2048
 """Frames read at once: half a second of a saturated 500 kbit/s bus; the rest is read next time."""
+MOST_QUEUED = 64
+"""Frames that may wait in the kernel to be sent: several ticks of the largest rack."""
+LONGEST_QUEUED_S = 0.2
+"""Behind frames that have waited this long nothing is put any more."""
+CARRIER_EVERY_S = 1.0
+CARRIER_SETTLES_S = 2.5
+"""The kernel may be this late to say that an interface runs again."""
 
 _CLASSIC_BYTES = RAW_FRAME.itemsize
 _FD_BYTES = 72
 _STRUCT = struct.Struct("<IB3x8s")
-_BUFFER_BYTES = 1 << 20
-_SO_RCVBUFFORCE = 33
-"""As SO_RCVBUF, but over the system's maximum net.core.rmem_max; asm-generic/socket.h, Python has no name for it."""
-_SO_MEMINFO, _MEMINFO = 55, struct.Struct("9I")
-"""State of a socket; the last word counts what the kernel dropped because nobody read (linux/sock_diag.h)."""
 _NOTHING: RawFrames = np.zeros(0, dtype=RAW_FRAME)
-_BUS_OFF = 0x40
-_RESTARTED = 0x100
-"""Error classes in the identifier of an error frame, include/uapi/linux/can/error.h."""
 _NO_ROOM = (errno.ENOBUFS, errno.EAGAIN, errno.EINTR)
 _NOT_FOR_SEND = (errno.EINVAL, errno.EMSGSIZE)
-
-# python-can logs an error at each try to open; here an absent bus is a state, said once in `last_error`.
-logging.getLogger("can").setLevel(logging.CRITICAL)
-
-
-class Filter(NamedTuple):
-    """Identifiers to receive: those equal to `can_id` in the bits of `mask`."""
-
-    can_id: int
-    mask: int
-    extended: bool
 
 
 @dataclass
@@ -79,8 +68,10 @@ class PortCounts:
     overrun: int = 0
     """Frames that the kernel dropped because its buffer was full: the process was held up for long."""
     sent: int = 0
+    no_room: int = 0
+    """Frames that were not sent because the transmit queue was full, or did not move."""
     not_sent: int = 0
-    """Frames that found no room or no bus, and were dropped."""
+    """Frames that were not sent because there was no bus, or its controller was bus-off."""
     refused: int = 0
     """Frames handed to a listen-only port."""
     opened: int = 0
@@ -92,6 +83,7 @@ class CanPort:
     """One bus: `interface` "socketcan" with the name of the interface, or "unix" with the path of a hub.
 
     The port is closed until the first `step`. `filters` None receives everything. A listen-only port never sends.
+    Not more than about `most_queued` frames wait in the kernel. `bitrate` is for what a person is told.
     """
 
     def __init__(
@@ -102,30 +94,42 @@ class CanPort:
         name: str = "",
         filters: Sequence[Filter] | None = None,
         listen_only: bool = False,
+        most_queued: int = MOST_QUEUED,
+        bitrate: int = 500_000,
     ) -> None:
         self.interface = interface
         self.channel = channel
         self.name = name or channel
         self.listen_only = listen_only
         self.counts = PortCounts()
-        self.bus_off = False
+        self.health = ControllerHealth()
         self.last_error = ""
         """Why the port is or was down, for a person."""
         self.generation = 0
         """Changes whenever `fileno` does: a loop that waits on it registers anew."""
         self._filters = None if filters is None else tuple(filters)
-        self._bus: Any = None
+        self._most_queued = most_queued
+        self._bitrate = bitrate
         self._socket: socket.socket | None = None
         self._now_s = -math.inf
         self._opened_s = -math.inf
         self._pause_s = FIRST_PAUSE_S
         self._due_s = -math.inf
         self._stalled_since_s: float | None = None
+        self._queued_since_s: float | None = None
         self._overrun_seen = 0
+        self._heard = False
+        self._carrier_due_s = -math.inf
+        self._bus_off_s = -math.inf
 
     @property
     def up(self) -> bool:
         return self._socket is not None
+
+    @property
+    def bus_off(self) -> bool:
+        """Whether the controller has left the bus, as far as it or the interface says."""
+        return self.health.state is Controller.BUS_OFF
 
     @property
     def due_s(self) -> float:
@@ -137,20 +141,22 @@ class CanPort:
         return -1 if self._socket is None else self._socket.fileno()
 
     def step(self, now_s: float) -> None:
-        """Note the time; open the bus when it is down and its pause is over."""
+        """Note the time; open the bus when it is down and its pause is over; once a second see whether it runs."""
         self._now_s = now_s
-        if self.up or now_s < self._due_s:
-            return
-        if self._open():
-            self._opened_s = now_s
-        else:
-            self._wait_longer()
+        if self._socket is not None:
+            if now_s >= self._carrier_due_s:
+                self._see_carrier(self._socket)
+        elif now_s >= self._due_s:
+            if self._open():
+                self._opened_s = now_s
+            else:
+                self._wait_longer()
 
     def drain(self, limit: int = DRAIN_LIMIT) -> RawFrames:
         """Return the data frames that wait, in order of arrival, at most `limit`; everything else is counted."""
         if self._socket is None:
             return _NOTHING
-        self._note_overrun(self._socket)
+        self._note_memory(self._socket)
         packets = self._read(self._socket, limit)
         if not packets:
             return _NOTHING
@@ -159,9 +165,10 @@ class CanPort:
             buffer = b"".join(self._classic(packets))
         frames: RawFrames = np.frombuffer(buffer, dtype=RAW_FRAME)
         frames = self._data_frames(frames)
-        self.counts.received += len(frames)
-        if self.bus_off and len(frames):
-            self.bus_off = False
+        if len(frames):
+            self.counts.received += len(frames)
+            self._heard = True
+            self.health.works()
         return frames
 
     def send(self, frame: Frame) -> bool:
@@ -169,56 +176,71 @@ class CanPort:
         if self.listen_only:
             self.counts.refused += 1
             return False
-        if self._socket is None:
-            return self._not_sent()
+        if self._socket is None or self.bus_off:
+            self.counts.not_sent += 1
+            return self._stalled()
+        if self._queue_stands():
+            self.counts.no_room += 1
+            return self._stalled()
         can_id = frame.can_id | (EXTENDED_FLAG if frame.extended else 0)
         try:
             packet = _STRUCT.pack(can_id, len(frame.data), frame.data)
             self._socket.send(packet, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
         except OSError as error:
-            if error.errno not in (*_NO_ROOM, *_NOT_FOR_SEND):
-                self._lost(error)
-            return self._not_sent()
+            self._refused(error)
+            return self._stalled()
         self.counts.sent += 1
         self._stalled_since_s = None
         return True
 
     def send_stalled_s(self, now_s: float) -> float:
-        """Return the time since which frames could not be sent, s; 0 when the last one was."""
-        return 0.0 if self._stalled_since_s is None else max(0.0, now_s - self._stalled_since_s)
+        """Return the time since which nothing could be sent, s: nothing was taken, or what was taken waits."""
+        stalled_s = 0.0 if self._stalled_since_s is None else now_s - self._stalled_since_s
+        queued_s = now_s - self._queued_since_s if self._queued_since_s is not None and self._queue_stands() else 0.0
+        return max(0.0, stalled_s, queued_s)
+
+    def unheard_s(self, now_s: float) -> float:
+        """Return the time for which the bus is open and nothing at all was received, s; else 0."""
+        return 0.0 if self._heard or not self.up else max(0.0, now_s - self._opened_s)
 
     def close(self) -> None:
         """Close the bus; the next `step` opens it again."""
-        bus, self._bus, self._socket = self._bus, None, None
-        if bus is not None:
+        raw, self._socket = self._socket, None
+        if raw is not None:
             self.generation += 1
-            bus.shutdown()
+            raw.close()
 
     def _open(self) -> bool:
-        kernel = self.interface == "socketcan"
-        settings: dict[str, Any] = {"fd": True} if kernel else {}
-        if kernel and self._filters is not None:
-            settings["can_filters"] = [
-                {"can_id": wanted.can_id, "can_mask": wanted.mask, "extended": wanted.extended}
-                for wanted in self._filters
-            ]
         try:
-            self._bus = can.Bus(interface=self.interface, channel=self.channel, **settings)
-            raw: socket.socket = self._bus.socket
-            make_room(raw, _BUFFER_BYTES)
-            raw.setblocking(False)
-            pending = raw.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            if pending:
-                raise OSError(pending, os.strerror(pending))
-        except (OSError, can.CanError) as error:
-            self.last_error = f"{self.channel}: {getattr(error, 'strerror', None) or error}"
-            self.close()
+            if self.interface == "socketcan":
+                self._socket = open_can(self.channel, self._filters, self._most_queued)
+            else:
+                self._socket = open_hub(self.channel)
+        except OSError as error:
+            self._note_error(error)
             return False
-        self._socket, self._overrun_seen = raw, 0
         self.generation += 1
         self.counts.opened += 1
-        self.bus_off = False
+        self.health.opened()
+        self._overrun_seen, self._queued_since_s, self._heard = 0, None, False
+        self._see_carrier(self._socket)
         return True
+
+    def _note_error(self, error: OSError) -> None:
+        kernel = self.interface == "socketcan"
+        advice = remedy(error, self.channel, self._bitrate) if kernel else "no hub answers there"
+        self.last_error = f"{self.channel}: {error.strerror or error}" + (f"; {advice}" if advice else "")
+
+    def _see_carrier(self, raw: socket.socket) -> None:
+        """An interface that is up but does not run belongs to a controller that is bus-off, whoever saw it happen."""
+        self._carrier_due_s = self._now_s + CARRIER_EVERY_S
+        if self.interface != "socketcan":
+            return
+        if not has_carrier(raw, self.channel):
+            self._bus_off_s = self._now_s
+            self.health.lost_carrier()
+        elif self._now_s - self._bus_off_s > CARRIER_SETTLES_S:
+            self.health.works()
 
     def _wait_longer(self) -> None:
         self._due_s = self._now_s + self._pause_s
@@ -226,23 +248,38 @@ class CanPort:
 
     def _lost(self, error: OSError) -> None:
         self.counts.lost += 1
-        self.last_error = f"{self.channel}: {error.strerror or error}"
+        self._note_error(error)
         self.close()
         if self._now_s - self._opened_s >= STEADY_S:
             self._pause_s = FIRST_PAUSE_S
         self._wait_longer()
 
-    def _not_sent(self) -> bool:
+    def _refused(self, error: OSError) -> None:
+        """Count a frame that the kernel did not take."""
+        if error.errno in _NO_ROOM:
+            self.counts.no_room += 1
+            return
         self.counts.not_sent += 1
+        if error.errno not in _NOT_FOR_SEND:
+            self._lost(error)
+
+    def _stalled(self) -> bool:
         if self._stalled_since_s is None:
             self._stalled_since_s = self._now_s
         return False
 
-    def _note_overrun(self, raw: socket.socket) -> None:
-        """Count what the kernel dropped; asked once per drain, as a word with every frame would cost each of them."""
-        dropped = kernel_drops(raw)
-        self.counts.overrun += (dropped - self._overrun_seen) % (1 << 32)
-        self._overrun_seen = dropped
+    def _queue_stands(self) -> bool:
+        return self._queued_since_s is not None and self._now_s - self._queued_since_s >= LONGEST_QUEUED_S
+
+    def _note_memory(self, raw: socket.socket) -> None:
+        """Count what the kernel dropped, see whether frames wait to be sent; asked once per drain, not per frame."""
+        state = memory(raw)
+        self.counts.overrun += (state.dropped - self._overrun_seen) % (1 << 32)
+        self._overrun_seen = state.dropped
+        if not state.waiting or self.interface != "socketcan":
+            self._queued_since_s = None
+        elif self._queued_since_s is None:
+            self._queued_since_s = self._now_s
 
     def _read(self, raw: socket.socket, limit: int) -> list[bytes]:
         packets: list[bytes] = []
@@ -279,8 +316,9 @@ class CanPort:
             self.counts.error += int(error.sum())
             self.counts.remote += int(remote.sum())
             self.counts.malformed += int((~good & ~error & ~remote).sum())
-            for classes in identifiers[error]:
-                self.bus_off = bool(classes & _BUS_OFF) or (self.bus_off and not classes & _RESTARTED)
+            if error.any():
+                self.health.take(frames[error])
+                self._bus_off_s = self._now_s if self.bus_off else self._bus_off_s
             frames = frames[good]
         if self._filters is None or self.interface == "socketcan":
             return frames
@@ -289,26 +327,6 @@ class CanPort:
             return frames
         self.counts.filtered += int(len(frames) - passes.sum())
         return frames[passes]
-
-
-def make_room(raw: socket.socket, size: int) -> None:
-    """Ask for a receive buffer of `size` bytes; over the system's maximum only with CAP_NET_ADMIN."""
-    try:
-        raw.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, size)
-    except OSError:
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
-
-
-def kernel_drops(raw: socket.socket) -> int:
-    """Return the packets (modulo 2**32) that the kernel dropped for want of room since the socket was opened.
-
-    0 where the kernel does not say so (before Linux 4.12).
-    """
-    with contextlib.suppress(OSError):
-        state = raw.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size)
-        if len(state) == _MEMINFO.size:
-            return int(_MEMINFO.unpack(state)[-1])
-    return 0
 
 
 def _passes(identifiers: NDArray[np.uint32], filters: Sequence[Filter]) -> NDArray[np.bool_]:
@@ -330,12 +348,38 @@ def frames_of(raw: RawFrames) -> list[Frame]:
     ]  # fmt: skip
 
 
-def buses(ports: Sequence[CanPort], now_s: float, foreign_frames: Sequence[int] | None = None) -> Buses:
-    """Return the buses' state for a snapshot, in the order of the ports; without `foreign_frames` there are none."""
+def buses(
+    ports: Sequence[CanPort],
+    now_s: float,
+    foreign_frames: Sequence[int] | None = None,
+    malformed_frames: Sequence[int] | None = None,
+) -> Buses:
+    """Return the buses' state for a snapshot, in the order of the ports.
+
+    `foreign_frames` and `malformed_frames` are what the protocols on the buses have found, none without them.
+    """
+    none = [0] * len(ports)
+    found = [
+        extra + port.counts.remote + port.counts.fd + port.counts.malformed
+        for port, extra in zip(ports, malformed_frames or none, strict=True)
+    ]
+
+    def ints(values: Iterable[int | None]) -> Ints:
+        return np.array([-1 if value is None else value for value in values], dtype=np.int64)
+
     return Buses(
         names=tuple(port.name for port in ports),
         up=np.array([port.up for port in ports], dtype=bool),
         bus_off=np.array([port.bus_off for port in ports], dtype=bool),
         send_stalled_s=np.array([port.send_stalled_s(now_s) for port in ports], dtype=np.float64),
-        foreign_frames=np.array(foreign_frames or [0] * len(ports), dtype=np.int64),
+        foreign_frames=ints(foreign_frames or none),
+        controller=ints(port.health.state for port in ports),
+        transmit_errors=ints(port.health.transmit_errors for port in ports),
+        receive_errors=ints(port.health.receive_errors for port in ports),
+        bus_errors=ints(port.health.bus_errors for port in ports),
+        no_ack=ints(port.health.no_ack for port in ports),
+        bus_offs=ints(port.health.bus_offs for port in ports),
+        lost_frames=ints(port.counts.overrun + port.health.overflows for port in ports),
+        malformed_frames=ints(found),
+        unheard_s=np.array([port.unheard_s(now_s) for port in ports], dtype=np.float64),
     )

@@ -14,7 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
-from bmsd.fieldbus.bus import Filter
+from bmsd.fieldbus.can_socket import Filter
 from bmsd.fieldbus.drivers.mapped import Receiver as MappedReceiver
 from bmsd.fieldbus.drivers.mapped.plan import Plan
 from bmsd.fieldbus.drivers.slave import Receiver as SlaveReceiver
@@ -65,6 +65,10 @@ class Field(Protocol):
     def foreign_frames(self) -> int:
         """Frames received since start that only bmsd may send."""
 
+    @property
+    def malformed_frames(self) -> int:
+        """Frames received since start with an identifier of ours and a length or content that it never has."""
+
     def questions(self, now_s: float) -> list[Frame]:
         """Return what to ask now."""
 
@@ -110,6 +114,10 @@ class SlaveField:
     @property
     def foreign_frames(self) -> int:
         return self._receiver.foreign_frames
+
+    @property
+    def malformed_frames(self) -> int:
+        return int(self._receiver.counts[Kind.LENGTH])
 
     def questions(self, now_s: float) -> list[Frame]:
         frames = self._poller.step(now_s, self._unidentified(now_s))
@@ -205,6 +213,11 @@ class MappedField:
     @property
     def foreign_frames(self) -> int:
         return self._units.foreign_frames if self._units else 0
+
+    @property
+    def malformed_frames(self) -> int:
+        own = self._receiver.counts["length"] + self._receiver.counts["selector"]
+        return own + (self._units.malformed_frames if self._units else 0)
 
     def questions(self, now_s: float) -> list[Frame]:
         frames = self._units.questions(now_s) if self._units else []

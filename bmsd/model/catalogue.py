@@ -475,9 +475,30 @@ CATALOGUE: tuple[Row, ...] = (
     ),
     Row(
         "CAN-001", "bus_off", Scope.BUS, "bus_off", 0.5, 0.5, Level.ALARM,
-        "The CAN controller has left the bus after too many errors.", "Limits are zero; the bus is opened again.",
+        "The CAN controller has left the bus after too many errors.",
+        "Limits are zero and nothing is sent until the link has restarted it (`restart-ms`).",
         "Check wiring, termination and bit rate. Clears by itself three times an hour, then acknowledge.",
         clear_s=10.0, stops_charge=True, stops_discharge=True, auto_per_hour=3, alarms=_DATA,
+    ),
+    Row(
+        "CAN-002", "error_passive", Scope.BUS, "error_passive", 0.5, 0.5, Level.WARNING,
+        "The CAN controller has counted over 127 errors: it is close to leaving the bus, or alone on it.",
+        "Shown with its error counters.",
+        "Check that another node is on the bus, wiring, termination and bit rate. Clears by itself.",
+        delay_s=1.0, clear_s=10.0, alarms=_DATA,
+    ),
+    Row(
+        "CAN-003", "bus_errors", Scope.BUS, "bus_errors", 0.5, 0.5, Level.WARNING,
+        "There are many errors on the bus.", "Shown with its counters.",
+        "Check termination (60 ohm between CAN_H and CAN_L, supply off), shields and cable lengths. Clears by itself.",
+        delay_s=10.0, clear_s=10.0, alarms=_DATA,
+    ),
+    Row(
+        "CAN-004", "frames_lost", Scope.BUS, "lost_frames", 0.5, 0.5, Level.WARNING,
+        "Frames were lost because the computer or its CAN controller had no room for them.",
+        "What was lost ages; data that are too old set limits to zero.",
+        "Find what loads the computer or floods the bus; check the SPI clock of an MCP2515. Clears by itself.",
+        clear_s=60.0, alarms=_DATA,
     ),
     Row(
         "CAN-005", "transmit_stalled", Scope.BUS, "send_stalled", "send_stalled_s", 0.001, Level.ALARM,
@@ -488,8 +509,15 @@ CATALOGUE: tuple[Row, ...] = (
     Row(
         "CAN-009", "interface_down", Scope.BUS, "bus_down", 0.5, 0.5, Level.ALARM,
         "A CAN interface is down or not there.", "Limits are zero; the interface is opened again with pauses.",
-        "Bring the interface up: ip link set NAME up type can bitrate 500000. Clears by itself.",
+        "Bring the interface up: ip link set NAME up type can bitrate 500000 restart-ms 100. Clears by itself.",
         clear_s=1.0, stops_charge=True, stops_discharge=True, alarms=_DATA,
+    ),
+    Row(
+        "CAN-010", "malformed_frames", Scope.BUS, "malformed_frames", 5.5, 0.5, Level.WARNING,
+        "Frames come with an identifier of ours that are none of ours: another length, a remote or CAN FD frame.",
+        "They are dropped, never read in part.",
+        "Find the node that sends them, or the firmware that is not of this protocol's version. Clears by itself.",
+        clear_s=10.0, alarms=_DATA,
     ),
     Row(
         "CAN-011", "foreign_sender", Scope.BUS, "foreign_frames", 0.5, 0.5, Level.ALARM,
@@ -497,6 +525,14 @@ CATALOGUE: tuple[Row, ...] = (
         "Limits are zero; the foreign frames are not believed.",
         "Find out who sends them and take it off the bus, then acknowledge.",
         stops_charge=True, stops_discharge=True, latch=Latch.OPERATOR, alarms=_a(Alarm.INTERNAL, Alarm.GENERAL),
+    ),
+    Row(
+        "CAN-012", "nobody_answers", Scope.BUS, "nobody_answers", 0.5, 0.5, Level.ALARM,
+        "Nobody acknowledges on the field bus, or nothing at all was received since it was opened.",
+        "Limits are zero; open strings stay open.",
+        "Check that the boards have power, the bit rate (the same everywhere), wiring and termination. "
+        "Clears by itself.",
+        delay_s=5.0, clear_s=1.0, stops_charge=True, stops_discharge=True, bars_closing=True, alarms=_DATA,
     ),
     Row(
         "CON-010", "fuse_blown", Scope.STRING, "fuse_blown", 0.5, 0.5, Level.TRIP,

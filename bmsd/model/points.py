@@ -18,7 +18,7 @@ from bmsd.model.layout import MAX_CELLS, MAX_MODULES, MAX_SENSORS, MAX_STRINGS
 from bmsd.model.point import Block, Column, Point, Read, Type, Value
 from bmsd.model.point_readers import Array
 from bmsd.model.published import Published
-from bmsd.model.snapshot import INPUTS, OPEN_REASONS, TRIP_CODES, Floats
+from bmsd.model.snapshot import INPUTS, OPEN_REASONS, TRIP_CODES, Controller, Floats
 
 MAP_REGISTERS = 5000
 MAP_VERSION = 1
@@ -82,6 +82,37 @@ def _sequence(address: int, name: str) -> Point:
     return _long(address, name, "1", _SEQUENCE, lambda p: p.sequence)
 
 
+BUSES = ("field", "inverter")
+
+
+def _bus_points(first: int, name: str, place: int) -> tuple[Point, ...]:
+    """What the controller and the kernel say of one CAN bus."""
+
+    def read(field: str, *, told_only: bool = False) -> Read:
+        def value(p: Published) -> int | None:
+            number = int(getattr(p.snapshot.buses, field)[place])
+            return None if told_only and number < 0 else number
+
+        return value
+
+    bus = {"field": "Field bus: {}", "inverter": "Inverter's bus: {}"}[name]
+    states = _listed(state.name.lower() for state in Controller)
+    return (
+        _count(first, f"{name}_bus_controller", bus.format(f"what its controller says: {states}"), read("controller")),
+        _count(
+            first + 1, f"{name}_bus_transmit_errors", bus.format("transmit error counter of the controller, if told."),
+            read("transmit_errors", told_only=True),
+        ),
+        _count(
+            first + 2, f"{name}_bus_receive_errors", bus.format("receive error counter of the controller, if told."),
+            read("receive_errors", told_only=True),
+        ),
+        _count(first + 3, f"{name}_bus_offs", bus.format("times that the controller left it."), read("bus_offs")),
+        _long(first + 4, f"{name}_bus_errors", "1", bus.format("errors, as far as reported."), read("bus_errors")),
+        _long(first + 6, f"{name}_bus_lost_frames", "1", bus.format("frames lost, no room."), read("lost_frames")),
+    )  # fmt: skip
+
+
 # fmt: off
 POINTS: tuple[Point, ...] = (
     _float(100, "voltage_v", "V", "Rack voltage on the inverter's side.", lambda p: p.command.voltage_v),
@@ -140,6 +171,7 @@ POINTS: tuple[Point, ...] = (
         142, "full_charge_requested", "1: the inverter is asked for a full charge.",
         lambda p: int(p.command.full_charge_requested),
     ),
+    *(point for place, name in enumerate(BUSES) for point in _bus_points(170 + 10 * place, name, place)),
 )
 """The rack as a whole: what status, telemetry and REST show by name."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bmsd.model.bound import Bound
 from bmsd.model.command import Command
@@ -11,7 +11,7 @@ from bmsd.model.fault import Fault
 from bmsd.model.request import Lease
 from bmsd.model.snapshot import Snapshot
 
-PROTOCOL = 2
+PROTOCOL = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +25,14 @@ class StringStatus:
 
 @dataclass(frozen=True, slots=True)
 class BusStatus:
-    """Counters of one bus since start: frames received, sent, dropped by kind."""
+    """Counters of one bus since start: frames received, sent, dropped by kind; what its controller reported by kind."""
 
     name: str
     channel: str
     received: int
     sent: int
     dropped: dict[str, int]
+    errors: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

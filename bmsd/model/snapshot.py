@@ -70,6 +70,20 @@ def named(code: int, names: tuple[str, ...]) -> str:
 CURRENT_SENSOR_TEST = 1 << 8
 """Bit of a unit's self-test word: its current sensor."""
 
+
+class Controller(IntEnum):
+    """What a CAN controller said of itself; an error counter over 95 is a warning, over 127 passive, over 255 bus-off.
+
+    It says so when it changes: nothing was reported of one that has worked without trouble since its bus was opened.
+    """
+
+    NOT_REPORTED = 0
+    ACTIVE = 1
+    WARNING = 2
+    PASSIVE = 3
+    BUS_OFF = 4
+
+
 INPUTS = ("interlock", "fuse", "insulation", "smoke", "door", "emergency_stop")
 
 
@@ -165,6 +179,22 @@ class Buses:
     """Time since which frames could not be sent; 0 when sending works."""
     foreign_frames: Ints
     """Frames received since start with an identifier that only bmsd may send; 0 where bmsd only listens."""
+    controller: Ints
+    """A `Controller` each."""
+    transmit_errors: Ints
+    receive_errors: Ints
+    """The controller's error counters; -1 while it has not told them."""
+    bus_errors: Ints
+    """Protocol errors and missing acknowledgements since start, where the interface reports them."""
+    no_ack: Ints
+    """Missing acknowledgements among them."""
+    bus_offs: Ints
+    lost_frames: Ints
+    """Frames since start that the kernel or the controller had no room for."""
+    malformed_frames: Ints
+    """Frames since start with an identifier that is listened to, and a kind or length that none of ours has."""
+    unheard_s: Floats
+    """Time for which the bus is open without a single frame received; 0 from the first one on, and while it is down."""
 
 
 @dataclass(frozen=True, slots=True)

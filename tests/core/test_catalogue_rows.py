@@ -15,7 +15,7 @@ from bmsd.model.catalogue import CATALOGUE, Latch, Level, Row, Scope, row
 from bmsd.model.layout import Layout
 from bmsd.model.plant import Plant
 from bmsd.model.request import Reset, Role
-from bmsd.model.snapshot import CHEMISTRIES, INPUTS, Input
+from bmsd.model.snapshot import CHEMISTRIES, INPUTS, Controller, Input
 from bmsd.model.snapshot import Reading as Kind
 from tests import rack
 
@@ -172,8 +172,13 @@ STORIES = {
     "INV-001": steady(0.1, inverter_age_s=10.1),
     "INV-006": steady(0.1, inverter_age_s=60.1),
     "CAN-001": steady(0.1, bus_off=np.array([True, False])),
+    "CAN-002": steady(1.2, controller=np.array([0, Controller.PASSIVE])),
+    "CAN-003": Story(lambda tick: {"bus_errors": np.array([0, 20 * (tick + 1)])}, 18.0),
+    "CAN-004": steady(0.1, lost_frames=np.array([1, 0])),
     "CAN-005": steady(0.2, send_stalled_s=np.array([0.0, 0.31])),
     "CAN-009": steady(0.1, up=np.array([True, False])),
+    "CAN-010": Story(lambda tick: {"malformed_frames": np.array([tick, 0])}, 0.8),
+    "CAN-012": steady(5.8, unheard_s=np.array([3.0, 3.0])),
     "CAN-011": steady(0.1, foreign_frames=np.array([1, 0])),
     "SYS-001": steady(0.5, period_s=0.31),
     "SYS-019": steady(0.1, blocked_frames=1),

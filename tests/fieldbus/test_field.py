@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from mapped_board import VALUES, planned, raw
 
-from bmsd.fieldbus.bus import Filter
+from bmsd.fieldbus.can_socket import Filter
 from bmsd.fieldbus.drivers.slave.slots import ADDRESS_MASK, FILTERS, message_id
 from bmsd.fieldbus.field import MappedField, SlaveField, field
 from bmsd.fieldbus.transmit_gate import TransmitGate

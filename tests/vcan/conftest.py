@@ -21,8 +21,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.vcan.forks import FORKS
 from tests.vcan.stall import METER, StallMeter
 from tests.vcan.whole_rack import Stage
+from tests.vcan.wire import bring_up
 
 HERE = Path(__file__).parent
 INSIDE = os.environ.get("IN_VCAN") == "1"
@@ -68,7 +70,7 @@ def interfaces(request: pytest.FixtureRequest) -> None:
     """Both interfaces are up before each test, whatever the one before did."""
     if needs_interfaces(request.node):
         for name in ("vcan0", "vcan1"):
-            subprocess.run(["ip", "link", "set", name, "up"], check=True)
+            bring_up(name)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -80,6 +82,16 @@ def _stalls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     yield
     if INSIDE:
         METER.stop()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Python programs start at once; see `forks`."""
+    if INSIDE:
+        FORKS.start(tmp_path_factory.mktemp("forks") / "socket")
+    yield
+    if INSIDE:
+        FORKS.stop()
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
+from tests.vcan.forks import FORKS, Forked
 from tests.vcan.stall import METER
 
 Value = TypeVar("Value")
@@ -25,13 +26,18 @@ class Running:
         daemon.says("ready", within_s=5.0)
     """
 
-    def __init__(self, program: str, *arguments: str, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, program: str, *arguments: str, environment: dict[str, str] | None = None, executed: bool = False
+    ) -> None:
+        """Python programs are forked (see `forks`) where that is possible, unless they are to be `executed`."""
+        self._executed = executed
         self._command = [_installed(program), *arguments]
         self._environment = {**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})}
 
     def __enter__(self) -> Running:
         self._log = tempfile.NamedTemporaryFile(suffix=".log")
-        self.process = subprocess.Popen(
+        self.process: subprocess.Popen[bytes] | Forked
+        self.process = self._forked() or subprocess.Popen(
             self._command,
             stdin=subprocess.DEVNULL,
             stdout=self._log,
@@ -40,6 +46,11 @@ class Running:
             start_new_session=True,
         )
         return self
+
+    def _forked(self) -> Forked | None:
+        if self._executed:
+            return None
+        return FORKS.start_process(self._command, self._environment, self._log.fileno())
 
     def __exit__(self, *_: object) -> None:
         self.kill()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,16 +40,14 @@ class RackOnCan:
         """Boards and contactor units on vcan0, the inverter on vcan1; runs inside a `with`."""
         return Running("bmsd", "sim", "-c", str(self.file))
 
-    def daemon(self) -> Running:
+    def daemon(self, *, executed: bool = False) -> Running:
         """The control process; runs inside a `with`."""
-        return Running("bmsd", "run", "-c", str(self.file))
+        return Running("bmsd", "run", "-c", str(self.file), executed=executed)
 
     def status(self) -> dict[str, Any] | None:
         """Return what `bmsd status --json` says now; None when no control process answers."""
-        program = Path(sys.executable).with_name("bmsd")
-        command = [str(program), "status", "--json", "-c", str(self.file)]
-        asked = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
-        return json.loads(asked.stdout) if asked.returncode == 0 else None
+        with Running("bmsd", "status", "--json", "-c", str(self.file)) as asked:
+            return json.loads(asked.output) if asked.process.wait(30.0) == 0 else None
 
     def status_when(self, fits: Any, within_s: float, what: str) -> dict[str, Any]:
         """Ask for the status until `fits(status)` is true and return it. AssertionError shows the last one."""

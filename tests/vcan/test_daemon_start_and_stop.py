@@ -72,7 +72,7 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Day:
     boards_sleep = {"kind": "silent_board"}
     with rehearsal(rack, boards_sleep) as (boards, mishaps), Candump("vcan0") as field, Candump("vcan1") as inverter:
         woken(field)
-        with rack.daemon() as daemon:
+        with rack.daemon(executed=True) as daemon:
             asked = asked_by(daemon, field)
             scene = WholeRack(rack, field, inverter, daemon, boards, mishaps)
             time.sleep(1.5)

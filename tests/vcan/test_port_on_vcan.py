@@ -11,7 +11,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from bmsd.fieldbus.bus import FIRST_PAUSE_S, LONGEST_PAUSE_S, CanPort, Filter, buses, frames_of
+from bmsd.fieldbus.bus import FIRST_PAUSE_S, LONGEST_PAUSE_S, CanPort, buses, frames_of
+from bmsd.fieldbus.can_socket import Filter
 from bmsd.model.frame import Frame
 from tests.vcan.processes import until
 from tests.vcan.wire import Candump, cangen, canplay, cansend, link_down, link_lost, link_up, nobody_acknowledges
@@ -170,7 +171,7 @@ def test_a_bus_that_acknowledges_nothing_is_up_but_stalled() -> None:
             taken = [port.send(Frame(0x100 + number, b"", False)) for number in range(7)]
             assert taken == [True] * 4 + [False] * 3
             assert port.up, "a full queue is no reason to open the bus again"
-            assert port.counts.not_sent == 3
+            assert port.counts.no_room == 3
             assert port.send_stalled_s(100.0) == 0.0
             port.step(100.75)
             assert port.send(Frame(0x1FF, b"", False)) is False

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import re
+import socket
+import struct
 import subprocess
 import threading
 import time
@@ -16,6 +19,8 @@ from tests.vcan.stall import METER
 
 _LINE = re.compile(r"\((?P<stamp>[\d.]+)\) (?P<interface>\S+) (?P<id>[0-9A-F]+)#(?P<rest>\S*)")
 _ERROR_FLAG = 0x20000000
+_SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1
+_IFREQ = struct.Struct("16sh22x")
 
 
 @dataclass(frozen=True)
@@ -177,6 +182,15 @@ def canplay(interface: str, lines: list[str]) -> None:
     """Send the frames of a `candump -L` log at once, as fast as the interface takes them."""
     log = "".join(f"(0.000000) {interface} {line}\n" for line in lines)
     subprocess.run(["canplayer", "-t", f"{interface}={interface}"], input=log, check=True, text=True)
+
+
+def bring_up(interface: str) -> None:
+    """As `link_up`, without a program: that takes half a second in the guest."""
+    with socket.socket(socket.AF_CAN, socket.SOCK_RAW, socket.CAN_RAW) as any_socket:
+        asked = fcntl.ioctl(any_socket, _SIOCGIFFLAGS, _IFREQ.pack(interface.encode(), 0))
+        name, flags = _IFREQ.unpack(asked)
+        if not flags & _IFF_UP:
+            fcntl.ioctl(any_socket, _SIOCSIFFLAGS, _IFREQ.pack(name, flags | _IFF_UP))
 
 
 def link_up(interface: str) -> None:

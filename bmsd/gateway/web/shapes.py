@@ -116,6 +116,7 @@ class Bus(Shape):
     received: int = known("Frames received.", "1")
     sent: int = known("Frames sent.", "1")
     dropped: dict[str, int] = known("Frames dropped, by reason.", "1")
+    errors: dict[str, int] = known("What the controller reported, by kind.", "1")
 
 
 class Snapshot(Instant):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from bmsd.codec.dbc import load
 from bmsd.codec.integrity import data_tables, identifier_syndrome
-from bmsd.fieldbus.bus import Filter
+from bmsd.fieldbus.can_socket import Filter
 from bmsd.model.frame import EXTENDED_FLAG
 from bmsd.model.layout import Layout
 from bmsd.model.snapshot import Ints
