@@ -15,7 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
+from bmsd.clock import Steps, step_text, utc
 from bmsd.control.composition import Checked, checked
+from bmsd.control.computer import boot_id, reset_by_watchdog
+from bmsd.control.host import ComputerReader
 from bmsd.control.journal import Journal
 from bmsd.control.rack_io import RackIO
 from bmsd.control.records import Records
@@ -23,10 +26,12 @@ from bmsd.control.state_file import Saver, load
 from bmsd.core import memory as memories
 from bmsd.core.contactors import State
 from bmsd.core.protection.protect import Protections
+from bmsd.core.starts import Began, starts
 from bmsd.core.tick import Outcome, tick
 from bmsd.inverters.port import TICK_EXPIRES_S
 from bmsd.log import configure
 from bmsd.model.durable import Durable, LatchRecord
+from bmsd.model.host import Host
 from bmsd.model.request import Request, Shutdown
 
 STOP_WITHIN_S = 10.0
@@ -34,6 +39,7 @@ LONGEST_SLEEP_S = 0.010
 STOP_AGAIN_S = 0.25
 """After a defect a limit frame that came too soon after the one before is said once more; intervals are 0.2 s."""
 STARTUP_ERROR, DEFECT = 1, 70
+TOLD_STEP_S = 2.0
 LONGEST_TICK_S = TICK_EXPIRES_S
 """An outcome that is ready later than this after its snapshot is not sent."""
 
@@ -53,6 +59,8 @@ class Control:
         self._restore()
         self._records = Records(rack, self.io, self._journal)
         self._saver = Saver(rack.state_directory)
+        self._computer = ComputerReader(rack.state_directory, clock=clock)
+        self._clock_steps = Steps()
         self._saved = self._lasting(memories.durable(self._protections, self._memory, None))
         self._save_due_s = 0.0
         self._unsaved: str | None = None
@@ -66,6 +74,7 @@ class Control:
         for note in self._rack.notes():
             self._journal.say("configuration.note", "alarm", note)
         self._records.open()
+        self._computer.start()
         self.io.open(now_s)
         self._next_tick_s = now_s + self._plant.timing.tick_s
         self._save_due_s = now_s  # from the first tick on the file says that a process runs
@@ -119,13 +128,14 @@ class Control:
 
     def close(self, *, in_order: bool = True) -> None:
         """Save what lasts, say goodbye, close."""
-        self._saver.save(memories.durable(self._protections, self._memory, time.time(), running=not in_order))
+        self._saver.save(memories.durable(self._protections, self._memory, utc()[0], running=not in_order))
         if not self._saver.close(timeout_s=3.0):
             self._not_saved("the disk did not finish in time")
         elif self._saver.error:
             self._not_saved(self._saver.error)
         self._journal.say("control.left", "info", "control leaves" + ("" if in_order else " after a defect"))
         self._records.close()
+        self._computer.close()
         self.io.close()
 
     def _tick(self, now_s: float) -> None:
@@ -134,7 +144,7 @@ class Control:
         requests: list[Request] = self._records.requests(now_s)
         if self._stopping_since_s is not None:
             requests.append(Shutdown())
-        snapshot = self.io.snapshot(now_s, period_s, tuple(requests), time.time())
+        snapshot = self.io.snapshot(now_s, self._host(now_s, period_s), tuple(requests), utc())
         outcome = tick(self._plant, self._protections, self._memory, snapshot)
         self._memory = outcome.memory
         ready_s = self._clock()
@@ -149,10 +159,22 @@ class Control:
         self.outcome = outcome
         self._save(now_s)
 
+    def _host(self, now_s: float, period_s: float) -> Host:
+        step_s = self._clock_steps.step_s()
+        if abs(step_s) > TOLD_STEP_S:
+            self._journal.say("clock.stepped", "info", step_text(step_s))
+        return Host(
+            period_s,
+            self.io.blocked_frames,
+            self._computer.now(now_s),
+            self._saver.saving,
+            step_s,
+        )
+
     def _save(self, now_s: float) -> None:
         """Save at once when a latch, the boards or the wish to connect changed, else every period."""
         self._say_unsaved()
-        durable = memories.durable(self._protections, self._memory, time.time())
+        durable = memories.durable(self._protections, self._memory, utc()[0])
         lasting = self._lasting(durable)
         if lasting == self._saved and now_s < self._save_due_s:
             return
@@ -180,15 +202,16 @@ class Control:
         self._journal.say("state.not_saved", "alarm", text)
 
     def _restore(self) -> None:
+        began = Began(boot_id(), self._clock(), reset_by_watchdog())
         found = load(self._rack.state_directory)
         for note in found.notes:
             self._journal.say("state.unreadable", "alarm", note)
         if found.durable is None:
             # a file that was there and cannot be read may have held latches: nothing closes by itself
-            self._memory = replace(self._memory, interrupted=bool(found.notes))
+            self._memory = replace(self._memory, interrupted=bool(found.notes), starts=starts(None, began))
             self._journal.say("state.new", "info", f"no saved state in {self._rack.state_directory}")
             return
-        self._memory, notes = memories.restore(self._plant, self._protections, found.durable, time.time())
+        self._memory, notes = memories.restore(self._plant, self._protections, found.durable, utc()[0], began)
         # the generation before the newest may lack its latches
         self._memory = replace(self._memory, interrupted=self._memory.interrupted or bool(found.notes))
         for note in notes:

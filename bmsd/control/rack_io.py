@@ -14,10 +14,11 @@ from bmsd.fieldbus.transmit_gate import Envelope, Rule, TransmitGate
 from bmsd.inverters.port import InverterPort
 from bmsd.model.command import Command
 from bmsd.model.frame import Frame
+from bmsd.model.host import ClockQuality, Host
 from bmsd.model.plant import Plant
 from bmsd.model.published import BusStatus
 from bmsd.model.request import Request
-from bmsd.model.snapshot import Host, Snapshot
+from bmsd.model.snapshot import Snapshot
 
 _NO_DROP = ("received", "sent", "opened", "left_waiting")
 
@@ -100,17 +101,20 @@ class RackIO:
             if self._field_gate.send(frame, now_s):
                 self._boards.asked(frame, now_s)
 
-    def snapshot(self, now_s: float, period_s: float, requests: tuple[Request, ...], utc_s: float | None) -> Snapshot:
+    def snapshot(
+        self, now_s: float, host: Host, requests: tuple[Request, ...], utc: tuple[float | None, ClockQuality]
+    ) -> Snapshot:
         """Return everything measured and requested as of now."""
         return Snapshot(
             now_s=now_s,
             modules=self._boards.modules(now_s),
             units=self._boards.units(now_s),
             buses=buses(self._ports, now_s, (self._boards.foreign_frames, self._foreign_to_inverter)),
-            host=Host(period_s, self.blocked_frames),
+            host=host,
             inverter_age_s=self._port.inverter_age_s(now_s),
             requests=requests,
-            utc_s=utc_s,
+            utc_s=utc[0],
+            utc_quality=utc[1],
         )
 
     def send(self, now_s: float, command: Command, *, started: bool, stopping: bool) -> None:
