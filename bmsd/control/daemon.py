@@ -8,9 +8,11 @@ not sent once it speaks of the past (a process that was stopped in the middle of
 
 from __future__ import annotations
 
+import math
+import select
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -18,6 +20,7 @@ from types import FrameType
 from bmsd.clock import Steps, step_text, utc
 from bmsd.control.composition import Checked, checked
 from bmsd.control.computer import boot_id, reset_by_watchdog
+from bmsd.control.heartbeat_output import Output
 from bmsd.control.host import ComputerReader
 from bmsd.control.journal import Journal
 from bmsd.control.rack_io import RackIO
@@ -28,6 +31,7 @@ from bmsd.core.contactors import State
 from bmsd.core.protection.protect import Protections
 from bmsd.core.starts import Began, starts
 from bmsd.core.tick import Outcome, tick
+from bmsd.fieldbus.bus import CanPort
 from bmsd.inverters.port import TICK_EXPIRES_S
 from bmsd.log import configure
 from bmsd.model.durable import Durable, LatchRecord
@@ -35,7 +39,8 @@ from bmsd.model.host import Host
 from bmsd.model.request import Request, Shutdown
 
 STOP_WITHIN_S = 10.0
-LONGEST_SLEEP_S = 0.010
+GATHER_S = 0.010
+"""Frames that come this soon after the first are read together with it: each wait for so long at most."""
 STOP_AGAIN_S = 0.25
 """After a defect a limit frame that came too soon after the one before is said once more; intervals are 0.2 s."""
 STARTUP_ERROR, DEFECT = 1, 70
@@ -61,6 +66,8 @@ class Control:
         self._saver = Saver(rack.state_directory)
         self._computer = ComputerReader(rack.state_directory, clock=clock)
         self._clock_steps = Steps()
+        relay = rack.settings.heartbeat_output
+        self._heartbeat = Output(relay) if relay.chip else None
         self._saved = self._lasting(memories.durable(self._protections, self._memory, None))
         self._save_due_s = 0.0
         self._unsaved: str | None = None
@@ -136,6 +143,8 @@ class Control:
         self._journal.say("control.left", "info", "control leaves" + ("" if in_order else " after a defect"))
         self._records.close()
         self._computer.close()
+        if self._heartbeat is not None:
+            self._heartbeat.close()
         self.io.close()
 
     def _tick(self, now_s: float) -> None:
@@ -148,8 +157,10 @@ class Control:
         outcome = tick(self._plant, self._protections, self._memory, snapshot)
         self._memory = outcome.memory
         ready_s = self._clock()
-        if ready_s - now_s <= LONGEST_TICK_S:
+        in_time = ready_s - now_s <= LONGEST_TICK_S
+        if in_time:
             self.io.send(ready_s, outcome.command, started=outcome.started, stopping=outcome.memory.stopping)
+        self._beat(ready_s, outcome, sent=in_time)
         self._last_tick_s = now_s
         # absolute times: lateness does not add up; after a stall the missed ticks are not made up for
         self._next_tick_s += self._plant.timing.tick_s
@@ -169,7 +180,17 @@ class Control:
             self._computer.now(now_s),
             self._saver.saving,
             step_s,
+            math.nan if self._heartbeat is None else self._heartbeat.failed,
         )
+
+    def _beat(self, now_s: float, outcome: Outcome, *, sent: bool) -> None:
+        """Move the safety relay's line for a tick that was finished and sent, as the heartbeat on the bus."""
+        if self._heartbeat is None:
+            return
+        before = self._heartbeat.error
+        self._heartbeat.tick(now_s, wanted=sent and outcome.command.heartbeat, idle=_idle(outcome))
+        if self._heartbeat.error and self._heartbeat.error != before:
+            self._journal.say("heartbeat.output", "alarm", f"heartbeat output: {self._heartbeat.error}")
 
     def _save(self, now_s: float) -> None:
         """Save at once when a latch, the boards or the wish to connect changed, else every period."""
@@ -239,7 +260,7 @@ def _run(control: Control) -> int:
     control.open(now_s)
     try:
         while not control.left(now_s):
-            time.sleep(min(max(control.due_s() - time.monotonic(), 0.0), LONGEST_SLEEP_S))
+            _wait(control.io.readable, control.due_s())
             now_s = time.monotonic()
             if asked.stop:
                 control.stop(now_s)
@@ -250,6 +271,20 @@ def _run(control: Control) -> int:
         return DEFECT
     control.close()
     return 0
+
+
+def _idle(outcome: Outcome) -> bool:
+    """Whether no contactor is told or reported to be closed."""
+    command, units = outcome.command, outcome.snapshot.units
+    told = command.close_minus | command.close_precharge | command.close_plus
+    return not bool((told | units.minus_output | units.precharge_output | units.plus_output).any())
+
+
+def _wait(buses: Sequence[CanPort], until_s: float) -> None:
+    """Wait until then, or until a frame has come and its companions have had time to follow it."""
+    ready, _, _ = select.select(buses, (), (), max(until_s - time.monotonic(), 0.0))
+    if ready:
+        time.sleep(max(min(until_s - time.monotonic(), GATHER_S), 0.0))
 
 
 class _Signals:

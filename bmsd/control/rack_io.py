@@ -65,8 +65,13 @@ class RackIO:
 
     @property
     def due_s(self) -> float:
-        """When a question to the boards or a paced frame is due."""
-        return min(self._boards.due_s, self._port.due_s)
+        """When a question to the boards, a paced frame or the next try to open a bus is due."""
+        return min(self._boards.due_s, self._port.due_s, *(port.due_s for port in self._ports))
+
+    @property
+    def readable(self) -> list[CanPort]:
+        """The buses that frames may come from."""
+        return [port for port in self._ports if port.up]
 
     @property
     def blocked_frames(self) -> int:

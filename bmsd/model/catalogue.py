@@ -649,7 +649,8 @@ CATALOGUE: tuple[Row, ...] = (
         "The safety relay does not follow the heartbeat output: it would not open when bmsd hangs, or it is open now.",
         "Limits are zero and no string is closed; closed ones are opened in order.",
         "Check relay, wiring and feedback ([heartbeat_output]). Service acknowledges with a reason.",
-        stops_charge=True, stops_discharge=True, bars_closing=True, notice_s=5.0, latch=Latch.SERVICE, alarms=_DATA,
+        delay_s=6.0, stops_charge=True, stops_discharge=True, bars_closing=True, notice_s=5.0, latch=Latch.SERVICE,
+        alarms=_DATA,
     ),
     Row(
         "SYS-019", "transmit_gate_blocked", Scope.RACK, "gate_blocked", 0.5, 0.5, Level.ALARM,

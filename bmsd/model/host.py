@@ -78,4 +78,4 @@ class Host:
     clock_step_s: float = 0.0
     """By how much the wall clock was set since the last tick."""
     heartbeat_path: float = NAN
-    """1: the safety relay does not follow the heartbeat output; 0: it does; NaN: there is none, or not tested yet."""
+    """1: the safety relay does not follow the heartbeat output; 0: nothing is known against it; NaN: there is none."""

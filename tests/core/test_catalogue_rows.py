@@ -217,7 +217,7 @@ STORIES = {
     "SYS-014": host(0.1, saving=Saving(took_s=0.51)),
     "SYS-015": computer(0.2, power_low=1.0),
     "SYS-016": before(PreviousEnd.COMPUTER),
-    "SYS-017": host(0.1, heartbeat_path=1.0),
+    "SYS-017": host(6.2, heartbeat_path=1.0),
     "SYS-019": steady(0.1, blocked_frames=1),
 }
 STEPS_S = ((1.0, 0.1), (10.0, 0.2), (600.0, 1.0), (np.inf, 60.0))
