@@ -96,6 +96,20 @@ WORDS = {
     "foreign_frames": "a frame of somebody else that only bmsd may send",
     "loop_lateness": "time between ticks {limit} periods",
     "gate_blocked": "a frame was blocked",
+    "ended_out_of_order": "the process before this one did not leave in order while the computer ran on",
+    "computer_went_down": "the computer went down while the process before this one ran",
+    "restarts": "starts within 5 min after an end out of order {limit}",
+    "cpu_temperature": "processor {limit} degC",
+    "memory_short": "more than 150 MiB taken, or less than 10 % available",
+    "files_used": "open files or threads {limit} of what the process may have",
+    "disk_free": "free share of the disk of `[state] directory` {limit}, or no room for the state",
+    "storage_refuses": "the state cannot be written, or the disk takes no writes",
+    "storage_wear": "share of the storage's life used up {limit}",
+    "save_time": "writing the state takes {limit} s",
+    "clock_step": "the wall clock was set by {limit} s",
+    "clock_adrift": "nothing keeps the wall clock right, or it was never set (then after 1 h)",
+    "power_low": "the computer reports low supply voltage or that it slows itself down",
+    "heartbeat_path": "the feedback does not follow the heartbeat output",
 }
 """Detector -> what it looks at; without `{limit}` it answers yes or no."""
 

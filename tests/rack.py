@@ -13,6 +13,7 @@ from bmsd.core.protection.protect import Protections
 from bmsd.core.tick import Outcome, tick
 from bmsd.model.catalogue import CATALOGUE, Row
 from bmsd.model.cell import CellSpec
+from bmsd.model.host import ClockQuality
 from bmsd.model.layout import Layout
 from bmsd.model.plant import (
     BalanceSettings,
@@ -124,6 +125,7 @@ def snapshot(rack: Plant, now_s: float, *, requests: tuple[Request, ...] = (), *
         Host: Host(rack.timing.tick_s, 0),
     }
     inverter_age_s = values.pop("inverter_age_s", 0.5)
+    utc_quality = values.pop("utc_quality", ClockQuality.UNKNOWN)
     values = _measured_volts(rack, values) | values
     for given, value in values.items():
         name = given.removeprefix("unit_")
@@ -136,7 +138,8 @@ def snapshot(rack: Plant, now_s: float, *, requests: tuple[Request, ...] = (), *
         else:
             raise TypeError(f"no field {name} in a snapshot")
     return Snapshot(
-        now_s, state[Modules], state[Units], state[Buses], state[Host], inverter_age_s, requests  # type: ignore[arg-type]
+        now_s, state[Modules], state[Units], state[Buses], state[Host], inverter_age_s, requests,  # type: ignore[arg-type]
+        utc_quality=utc_quality,
     )  # fmt: skip
 
 
@@ -216,7 +219,9 @@ class Drive:
         return other
 
     def tick(self, dt_s: float = 0.1, *, requests: tuple[Request, ...] = (), **values: Any) -> Outcome:
-        """Move the clock, then one tick."""
+        """Move the clock, then one tick. `starts` among the values: what is remembered of earlier processes."""
+        if "starts" in values:
+            self.memory = replace(self.memory, starts=values.pop("starts"))
         self.now_s = round(self.now_s + dt_s, 6)
         return self.take(snapshot(self.plant, self.now_s, requests=requests, **values))
 

@@ -237,6 +237,14 @@ def _socket_of_a_bus(path: str, section: str) -> Check:
     return taken
 
 
+def _heartbeat_output(get: Known) -> Iterator[str]:
+    chip, line = get("heartbeat_output.chip"), get("heartbeat_output.line")
+    if chip and get("heartbeat_output.feedback_line") == line:
+        yield f"heartbeat_output.feedback_line: {line} is heartbeat_output.line, too; expected a line of its own"
+    if chip and get("fieldbus.listen_only"):
+        yield f"heartbeat_output.chip: {shown(chip)}; expected none with fieldbus.listen_only: nothing is controlled"
+
+
 CHECKS: tuple[Check, ...] = (
     *(order.complaints for order in ORDERS),
     _lfp_defaults,
@@ -264,6 +272,7 @@ CHECKS: tuple[Check, ...] = (
     _socket("link.socket"),
     _socket("link.service_socket"),
     _two_sockets,
+    _heartbeat_output,
     *(
         _socket_of_a_bus(f"link.{name}", bus)
         for name in ("socket", "service_socket")

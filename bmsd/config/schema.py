@@ -414,6 +414,23 @@ class Log(Section):
     format: Literal["text", "json"] = setting("For people or for machines.", "text")
 
 
+class HeartbeatOutput(Section):
+    """A GPIO line that every finished tick toggles, for a safety relay that drops out when it stands still."""
+
+    chip: str = setting(
+        "The chip's device, for example /dev/gpiochip0; empty: there is no such relay.",
+        "",
+        pattern=r"^(/dev/.+)?$",
+        form="a path below /dev",
+    )
+    line: int = number("Line that is toggled.", "", 0, 1023, 17)
+    feedback_line: int = number(
+        "Line with the relay's feedback contact; -1: none, what the relay does is not known.", "", -1, 1023, -1
+    )
+    feedback_active_low: bool = setting("Whether the feedback is low while the relay is in.", False)
+    drop_s: float = number("The relay drops out this long after the last beat, at the latest.", "s", 0.1, 5.0, 1.0)
+
+
 class Settings(Section):
     """The whole file."""
 
@@ -431,6 +448,7 @@ class Settings(Section):
     inverter: Inverter
     state: State = Field(default_factory=State)
     link: Link = Field(default_factory=Link)
+    heartbeat_output: HeartbeatOutput = Field(default_factory=HeartbeatOutput)
     log: Log = Field(default_factory=Log)
     sim: dict[str, Any] = Field(
         default_factory=dict, description="The simulated rack of `bmsd sim` and the demo; the simulator checks it."

@@ -8,14 +8,20 @@ not sent once it speaks of the past (a process that was stopped in the middle of
 
 from __future__ import annotations
 
+import math
+import select
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
+from bmsd.clock import Steps, step_text, utc
 from bmsd.control.composition import Checked, checked
+from bmsd.control.computer import boot_id, reset_by_watchdog
+from bmsd.control.heartbeat_output import Output
+from bmsd.control.host import ComputerReader
 from bmsd.control.journal import Journal
 from bmsd.control.rack_io import RackIO
 from bmsd.control.records import Records
@@ -25,19 +31,24 @@ from bmsd.control.status_line import status_line
 from bmsd.core import memory as memories
 from bmsd.core.contactors import State
 from bmsd.core.protection.protect import Protections
+from bmsd.core.starts import Began, starts
 from bmsd.core.tick import Outcome, tick
+from bmsd.fieldbus.bus import CanPort
 from bmsd.inverters.port import TICK_EXPIRES_S
 from bmsd.log import configure, set_level
 from bmsd.model.durable import Durable, LatchRecord
+from bmsd.model.host import Host
 from bmsd.model.published import Published
 from bmsd.model.request import Request, Shutdown
 from bmsd.systemd.notify import Notifier
 
 STOP_WITHIN_S = 10.0
-LONGEST_SLEEP_S = 0.010
+GATHER_S = 0.010
+"""Frames that come this soon after the first are read together with it: each wait for so long at most."""
 STOP_AGAIN_S = 0.25
 """After a defect a limit frame that came too soon after the one before is said once more; intervals are 0.2 s."""
 DEFECT = 70
+TOLD_STEP_S = 2.0
 LONGEST_TICK_S = TICK_EXPIRES_S
 """An outcome that is ready later than this after its snapshot is not sent."""
 STATUS_EVERY_S = 1.0
@@ -67,6 +78,10 @@ class Control:
         self._restore()
         self._records = Records(rack, self.io, self._journal)
         self._saver = Saver(rack.state_directory)
+        self._computer = ComputerReader(rack.state_directory, clock=clock)
+        self._clock_steps = Steps()
+        relay = rack.settings.heartbeat_output
+        self._heartbeat = Output(relay) if relay.chip else None
         self._saved = self._lasting(memories.durable(self._protections, self._memory, None))
         self._save_due_s = 0.0
         self._unsaved: str | None = None
@@ -80,6 +95,7 @@ class Control:
         for note in self._rack.notes():
             self._journal.say("configuration.note", "alarm", note)
         self._records.open()
+        self._computer.start()
         self.io.open(now_s)
         self._next_tick_s = now_s + self._plant.timing.tick_s
         self._save_due_s = now_s  # from the first tick on the file says that a process runs
@@ -146,13 +162,16 @@ class Control:
 
     def close(self, *, in_order: bool = True) -> None:
         """Save what lasts, say goodbye, close."""
-        self._saver.save(memories.durable(self._protections, self._memory, time.time(), running=not in_order))
+        self._saver.save(memories.durable(self._protections, self._memory, utc()[0], running=not in_order))
         if not self._saver.close(timeout_s=3.0):
             self._not_saved("the disk did not finish in time")
         elif self._saver.error:
             self._not_saved(self._saver.error)
         self._journal.say("control.left", "info", "control leaves" + ("" if in_order else " after a defect"))
         self._records.close()
+        self._computer.close()
+        if self._heartbeat is not None:
+            self._heartbeat.close()
         self.io.close()
 
     def _tick(self, now_s: float) -> None:
@@ -161,13 +180,14 @@ class Control:
         requests: list[Request] = self._records.requests(now_s)
         if self._stopping_since_s is not None:
             requests.append(Shutdown())
-        snapshot = self.io.snapshot(now_s, period_s, tuple(requests), time.time())
+        snapshot = self.io.snapshot(now_s, self._host(now_s, period_s), tuple(requests), utc())
         outcome = tick(self._plant, self._protections, self._memory, snapshot)
         self._memory = outcome.memory
         ready_s = self._clock()
         in_time = ready_s - now_s <= LONGEST_TICK_S
         if in_time:
             self.io.send(ready_s, outcome.command, started=outcome.started, stopping=outcome.memory.stopping)
+        self._beat(ready_s, outcome, sent=in_time)
         self._last_tick_s = now_s
         # absolute times: lateness does not add up; after a stall the missed ticks are not made up for
         self._next_tick_s += self._plant.timing.tick_s
@@ -199,10 +219,32 @@ class Control:
             self._manager.ready(self._wrong_file or "the configuration was read again")
         self._status_due_s = 0.0
 
+    def _host(self, now_s: float, period_s: float) -> Host:
+        step_s = self._clock_steps.step_s()
+        if abs(step_s) > TOLD_STEP_S:
+            self._journal.say("clock.stepped", "info", step_text(step_s))
+        return Host(
+            period_s,
+            self.io.blocked_frames,
+            self._computer.now(now_s),
+            self._saver.saving,
+            step_s,
+            math.nan if self._heartbeat is None else self._heartbeat.failed,
+        )
+
+    def _beat(self, now_s: float, outcome: Outcome, *, sent: bool) -> None:
+        """Move the safety relay's line for a tick that was finished and sent, as the heartbeat on the bus."""
+        if self._heartbeat is None:
+            return
+        before = self._heartbeat.error
+        self._heartbeat.tick(now_s, wanted=sent and outcome.command.heartbeat, idle=_idle(outcome))
+        if self._heartbeat.error and self._heartbeat.error != before:
+            self._journal.say("heartbeat.output", "alarm", f"heartbeat output: {self._heartbeat.error}")
+
     def _save(self, now_s: float) -> None:
         """Save at once when a latch, the boards or the wish to connect changed, else every period."""
         self._say_unsaved()
-        durable = memories.durable(self._protections, self._memory, time.time())
+        durable = memories.durable(self._protections, self._memory, utc()[0])
         lasting = self._lasting(durable)
         if lasting == self._saved and now_s < self._save_due_s:
             return
@@ -230,15 +272,16 @@ class Control:
         self._journal.say("state.not_saved", "alarm", text)
 
     def _restore(self) -> None:
+        began = Began(boot_id(), self._clock(), reset_by_watchdog())
         found = load(self._rack.state_directory)
         for note in found.notes:
             self._journal.say("state.unreadable", "alarm", note)
         if found.durable is None:
             # a file that was there and cannot be read may have held latches: nothing closes by itself
-            self._memory = replace(self._memory, interrupted=bool(found.notes))
+            self._memory = replace(self._memory, interrupted=bool(found.notes), starts=starts(None, began))
             self._journal.say("state.new", "info", f"no saved state in {self._rack.state_directory}")
             return
-        self._memory, notes = memories.restore(self._plant, self._protections, found.durable, time.time())
+        self._memory, notes = memories.restore(self._plant, self._protections, found.durable, utc()[0], began)
         # the generation before the newest may lack its latches
         self._memory = replace(self._memory, interrupted=self._memory.interrupted or bool(found.notes))
         for note in notes:
@@ -266,7 +309,7 @@ def _run(control: Control) -> int:
     control.open(now_s)
     try:
         while not control.left(now_s):
-            time.sleep(min(max(control.due_s() - time.monotonic(), 0.0), LONGEST_SLEEP_S))
+            _wait(control.io.readable, control.due_s())
             now_s = time.monotonic()
             if asked.stop:
                 control.stop(now_s)
@@ -279,6 +322,20 @@ def _run(control: Control) -> int:
         return DEFECT
     control.close()
     return 0
+
+
+def _idle(outcome: Outcome) -> bool:
+    """Whether no contactor is told or reported to be closed."""
+    command, units = outcome.command, outcome.snapshot.units
+    told = command.close_minus | command.close_precharge | command.close_plus
+    return not bool((told | units.minus_output | units.precharge_output | units.plus_output).any())
+
+
+def _wait(buses: Sequence[CanPort], until_s: float) -> None:
+    """Wait until then, or until a frame has come and its companions have had time to follow it."""
+    ready, _, _ = select.select(buses, (), (), max(until_s - time.monotonic(), 0.0))
+    if ready:
+        time.sleep(max(min(until_s - time.monotonic(), GATHER_S), 0.0))
 
 
 class _Signals:

@@ -9,19 +9,25 @@ from typing import Any
 
 import structlog
 
+from bmsd.clock import utc
 from bmsd.model.catalogue import CATALOGUE
 from bmsd.model.event import Event
+from bmsd.model.host import ClockQuality
 
 log = structlog.get_logger()
 
 _NAMES = {row.code: row.name for row in CATALOGUE}
-_NOT_LOGGED = ("number", "now_s", "utc_s", "kind")
+_NOT_LOGGED = ("number", "now_s", "utc_s", "utc_quality", "kind")
 
 
 class Journal:
-    """Numbers events from 1. `clock` gives the monotonic time in s, `wall` the wall time."""
+    """Numbers events from 1. `clock` gives the monotonic time in s, `wall` the wall time and its quality."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], tuple[float | None, ClockQuality]] = utc,
+    ) -> None:
         self._clock = clock
         self._wall = wall
         self._number = 0
@@ -29,7 +35,8 @@ class Journal:
 
     def say(self, kind: str, severity: str, text: str, **more: Any) -> None:
         """Add an event of now; `more` is for the log line only."""
-        self.add(Event(0, self._clock(), self._wall(), kind, severity, text), **more)
+        utc_s, quality = self._wall()
+        self.add(Event(0, self._clock(), utc_s, kind, severity, text, utc_quality=quality), **more)
 
     def add(self, event: Event, **more: Any) -> None:
         """Add an event that has no number yet."""

@@ -16,10 +16,11 @@ from bmsd.fieldbus.transmit_gate import Envelope, Rule, TransmitGate
 from bmsd.inverters.port import InverterPort
 from bmsd.model.command import Command
 from bmsd.model.frame import Frame
+from bmsd.model.host import ClockQuality, Host
 from bmsd.model.plant import Plant
 from bmsd.model.published import BusStatus
 from bmsd.model.request import Request
-from bmsd.model.snapshot import Host, Snapshot
+from bmsd.model.snapshot import Snapshot
 
 MOST_QUEUED_LIMITS = 6
 """Frames to the inverter that may wait in the kernel: a set."""
@@ -78,8 +79,13 @@ class RackIO:
 
     @property
     def due_s(self) -> float:
-        """When a question to the boards or a paced frame is due."""
-        return min(self._boards.due_s, self._port.due_s)
+        """When a question to the boards, a paced frame or the next try to open a bus is due."""
+        return min(self._boards.due_s, self._port.due_s, *(port.due_s for port in self._ports))
+
+    @property
+    def readable(self) -> list[CanPort]:
+        """The buses that frames may come from."""
+        return [port for port in self._ports if port.up]
 
     @property
     def blocked_frames(self) -> int:
@@ -114,7 +120,9 @@ class RackIO:
             if self._field_gate.send(frame, now_s):
                 self._boards.asked(frame, now_s)
 
-    def snapshot(self, now_s: float, period_s: float, requests: tuple[Request, ...], utc_s: float | None) -> Snapshot:
+    def snapshot(
+        self, now_s: float, host: Host, requests: tuple[Request, ...], utc: tuple[float | None, ClockQuality]
+    ) -> Snapshot:
         """Return everything measured and requested as of now."""
         return Snapshot(
             now_s=now_s,
@@ -126,10 +134,11 @@ class RackIO:
                 foreign_frames=(self._boards.foreign_frames, self._foreign_to_inverter),
                 malformed_frames=(self._boards.malformed_frames, 0),
             ),
-            host=Host(period_s, self.blocked_frames),
+            host=host,
             inverter_age_s=self._port.inverter_age_s(now_s),
             requests=requests,
-            utc_s=utc_s,
+            utc_s=utc[0],
+            utc_quality=utc[1],
         )
 
     def send(self, now_s: float, command: Command, *, started: bool, stopping: bool) -> None:

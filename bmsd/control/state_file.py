@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import math
 import os
 import queue
 import threading
+import time
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,11 +17,13 @@ from pathlib import Path
 from bmsd.codec import record
 from bmsd.errors import FrameError
 from bmsd.model.durable import SCHEMA, Durable
+from bmsd.model.host import Saving
 
 MAGIC = b"bmsd-state"
 NAMES = ("state.bin", "state.old.bin")
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 """Between two tries to write what the disk refused."""
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +112,26 @@ class Saver:
         self._directory = directory
         self._first_pause_s, self._longest_pause_s = first_pause_s, longest_pause_s
         self._waiting: queue.Queue[Durable | None] = queue.Queue()
-        self._error: str | None = None
+        self._failure: tuple[str, int | None] | None = None
+        self._began_s: float | None = None
+        self._took_s = math.nan
         self._thread = threading.Thread(target=self._run, name="state-file", daemon=True)
         self._thread.start()
 
     @property
     def error(self) -> str | None:
         """Why the last write did not succeed, None when it did."""
-        return self._error
+        return None if self._failure is None else self._failure[0]
+
+    @property
+    def saving(self) -> Saving:
+        """How writing fares; a write that does not come back shows by its time."""
+        began_s = self._began_s
+        took_s = self._took_s if began_s is None else time.monotonic() - began_s
+        # until a write takes longer than the last one, it says nothing new
+        took_s = took_s if began_s is None or not took_s < self._took_s else self._took_s
+        failure = self._failure
+        return Saving(failure is not None, failure is not None and failure[1] in _NO_ROOM, took_s)
 
     def save(self, durable: Durable) -> None:
         """Hand over a value; an older one that still waits is skipped."""
@@ -153,12 +170,19 @@ class Saver:
         return items
 
     def _written(self, durable: Durable) -> bool:
-        try:
-            save(self._directory, durable)
-        except OSError as error:
-            self._error = f"{self._directory}: {error}"
-        except Exception as error:  # whatever encoding raises must not end the thread: it is said, and tried again
-            self._error = f"{self._directory}: not encoded: {type(error).__name__}: {error}"
-        else:
-            self._error = None
-        return self._error is None
+        self._began_s = began_s = time.monotonic()
+        failure = _failure(self._directory, durable)
+        self._took_s, self._began_s = time.monotonic() - began_s, None
+        self._failure = failure
+        return failure is None
+
+
+def _failure(directory: Path, durable: Durable) -> tuple[str, int | None] | None:
+    """Save; return why it was not possible, with the system's number, None when it was."""
+    try:
+        save(directory, durable)
+    except OSError as error:
+        return f"{directory}: {error}", error.errno
+    except Exception as error:  # whatever encoding raises must not end the thread: it is said, and tried again
+        return f"{directory}: not encoded: {type(error).__name__}: {error}", None
+    return None

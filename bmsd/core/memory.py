@@ -13,12 +13,16 @@ from bmsd.core.estimation import soc
 from bmsd.core.estimation.soc import SocMemory
 from bmsd.core.limits import LimitMemory
 from bmsd.core.protection.protect import ProtectionMemory, Protections
+from bmsd.core.starts import HOUR_S, NO_STARTS, Began, Starts, starts
 from bmsd.model.durable import Durable, LatchRecord
 from bmsd.model.plant import Plant
 from bmsd.model.request import Lease, Reset
 from bmsd.model.snapshot import Floats, Ints
 
 LAG_SLOTS = 16
+INTERRUPTED_ROW = "SYS-002"
+"""It counts its raises within an hour, those of the processes before this one included."""
+NOWHERE = Began("", 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,7 @@ class SentLimits:
 class Memory:
     """State of every part of the core. `now_s` None: no tick yet; `started`: limits may leave.
 
-    `interrupted`: the process before this one did not leave in order.
+    `interrupted`: the process before this one did not leave in order; `starts`: how those before it ended.
     """
 
     now_s: float | None
@@ -73,6 +77,7 @@ class Memory:
     trip_reset_s: float = 0.0
     commissioned: Ints | None = None
     leases: tuple[Lease, ...] = ()
+    starts: Starts = NO_STARTS
 
 
 def start(plant: Plant, protections: Protections) -> Memory:
@@ -109,12 +114,24 @@ def durable(protections: Protections, memory: Memory, utc_s: float | None, *, ru
             latches.append(LatchRecord(rows.table[int(row)].code, int(subject), acknowledged))
     locked = (i for i, string in enumerate(memory.contactors) if string.state is State.LOCKED)
     latches += [LatchRecord(contactors.LOCK_CODE, string, False) for string in locked]
+    now_s = memory.starts.began_s if memory.now_s is None else memory.now_s
     return Durable(
-        utc_s, tuple(latches), memory.soc.soc, memory.soc.sigma, running, memory.connect, memory.commissioned
+        utc_s=utc_s,
+        latches=tuple(latches),
+        soc=memory.soc.soc,
+        soc_sigma=memory.soc.sigma,
+        running=running,
+        connect=memory.connect,
+        commissioned=memory.commissioned,
+        boot_id=memory.starts.boot_id,
+        now_s=now_s,
+        starts_s=memory.starts.ages_s(now_s),
     )
 
 
-def restore(plant: Plant, protections: Protections, saved: Durable, utc_s: float | None) -> tuple[Memory, list[str]]:
+def restore(
+    plant: Plant, protections: Protections, saved: Durable, utc_s: float | None, began: Began = NOWHERE
+) -> tuple[Memory, list[str]]:
     """A memory with what was saved, and sentences on what could not be used.
 
     A latch of a row or subject that no longer exists is named, not dropped in silence. The uncertainty of the
@@ -140,8 +157,13 @@ def restore(plant: Plant, protections: Protections, saved: Durable, utc_s: float
             (state.raised_s, 0.0),
         ):
             values[index, latch.subject] = value
+    before = starts(saved, began)
+    if INTERRUPTED_ROW in places:
+        scope, index = places[INTERRUPTED_ROW]
+        faults[scope].raises[index] = max(before.within(HOUR_S, began.now_s) - 1, 0)
     memory = replace(
         memory,
+        starts=before,
         protection=ProtectionMemory(faults, {}),
         contactors=tuple(strings),
         connect=saved.connect,

@@ -128,6 +128,7 @@ def tick(plant: Plant, protections: Protections, was: Memory, snapshot: Snapshot
         trip_reset_s=trip_reset_s,
         commissioned=commissioned,
         leases=leases,
+        starts=was.starts,
     )
     return Outcome(memory, snapshot, estimate, verdict.faults, limits, command, guarded.vetoes, strings, started)
 
@@ -146,6 +147,7 @@ def _evidence(plant: Plant, was: Memory, snapshot: Snapshot, dt_s: float, commis
         in_circuit=contactors.outputs(was.contactors).in_circuit,
         commissioned=commissioned,
         contactors=was.contactors,
+        starts=was.starts,
     )
 
 

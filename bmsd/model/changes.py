@@ -17,7 +17,7 @@ FLOWS = ("idle", "charging", "discharging")
 
 def changes(before: Published | None, now: Published) -> Iterator[Event]:
     """Yield an event, not numbered yet, for everything that changed; for all that is, when there is no `before`."""
-    event = partial(Event, 0, now.snapshot.now_s, now.snapshot.utc_s)
+    event = _event(now)
     if before is None or before.missing != now.missing:
         if now.missing:
             more = f" (and {len(now.missing) - 1} more)" if len(now.missing) > 1 else ""
@@ -38,13 +38,19 @@ def changes(before: Published | None, now: Published) -> Iterator[Event]:
         yield from (event("guard.veto", "alarm", f"guard: {veto}") for veto in now.vetoes)
 
 
+def _event(now: Published) -> partial[Event]:
+    """An event of this record's instant."""
+    snapshot = now.snapshot
+    return partial(Event, 0, snapshot.now_s, snapshot.utc_s, utc_quality=snapshot.utc_quality)
+
+
 def flows(before: Published, now: Published) -> bool:
     """Whether current may flow in both: from charging to idle and back is no event, it may change with every tick."""
     return before.lifecycle in FLOWS and now.lifecycle in FLOWS
 
 
 def _faults(before: Published | None, now: Published) -> Iterator[Event]:
-    event = partial(Event, 0, now.snapshot.now_s, now.snapshot.utc_s)
+    event = _event(now)
     was = {fault.code: fault for fault in before.faults} if before else {}
     raised = {fault.code: fault for fault in now.faults}
     for code, fault in raised.items():
@@ -63,7 +69,7 @@ def _faults(before: Published | None, now: Published) -> Iterator[Event]:
 
 def _leases(before: Published | None, now: Published) -> Iterator[Event]:
     """Say that a set-point is over; that it begins is told by the request for it."""
-    event = partial(Event, 0, now.snapshot.now_s, now.snapshot.utc_s)
+    event = _event(now)
     held = {lease.what for lease in now.leases}
     for lease in before.leases if before else ():
         if lease.what not in held:

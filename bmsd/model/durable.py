@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from bmsd.model.snapshot import Floats, Ints
 
-SCHEMA = 2
-"""2: with `commissioned`. A record of schema 1 is read as one without."""
+SCHEMA = 3
+"""2: with `commissioned`. 3: with `boot_id`, `now_s`, `starts_s`. An older record is read as one without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,8 @@ class Durable:
 
     `commissioned` (strings, modules): unique numbers of the boards that belong to the rack, None: never all seen.
     `running`: the process that saved this had not left in order. `connect`: strings are wanted closed.
+    `boot_id` is that of the computer's start, whose monotonic clock stood at `now_s` when this was saved. `starts_s`:
+    how long before that processes were started after an end out of order.
     """
 
     utc_s: float | None
@@ -34,3 +36,6 @@ class Durable:
     running: bool = False
     connect: bool = True
     commissioned: Ints | None = None
+    boot_id: str = ""
+    now_s: float | None = None
+    starts_s: tuple[float, ...] = ()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bmsd.model.host import ClockQuality
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -12,7 +14,7 @@ class Event:
     `kind` is such as fault.raised, fault.cleared, rack.state, string.state, request.taken, guard.veto;
     `severity` info, warning, alarm or trip; `text` a sentence. `code` is the fault's; string, module and item count
     from 1, None: not of one. `state` is the new one of a rack or string. `now_s` is monotonic; `utc_s` is wall time,
-    None if unknown.
+    None if unknown, `utc_quality` whether it may be believed.
     """
 
     number: int
@@ -27,3 +29,4 @@ class Event:
     item: int | None = None
     value: float | None = None
     state: str = ""
+    utc_quality: ClockQuality = ClockQuality.UNKNOWN

@@ -14,6 +14,7 @@ import numpy as np
 
 from bmsd.model import point_readers as readers
 from bmsd.model.catalogue import CATALOGUE, Level, Row
+from bmsd.model.host import ClockQuality
 from bmsd.model.layout import MAX_CELLS, MAX_MODULES, MAX_SENSORS, MAX_STRINGS
 from bmsd.model.point import Block, Column, Point, Read, Type, Value
 from bmsd.model.point_readers import Array
@@ -26,6 +27,7 @@ MAP_VERSION = 1
 TEST_UINT32, TEST_FLOAT32 = 0x12345678, 123456.0
 STALE_QUALITY = 3
 
+QUALITIES = tuple(quality.value for quality in ClockQuality)
 LIFECYCLES = (
     "initialising", "standby", "precharge", "idle", "charging", "discharging", "derated", "fault", "stopping",
 )  # fmt: skip
@@ -192,6 +194,10 @@ STATUS: tuple[Point, ...] = (
     _count(17, "modules_per_string", "Modules in each.", lambda p: p.snapshot.modules.cell_v.shape[1]),
     _count(18, "cells_per_module", "Cells in each.", lambda p: p.snapshot.modules.cell_v.shape[2]),
     _count(19, "sensors_per_module", "Sensors in each.", lambda p: p.snapshot.modules.temperature_degc.shape[2]),
+    _count(
+        20, "utc_quality", f"Whether utc_s may be believed: {_listed(QUALITIES)}",
+        lambda p: _number(p.snapshot.utc_quality, QUALITIES),
+    ),
     _sequence(96, "status_sequence_end"),
     _sequence(98, "rack_sequence"),
     _sequence(198, "rack_sequence_end"),

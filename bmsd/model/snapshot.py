@@ -8,6 +8,8 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from bmsd.model.host import ClockQuality
+from bmsd.model.host import Host as Host
 from bmsd.model.request import Request
 
 Floats = NDArray[np.float64]
@@ -198,16 +200,11 @@ class Buses:
 
 
 @dataclass(frozen=True, slots=True)
-class Host:
-    """The process itself: time since the last tick in s, frames that the transmit gate blocked since start."""
-
-    period_s: float
-    blocked_frames: int
-
-
-@dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One instant of the rack. `now_s` is monotonic; `utc_s` is wall time for records only, None if unknown."""
+    """One instant of the rack. `now_s` is monotonic; `utc_s` is wall time for records only, None if unknown.
+
+    `utc_quality` tells whether it may be believed.
+    """
 
     now_s: float
     modules: Modules
@@ -218,6 +215,7 @@ class Snapshot:
     """Time since the inverter's last keep-alive, inf when never heard."""
     requests: tuple[Request, ...] = ()
     utc_s: float | None = None
+    utc_quality: ClockQuality = ClockQuality.UNKNOWN
 
     @property
     def missing(self) -> bool:

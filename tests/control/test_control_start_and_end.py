@@ -10,6 +10,7 @@ import can
 import pytest
 from structlog.testing import capture_logs
 
+from bmsd.clock import Steps
 from bmsd.config.demo import demo_toml
 from bmsd.control import state_file
 from bmsd.control.composition import Checked, checked
@@ -21,6 +22,7 @@ from bmsd.core.tick import tick
 from bmsd.fieldbus.unix_bus import Hub
 from bmsd.inverters.pylontech_lv import LIMITS, REQUESTS
 from bmsd.model.frame import Frame
+from bmsd.model.host import ClockQuality
 from bmsd.systemd.notify import Notifier
 from tests import rack
 from tests.service_manager import Manager
@@ -141,3 +143,47 @@ def test_the_last_words_after_a_defect_are_heard_although_limits_were_just_sent(
     assert (heard[LIMITS].ccl_a, heard[LIMITS].dcl_a) == (0.0, 0.0)
     assert not heard[REQUESTS].charge_enabled
     assert not heard[REQUESTS].discharge_enabled
+
+
+def test_a_clock_that_is_set_is_an_event_and_a_fault_for_a_minute_and_nothing_else(
+    settings: Checked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    control = Control(settings)
+    real, shift_s = time.time, 0.0
+    monkeypatch.setattr(time, "time", lambda: real() + shift_s)
+    control._clock_steps = Steps(time.time)
+    now_s = time.monotonic()
+    control.open(now_s)
+    told_of = []
+    with capture_logs() as lines:
+        for number in range(700):
+            shift_s = 0.0 if number < 20 else -7200.0
+            now_s += 0.1
+            control.turn(now_s)
+            assert control.outcome is not None
+            told_of.append("SYS-011" in rack.codes(control.outcome))
+    control.close()
+    assert not any(told_of[:20])
+    assert all(told_of[20:615])
+    assert not any(told_of[625:])
+    told = [line for line in lines if line["event"] == "clock.stepped"]
+    assert len(told) == 1
+    assert "by -7200.0 s" in told[0]["text"]
+
+
+def test_what_the_computer_and_the_clock_say_is_in_the_record(settings: Checked) -> None:
+    control = Control(settings)
+    now_s = time.monotonic()
+    control.open(now_s)
+    control.turn(now_s + 0.1)
+    deadline_s = time.monotonic() + 10.0
+    while control._computer.now(time.monotonic()).reading == 0:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
+    control.turn(time.monotonic() + 0.3)
+    control.close()
+    assert control.outcome is not None
+    snapshot = control.outcome.snapshot
+    assert 5.0 < snapshot.host.computer.resident_mib < 1000.0
+    assert snapshot.utc_quality is not ClockQuality.UNSET
+    assert abs(snapshot.utc_s - time.time()) < 30.0

@@ -12,6 +12,7 @@ from bmsd.config.demo import demo_toml
 from bmsd.control.composition import checked
 from bmsd.control.rack_io import RackIO
 from bmsd.fieldbus.unix_bus import Hub
+from bmsd.model.host import ClockQuality, Host
 from tests import slave_frames as slave
 
 HEARTBEAT = slave.pack("Heartbeat", 0, {"Counter": 1, "Lease": 10, "ControlState": 1})
@@ -45,7 +46,7 @@ def test_they_are_counted_on_both_buses_unless_bmsd_only_listens(
         while (io.field.counts.received, io.inverter.counts.received) != (2, 4) and time.monotonic() < deadline:
             io.receive(now_s)
         io.pace(now_s)
-        snapshot = io.snapshot(now_s, 0.1, (), None)
+        snapshot = io.snapshot(now_s, Host(0.1, 0), (), (None, ClockQuality.UNKNOWN))
         assert snapshot.buses.foreign_frames.tolist() == foreign
         assert snapshot.inverter_age_s == 0.0, "its keep-alive is heard all the same"
         io.close()

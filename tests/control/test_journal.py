@@ -13,6 +13,7 @@ from bmsd.model.catalogue import Level
 from bmsd.model.changes import changes
 from bmsd.model.event import Event
 from bmsd.model.fault import Fault
+from bmsd.model.host import ClockQuality
 from bmsd.model.published import Published, StringStatus
 from bmsd.model.request import Lease, Role
 from bmsd.story import events
@@ -102,13 +103,13 @@ def test_all_that_is_is_told_at_the_start() -> None:
 
 
 def test_numbers_begin_at_one_and_have_no_gaps() -> None:
-    journal = Journal(clock=lambda: 7.0, wall=lambda: 1e9)
+    journal = Journal(clock=lambda: 7.0, wall=lambda: (None, ClockQuality.UNSET))
     for _ in range(3):
         journal.say("control.running", "info", "it runs")
     first = journal.untold()
     journal.say("control.left", "info", "it left")
     assert [event.number for event in (*first, *journal.untold())] == [1, 2, 3, 4]
-    assert first[0] == Event(1, 7.0, 1e9, "control.running", "info", "it runs")
+    assert first[0] == Event(1, 7.0, None, "control.running", "info", "it runs", utc_quality=ClockQuality.UNSET)
     assert journal.untold() == []
 
 

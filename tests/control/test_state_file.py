@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import os
+import threading
 import time
 import zlib
 from base64 import b64decode
@@ -186,3 +189,41 @@ def test_the_end_does_not_wait_for_a_pause_and_tries_once_more(tmp_path: Path) -
     assert saver.close(timeout_s=5.0)
     assert saver.error is None
     assert state_file.load(blocked).durable is not None
+
+
+def test_how_long_a_write_takes_is_known_while_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick = state_file.Saver(tmp_path)
+    assert math.isnan(quick.saving.took_s)
+    quick.save(durable())
+    assert quick.close(timeout_s=5.0)
+    assert 0.0 < quick.saving.took_s < 5.0
+
+    free = threading.Event()
+    real = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda handle: (free.wait(20.0), real(handle))[1])
+    slow = state_file.Saver(tmp_path)
+    slow.save(durable())
+    until(lambda: slow.saving.took_s > 0.2)
+    assert not slow.saving.refused
+    free.set()
+    assert slow.close(timeout_s=5.0)
+    assert slow.saving.took_s > 0.2
+
+
+def test_no_room_is_told_apart_from_other_refusals(tmp_path: Path) -> None:
+    full = state_file.Saver(Path("/dev/full/state"))
+    full.save(durable())
+    until(lambda: full.error is not None)
+    assert full.saving.refused
+    assert not full.saving.full, "not a directory"
+    (tmp_path / "state.new").symlink_to("/dev/full")
+    saver = state_file.Saver(tmp_path, first_pause_s=0.001, longest_pause_s=0.002)
+    saver.save(durable())
+    until(lambda: saver.saving.full)
+    told = [saver.saving for _ in range(2000)]
+    assert all(saving.refused and saving.full for saving in told), "while it tries again, too"
+    (tmp_path / "state.new").unlink()
+    until(lambda: not saver.saving.refused)
+    assert not saver.saving.full
+    assert saver.close(timeout_s=5.0)
+    assert full.close(timeout_s=5.0)

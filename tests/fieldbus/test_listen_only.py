@@ -16,6 +16,7 @@ from bmsd.fieldbus.drivers.slave.sorting import Kind
 from bmsd.fieldbus.receive import Receiver
 from bmsd.fieldbus.unix_bus import Hub
 from bmsd.model.frame import EXTENDED_FLAG, RAW_FRAME, Frame, RawFrames
+from bmsd.model.host import ClockQuality, Host
 from bmsd.model.layout import Layout
 from bmsd.model.plant import Timing
 from tests import rack
@@ -132,7 +133,7 @@ def test_a_listening_bmsd_sees_the_rack_and_sends_nothing_on_either_bus(tmp_path
         while io.field.counts.received < len(wanted) and time.monotonic() < deadline:
             io.receive(now_s)
             io.poll(now_s)
-        snapshot = io.snapshot(now_s + 0.1, 0.1, (), None)
+        snapshot = io.snapshot(now_s + 0.1, Host(0.1, 0), (), (None, ClockQuality.UNKNOWN))
         assert np.isfinite(snapshot.modules.cell_v).all()
         assert np.isfinite(snapshot.modules.temperature_degc).all()
         assert np.isfinite(snapshot.units.current_a).all()

@@ -77,7 +77,7 @@ def test_the_snapshot_shows_the_rack_with_null_for_what_is_not_known(web: WebEnd
 
 
 def test_the_shape_in_the_schema_is_the_shape_of_the_record() -> None:
-    shown = {**as_object(ill()), "age_s": 0.1, "boot_id": "b", "utc": None}
+    shown = {**as_object(ill()), "age_s": 0.1, "boot_id": "b", "utc": None, "utc_quality": "unset"}
     shapes.Snapshot.model_validate(shown, extra="forbid")
 
 

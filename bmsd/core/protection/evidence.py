@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bmsd.core.contactors.table import StringState
+from bmsd.core.starts import NO_STARTS, Starts
 from bmsd.model.plant import Plant
 from bmsd.model.snapshot import Bools, Floats, Ints, Snapshot
 from bmsd.model.snapshot import Reading as Kind
@@ -21,7 +22,7 @@ class Evidence:
     `sent_charge_a`, `sent_discharge_a`: highest limits sent within the inverter's lag (rack totals, A).
     `in_circuit` (strings,): strings that were closed or opening after the last tick; `contactors`: all that it
     remembered of each string's. `commissioned` (strings, modules): unique numbers of the boards that belong there,
-    None: not known yet.
+    None: not known yet. `starts`: how the processes before this one ended.
     """
 
     plant: Plant
@@ -36,6 +37,7 @@ class Evidence:
     in_circuit: Bools
     contactors: tuple[StringState, ...]
     commissioned: Ints | None = None
+    starts: Starts = NO_STARTS
 
     @property
     def rack_current_a(self) -> float:

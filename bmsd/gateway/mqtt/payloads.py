@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from bmsd.clock import iso, utc
 from bmsd.codec.plain import as_object, plain
-from bmsd.gateway.mqtt.clock import utc_ago, utc_quality, utc_text
 from bmsd.model.event import Event
+from bmsd.model.host import ClockQuality
 from bmsd.model.points import POINTS
 from bmsd.model.published import Hello, Published
 from bmsd.model.snapshot import Floats
@@ -27,8 +28,13 @@ def encode(payload: dict[str, Any]) -> bytes:
 
 def status(rack: str, state: str, reason: str, boot_id: str | None) -> dict[str, Any]:
     """`state` is online, control_lost or offline."""
-    time_of_it = {"utc": utc_ago(0.0), "utc_quality": utc_quality()}
-    return {"schema": SCHEMA, "rack": rack, "state": state, "reason": reason, "boot_id": boot_id, **time_of_it}
+    head = {"schema": SCHEMA, "rack": rack, "state": state, "reason": reason, "boot_id": boot_id}
+    return head | _time(*utc())
+
+
+def _time(utc_s: float | None, quality: ClockQuality) -> dict[str, Any]:
+    """Wall time, null when the clock was never set, and whether it may be believed."""
+    return {"utc": None if utc_s is None else iso(utc_s), "utc_quality": quality.value}
 
 
 def will(rack: str) -> dict[str, Any]:
@@ -69,8 +75,7 @@ def telemetry(
         "rack": rack,
         "boot_id": boot_id,
         "sequence": published.sequence,
-        "utc": utc_ago(age_s),
-        "utc_quality": utc_quality(),
+        **_time(published.snapshot.utc_s, published.snapshot.utc_quality),
         "age_s": age_s,
         "gap": gap,
         "dropped_events": dropped_events,
@@ -101,7 +106,7 @@ def event(rack: str, boot_id: str, happened: Event, dropped_events: int) -> dict
         "rack": rack,
         "boot_id": boot_id,
         "number": happened.number,
-        "utc": None if happened.utc_s is None else utc_text(happened.utc_s),
+        **_time(happened.utc_s, happened.utc_quality),
         "age_s": time.monotonic() - happened.now_s,
         "dropped_events": dropped_events,
         "kind": happened.kind,

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from bmsd.model.host import ClockQuality
 from bmsd.model.points import POINTS
 
 Utc = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
@@ -36,6 +37,7 @@ class Instant(Shape):
     sequence: int | None = known("Number of the record since control's start.")
     boot_id: str | None = known("Changes with every start of control.")
     utc: Utc | None = known("Wall time of the measurement; null: the clock was not set.")
+    utc_quality: ClockQuality | None = known("Whether it may be believed; null: there never was a record.")
 
 
 Points: type[Shape] = create_model(
@@ -234,6 +236,7 @@ class Event(Shape):
     boot_id: str = known("Start of control that it belongs to.")
     number: int = known("Counts from 1 since that start, without gaps.")
     utc: Utc | None = known("Wall time; null: the clock was not set.")
+    utc_quality: ClockQuality = known("Whether it may be believed.")
     kind: str = known("Such as fault.raised, rack.state, request.taken.")
     severity: Level
     text: str
@@ -282,3 +285,4 @@ class Stale(Problem):
     sequence: int | None = known("Number of the newest record.")
     boot_id: str | None = known("Start of control that it belongs to.")
     utc: Utc | None = known("Wall time of the newest record.")
+    utc_quality: ClockQuality | None = known("Whether it may be believed.")
