@@ -107,8 +107,11 @@ def durable(protections: Protections, memory: Memory, utc_s: float | None, *, ru
         for row, subject in np.argwhere(state.latched):
             acknowledged = bool(state.acknowledged[row, subject])
             latches.append(LatchRecord(rows.table[int(row)].code, int(subject), acknowledged))
-    locked = (i for i, string in enumerate(memory.contactors) if string.state is State.LOCKED)
-    latches += [LatchRecord(contactors.LOCK_CODE, string, False) for string in locked]
+    for number, string in enumerate(memory.contactors):
+        if State.LOCKED in (string.state, string.then):
+            latches.append(LatchRecord(contactors.LOCK_CODE, number, False))
+        if string.isolated:
+            latches.append(LatchRecord(contactors.ISOLATED_CODE, number, True))
     return Durable(
         utc_s, tuple(latches), memory.soc.soc, memory.soc.sigma, running, memory.connect, memory.commissioned
     )
@@ -125,8 +128,10 @@ def restore(plant: Plant, protections: Protections, saved: Durable, utc_s: float
     places = {row.code: (scope, i) for scope, rows in protections.scopes.items() for i, row in enumerate(rows.table)}
     strings = list(memory.contactors)
     for latch in saved.latches:
-        if latch.code == contactors.LOCK_CODE and 0 <= latch.subject < len(strings):
-            strings[latch.subject] = StringState(State.LOCKED, reason=contactors.Event.LEFT_OPEN.value)
+        if latch.code in (contactors.LOCK_CODE, contactors.ISOLATED_CODE) and 0 <= latch.subject < len(strings):
+            string = strings[latch.subject]
+            locked = latch.code == contactors.LOCK_CODE
+            strings[latch.subject] = replace(string, then=State.LOCKED) if locked else replace(string, isolated=True)
             continue
         scope, index = places.get(latch.code, (None, 0))
         if scope is None or not 0 <= latch.subject < faults[scope].raised.shape[1]:

@@ -72,7 +72,7 @@ def tick(plant: Plant, protections: Protections, was: Memory, snapshot: Snapshot
         started=started,
         interrupted=was.interrupted,
     )
-    released = contactors.released(was.contactors, snapshot.requests)
+    released = contactors.released(plant, was.contactors, snapshot)
     strings = contactors.step(plant, released, snapshot, orders, dt_s)
     outs = contactors.outputs(strings)
     pack_v = charge.pack_voltage(plant, snapshot, outs.connected)
@@ -84,7 +84,7 @@ def tick(plant: Plant, protections: Protections, was: Memory, snapshot: Snapshot
         snapshot,
         estimate,
         outs.connected,
-        bool((outs.leaving | contactors.not_open(plant, strings, snapshot)).any()),
+        bool((outs.leaving | contactors.not_open(plant, strings, snapshot) | contactors.in_doubt(strings)).any()),
         (verdict.charge + asked[0], verdict.discharge + asked[1]),
         dt_s,
     )

@@ -406,6 +406,15 @@ CATALOGUE: tuple[Row, ...] = (
         stops_charge=True, stops_discharge=True, latch=Latch.SERVICE, alarms=_a(Alarm.CONTACTOR),
     ),
     Row(
+        "CON-004", "contact_lost", Scope.STRING, "contact_lost", 0.5, 0.5, Level.ALARM,
+        "An auxiliary contact of a closed string said open although its coil was driven: the contactor lets go, or the "
+        "auxiliary contact is loose.",
+        "The string opens in order and closes again after a pause; the third time within an hour it stays open.",
+        "Check coil supply, contactor, auxiliary contact and wiring; then acknowledge.",
+        clear_s=30.0, stops_charge=True, stops_discharge=True, open_after_s=0.0, auto_per_hour=2,
+        reset_group="contactors", alarms=_a(Alarm.CONTACTOR),
+    ),
+    Row(
         "CON-008", "precharge_timeout", Scope.STRING, "precharge_failed", 0.5, 0.5, Level.ALARM,
         "The bus did not come within 1 V or 2 % of the string in five time constants of the precharge.",
         "The string opens and tries again after a pause; the third time within an hour it stays open.",
@@ -524,6 +533,15 @@ CATALOGUE: tuple[Row, ...] = (
         "The string stays open; the state of the string says which trip it is.",
         "Find the cause; `bmsd reset trip` releases the unit and acknowledges.",
         stops_charge=True, stops_discharge=True, latch=Latch.OPERATOR, node_trip=True, alarms=_DATA,
+    ),
+    Row(
+        "CON-015", "string_in_doubt", Scope.STRING, "string_in_doubt", 0.5, 0.5, Level.ALARM,
+        "Nothing shows that a string is open whose unit or boards are silent: it may carry current that nobody "
+        "measures.",
+        "Limits are zero for the whole rack, no other string closes; what is closed stays so.",
+        "Bring the unit back. Or `bmsd disconnect`: once the bus is dead the others may close again. Or isolate the "
+        "string by hand, and tell so: `bmsd reset CON-015` by service with a reason.",
+        delay_s=6.0, stops_charge=True, stops_discharge=True, bound_at_once=False, whole_rack=True, alarms=_DATA,
     ),
     Row(
         "ISO-002", "insulation_low", Scope.STRING, "insulation_low", 0.5, 0.5, Level.ALARM,

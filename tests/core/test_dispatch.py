@@ -144,8 +144,9 @@ def test_an_operator_who_resets_all_releases_neither_trips_nor_locked_strings() 
     assert running.tick(**tripped, requests=(Reset("all", Role.OPERATOR),)).command.trip_resets == ()
     assert running.tick(**tripped, requests=(Reset("all", Role.SERVICE),)).command.trip_resets == ((1, 1),)
     locked = (StringState(State.LOCKED, reason="three tries"),)
-    assert released(locked, [Reset("all", Role.OPERATOR)]) == locked
-    assert released(locked, [Reset("all", Role.SERVICE)])[0].state is State.OPEN
+    asks = {role: rack.snapshot(PLANT, 1.0, requests=(Reset("all", role),)) for role in Role}
+    assert released(PLANT, locked, asks[Role.OPERATOR]) == locked
+    assert released(PLANT, locked, asks[Role.SERVICE])[0].state is State.OPEN
 
 
 SET_POINTS = st.lists(

@@ -80,7 +80,7 @@ def _unfit(plant: Plant, snapshot: Snapshot, string: int, orders: Orders, others
     if others.move:
         yield "another string is closing or opening"
     if others.not_open:
-        yield "another string is not open, or not known to be"
+        yield "another string is not open, or nothing shows that it is"
 
 
 def _not_measured(plant: Plant, snapshot: Snapshot, string: int) -> Iterator[str]:
@@ -121,6 +121,19 @@ def _nodes_say(snapshot: Snapshot, string: int) -> Iterator[str]:
     active = _inputs(snapshot, string, Input.ACTIVE)
     if active:
         yield f"input active: {active}"
+
+
+def bus_not_agreed(snapshot: Snapshot, string: int) -> str:
+    """Return that another unit measures another voltage on the same bus, which may be live; empty when none does."""
+    units = snapshot.units
+    with np.errstate(invalid="ignore"):
+        apart_v = np.abs(units.bus_v - units.bus_v[string])
+        other = np.flatnonzero(apart_v > SUM_SHARE * units.string_v[string])
+    if not other.size:
+        return ""
+    return (
+        f"its unit measures {units.bus_v[string]:.1f} V on the bus, string {other[0] + 1} {units.bus_v[other[0]]:.1f} V"
+    )
 
 
 def out_of_reach(plant: Plant, snapshot: Snapshot, string: int, others: Others) -> tuple[str, float]:
