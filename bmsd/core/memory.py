@@ -49,7 +49,8 @@ class SentLimits:
 class Memory:
     """State of every part of the core. `now_s` None: no tick yet; `started`: limits may leave.
 
-    `interrupted`: the process before this one did not leave in order.
+    `interrupted`: the process before this one did not leave in order. `unread`: what it saved, or the newest of it,
+    could not be read: latches may be missing.
     """
 
     now_s: float | None
@@ -69,6 +70,7 @@ class Memory:
     stopping: bool = False
     connect: bool = True
     interrupted: bool = False
+    unread: bool = False
     trip_reset: Reset | None = None
     trip_reset_s: float = 0.0
     commissioned: Ints | None = None

@@ -53,7 +53,9 @@ def tick(plant: Plant, protections: Protections, was: Memory, snapshot: Snapshot
     snapshot = plausible(plant, snapshot)
     in_circuit = contactors.outputs(was.contactors).in_circuit
     soc_memory, estimate = soc.estimate(plant, was.soc, snapshot, dt_s, in_circuit)
-    commissioned = commissioning.commissioned(was.commissioned, snapshot.modules.uid, snapshot.requests)
+    commissioned = commissioning.commissioned(
+        was.commissioned, snapshot.modules.uid, snapshot.requests, was.waiting_s + dt_s
+    )
     evidence = _evidence(plant, was, snapshot, dt_s, commissioned)
     resets = tuple(request for request in snapshot.requests if isinstance(request, Reset))
     trip_reset, trip_reset_s = _trip_reset(was, resets, dt_s)
@@ -71,6 +73,7 @@ def tick(plant: Plant, protections: Protections, was: Memory, snapshot: Snapshot
         stopping=stopping,
         started=started,
         interrupted=was.interrupted,
+        unread=was.unread,
     )
     released = contactors.released(plant, was.contactors, snapshot)
     strings = contactors.step(plant, released, snapshot, orders, dt_s)
@@ -124,6 +127,7 @@ def tick(plant: Plant, protections: Protections, was: Memory, snapshot: Snapshot
         stopping=stopping,
         connect=connect,
         interrupted=was.interrupted,
+        unread=was.unread,
         trip_reset=trip_reset,
         trip_reset_s=trip_reset_s,
         commissioned=commissioned,
@@ -145,6 +149,7 @@ def _evidence(plant: Plant, was: Memory, snapshot: Snapshot, dt_s: float, commis
         sent_discharge_a=float(was.sent.discharge_a.max()),
         in_circuit=contactors.outputs(was.contactors).in_circuit,
         commissioned=commissioned,
+        taken_over=was.commissioned is not commissioned and not commissioning.accepted(snapshot.requests),
         contactors=was.contactors,
     )
 

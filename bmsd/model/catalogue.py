@@ -469,7 +469,8 @@ CATALOGUE: tuple[Row, ...] = (
     ),
     Row(
         "MOD-008", "module_swapped", Scope.MODULE, "swapped", 0.5, 0.5, Level.ALARM,
-        "The board at this address is not the one that was commissioned here: replaced, or the order was changed.",
+        "The board at this address is not the one that was commissioned here: replaced, the order was changed, or it "
+        "did not answer when the boards were taken over.",
         "Limits are zero and the string is not closed.",
         "Check that every board is where its address says. `bmsd reset MOD-008` by service with a reason accepts the "
         "boards that answer now.",
@@ -481,6 +482,15 @@ CATALOGUE: tuple[Row, ...] = (
         "All contactor units of the rack open by themselves; its string stays open.",
         "Inspect the module; `bmsd reset trip` releases board and units and acknowledges, once the cause is gone.",
         stops_charge=True, stops_discharge=True, latch=Latch.OPERATOR, node_trip=True, alarms=_DATA,
+    ),
+    Row(
+        "MOD-015", "boards_taken_over", Scope.RACK, "taken_over", 0.5, 0.5, Level.INFO,
+        "bmsd had no map of its boards and took over those that answered: its first start, or its saved state is lost, "
+        "and with it every latch.",
+        "The rack runs; boards that did not answer are not the rack's.",
+        "After a first start check that every board is where its address says; otherwise inspect the rack, too. `bmsd "
+        "reset MOD-008` or MOD-015 by service with a reason accepts.",
+        latch=Latch.SERVICE, reset_group="MOD-008",
     ),
     Row(
         "CAN-001", "bus_off", Scope.BUS, "bus_off", 0.5, 0.5, Level.ALARM,

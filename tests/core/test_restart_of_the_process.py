@@ -62,6 +62,14 @@ def test_a_rack_that_was_switched_on_closes_by_itself_although_it_was_cut_off() 
     assert outcome.contactors[0].state is State.CLOSING_MINUS
 
 
+def test_a_rack_whose_state_cannot_be_read_closes_nothing_even_when_it_was_switched_on() -> None:
+    was = replace(memory.start(PLANT, PROTECTIONS), unread=True)
+    outcome = run(was, 5.0, open_reason=OPENED_BY_POWER_ON)
+    assert outcome.contactors[0].state is State.LOCKED
+    assert "ask to connect" in outcome.contactors[0].reason
+    assert run(was, 5.0, **rack.closed(PLANT)).contactors[0].state is State.CLOSED, "what is closed is adopted"
+
+
 def test_a_process_that_left_in_order_is_followed_by_one_that_closes() -> None:
     outcome = run(restarted(running=False), 1.0, open_reason=HEARTBEAT_LOST)
     assert outcome.contactors[0].state is State.CLOSING_MINUS
@@ -125,7 +133,7 @@ def test_it_opens_at_the_latest_after_the_time_for_it_counted_from_when_the_inve
 def test_a_lock_of_a_unit_that_is_not_heard_yet_is_no_order_to_open() -> None:
     outcome = run(locked_before(), 5.0, **CLOSED, unit_state_age_s=np.inf)
     assert not outcome.command.commanded[0]
-    assert memory.durable(PROTECTIONS, outcome.memory, 0.0).latches[0].code == "contactors"
+    assert LatchRecord("contactors", 0, acknowledged=False) in memory.durable(PROTECTIONS, outcome.memory, 0.0).latches
     assert rack.states(run(outcome.memory, 0.1, **CLOSED)) == ["opening"]
 
 

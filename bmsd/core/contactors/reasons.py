@@ -24,7 +24,7 @@ class Orders:
     `opens_still`: only without current, for another string does not open and would carry all of it. `why`: the fault
     behind it, empty: none. `barred`: it may stay closed, but must not be closed. Not `wanted`: all are opened in
     order, because bmsd is `stopping` or somebody asked. Not `started`: none closes, but what is closed stays so.
-    `interrupted`: the process before this one did not leave in order.
+    `interrupted`: the process before this one did not leave in order. `unread`: what it saved could not be read.
     """
 
     opens: Bools
@@ -36,6 +36,7 @@ class Orders:
     stopping: bool = False
     started: bool = True
     interrupted: bool = False
+    unread: bool = False
 
     @classmethod
     def none(cls, strings: int) -> Orders:

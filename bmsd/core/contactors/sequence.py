@@ -5,7 +5,8 @@ in the table whose event is present decides. What the unit is told follows from 
 adopts what the unit reports: a closed string stays closed, a half closed one is opened, and one that was to stay open
 is opened in order. Until a unit has reported, its string is UNKNOWN: it is sent no command, which could only be one to
 open under load. After a process that did not leave in order an open string stays open until somebody asks to connect,
-unless its unit has just been powered on: that is a start of the rack, not of the process.
+unless its unit has just been powered on: that is a start of the rack, not of the process. After a state that could not
+be read it stays open in any case: latches may be missing.
 
 A string that should be open is `in_doubt` until a report, or a dead bus, has shown it open since it was last told to
 close: meanwhile no other closes, and the rack's limits are zero. Of a unit that stays silent service may say that its
@@ -205,7 +206,7 @@ class _Facts:
             report_s=float(units.state_age_s[string]),
             started=orders.started,
             locked=was.then is S.LOCKED,
-            left_open=orders.interrupted and int(units.open_reason[string]) != OPENED_BY_POWER_ON,
+            left_open=orders.unread or (orders.interrupted and int(units.open_reason[string]) != OPENED_BY_POWER_ON),
             stop=own or bool(orders.opens_still[string]) or not orders.wanted,
             stop_now=bool(orders.opens_now[string]),
             only_still=bool(orders.opens_still[string]) and not own,

@@ -28,7 +28,7 @@ class Event(StrEnum):
     REPORTS_OPEN = "the unit reports open contactors"
     REPORTS_PART = "the unit reports half closed contactors"
     LOCKED_CLOSED = "found closed although it was to stay open: opened, ask to connect"
-    LEFT_OPEN = "found open after bmsd was interrupted: ask to connect"
+    LEFT_OPEN = "found open after bmsd was interrupted or lost its state: ask to connect"
     OPEN_NOW = "must open at once"
     STOP = "is asked to open"
     MAY_OPEN = "the current is gone, or the time for it"

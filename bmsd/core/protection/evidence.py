@@ -21,7 +21,7 @@ class Evidence:
     `sent_charge_a`, `sent_discharge_a`: highest limits sent within the inverter's lag (rack totals, A).
     `in_circuit` (strings,): strings that were closed or opening after the last tick; `contactors`: all that it
     remembered of each string's. `commissioned` (strings, modules): unique numbers of the boards that belong there,
-    None: not known yet.
+    -1: nobody's place yet, None: no map yet; `taken_over`: it was made with this tick, and nobody has accepted it.
     """
 
     plant: Plant
@@ -36,6 +36,7 @@ class Evidence:
     in_circuit: Bools
     contactors: tuple[StringState, ...]
     commissioned: Ints | None = None
+    taken_over: bool = False
 
     @property
     def rack_current_a(self) -> float:
