@@ -88,6 +88,7 @@ WORDS = {
     "smoke": "input smoke active, or trip of this name",
     "inverter_silence": "no keep-alive for 10 s",
     "required_inverter_silence": "no keep-alive for `inverter.keepalive_timeout_s` although it is required",
+    "set_point_lost": "a power set-point ran out without having been renewed or released",
     "bus_off": "the controller is bus-off",
     "send_stalled": "nothing sent, time {limit}",
     "bus_down": "the interface is down",

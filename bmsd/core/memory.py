@@ -75,6 +75,7 @@ class Memory:
     trip_reset_s: float = 0.0
     commissioned: Ints | None = None
     leases: tuple[Lease, ...] = ()
+    set_point_lost: bool = False
 
 
 def start(plant: Plant, protections: Protections) -> Memory:

@@ -80,7 +80,7 @@ def tick(plant: Plant, protections: Protections, was: Memory, snapshot: Snapshot
     outs = contactors.outputs(strings)
     pack_v = charge.pack_voltage(plant, snapshot, outs.connected)
     leases = dispatch.step(was.leases, snapshot.requests, snapshot.now_s)
-    asked = dispatch.bounds(leases, estimate.string_soc, pack_v, snapshot.now_s)
+    asked = dispatch.bounds(leases, estimate.string_soc, pack_v)
     limit_memory, limits = limiting.limits(
         plant,
         was.limits,
@@ -132,6 +132,7 @@ def tick(plant: Plant, protections: Protections, was: Memory, snapshot: Snapshot
         trip_reset_s=trip_reset_s,
         commissioned=commissioned,
         leases=leases,
+        set_point_lost=dispatch.lost(was.set_point_lost, was.leases, leases, snapshot.requests),
     )
     return Outcome(memory, snapshot, estimate, verdict.faults, limits, command, guarded.vetoes, strings, started)
 
@@ -151,6 +152,7 @@ def _evidence(plant: Plant, was: Memory, snapshot: Snapshot, dt_s: float, commis
         commissioned=commissioned,
         taken_over=was.commissioned is not commissioned and not commissioning.accepted(snapshot.requests),
         contactors=was.contactors,
+        set_point_lost=was.set_point_lost,
     )
 
 

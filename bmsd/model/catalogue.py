@@ -582,6 +582,14 @@ CATALOGUE: tuple[Row, ...] = (
         stops_charge=True, stops_discharge=True, alarms=_DATA,
     ),
     Row(
+        "EMS-001", "set_point_lost", Scope.RACK, "set_point_lost", 0.5, 0.5, Level.WARNING,
+        "Who steered the rack did not renew its power set-point in time.",
+        "The set-point is over; limits are those of the rack alone.",
+        "Check the energy management system and its network. Clears with its next set-point, a release, or an "
+        "acknowledgement. Who needs a set-point no more should release it.",
+        alarms=_a(Alarm.GENERAL),
+    ),
+    Row(
         "SYS-001", "control_loop_late", Scope.RACK, "loop_lateness", "loop_late_periods", 1.5, Level.ALARM,
         "The control loop is late: the computer is overloaded.",
         "Limits are zero; the heartbeat is withheld when a tick takes longer than 1 s.",

@@ -14,7 +14,7 @@ from bmsd.core.tick import Outcome
 from bmsd.model.catalogue import CATALOGUE, Latch, Level, Row, Scope, row
 from bmsd.model.layout import Layout
 from bmsd.model.plant import Plant
-from bmsd.model.request import Reset, Role
+from bmsd.model.request import Power, Release, Reset, Role
 from bmsd.model.snapshot import CHEMISTRIES, INPUTS, Input
 from bmsd.model.snapshot import Reading as Kind
 from tests import rack
@@ -195,6 +195,11 @@ STORIES = {
     "CAN-005": steady(0.2, send_stalled_s=np.array([0.0, 0.31])),
     "CAN-009": steady(0.1, up=np.array([True, False])),
     "CAN-011": steady(0.1, foreign_frames=np.array([1, 0])),
+    "EMS-001": Story(
+        lambda tick: {} if tick else {"requests": (Power(2640.0, 1.0),)},
+        1.6,
+        after=CLOSED | {"requests": (Release("power"),)},
+    ),
     "SYS-001": steady(0.5, period_s=0.31),
     "SYS-019": steady(0.1, blocked_frames=1),
 }

@@ -22,6 +22,7 @@ class Evidence:
     `in_circuit` (strings,): strings that were closed or opening after the last tick; `contactors`: all that it
     remembered of each string's. `commissioned` (strings, modules): unique numbers of the boards that belong there,
     -1: nobody's place yet, None: no map yet; `taken_over`: it was made with this tick, and nobody has accepted it.
+    `set_point_lost`: who steered the rack does so no more.
     """
 
     plant: Plant
@@ -37,6 +38,7 @@ class Evidence:
     contactors: tuple[StringState, ...]
     commissioned: Ints | None = None
     taken_over: bool = False
+    set_point_lost: bool = False
 
     @property
     def rack_current_a(self) -> float:
