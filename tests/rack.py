@@ -209,7 +209,8 @@ class Drive:
     def __init__(self, rack: Plant, *, now_s: float = 100.0, table: Sequence[Row] = CATALOGUE) -> None:
         self.plant = rack
         self.protections = Protections.of(rack, 2, table)
-        self.memory = memory.start(rack, self.protections)
+        boards = _modules(rack.layout, 0).uid
+        self.memory = replace(memory.start(rack, self.protections), commissioned=boards)
         self.now_s = now_s
 
     def fork(self) -> Drive:

@@ -278,12 +278,12 @@ class Control:
             self._journal.say("state.unreadable", "alarm", note)
         if found.durable is None:
             # a file that was there and cannot be read may have held latches: nothing closes by itself
-            self._memory = replace(self._memory, interrupted=bool(found.notes), starts=starts(None, began))
+            self._memory = replace(self._memory, unread=bool(found.notes), starts=starts(None, began))
             self._journal.say("state.new", "info", f"no saved state in {self._rack.state_directory}")
             return
         self._memory, notes = memories.restore(self._plant, self._protections, found.durable, utc()[0], began)
         # the generation before the newest may lack its latches
-        self._memory = replace(self._memory, interrupted=self._memory.interrupted or bool(found.notes))
+        self._memory = replace(self._memory, unread=bool(found.notes))
         for note in notes:
             self._journal.say("state.partly_used", "warning", note)
         latches = ", ".join(latch.code for latch in found.durable.latches) or "none"

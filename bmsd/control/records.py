@@ -120,6 +120,7 @@ class Records:
             missing=self._io.missing(outcome.snapshot.now_s),
             lateness_s=lateness_s,
             leases=outcome.memory.leases,
+            events_forgotten=self._server.forgotten if self._server else 0,
         )
 
 

@@ -6,14 +6,15 @@ it; the newest request of a kind takes the place of the one before, whoever aske
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from bmsd.model.bound import Bound
-from bmsd.model.request import Lease, Power, Release, Request, Reserve, complaint
+from bmsd.model.request import Lease, Power, Release, Request, Reserve, Reset, complaint
 from bmsd.model.snapshot import Floats
+
+LOST_CODE = "EMS-001"
 
 
 def step(was: tuple[Lease, ...], requests: Sequence[Request], now_s: float) -> tuple[Lease, ...]:
@@ -28,8 +29,25 @@ def step(was: tuple[Lease, ...], requests: Sequence[Request], now_s: float) -> t
     return tuple(leases[what] for what in sorted(leases))
 
 
+def lost(was: bool, before: Sequence[Lease], now: Sequence[Lease], requests: Sequence[Request]) -> bool:
+    """Whether the power set-point of who steered the rack has run out, and nobody steers it, gave it back or looked."""
+    if any(_looked_after(request) for request in requests) or _steered(now):
+        return False
+    return was or _steered(before)
+
+
+def _steered(leases: Sequence[Lease]) -> bool:
+    return any(lease.what == "power" for lease in leases)
+
+
+def _looked_after(request: Request) -> bool:
+    if isinstance(request, Reset):
+        return request.code in (LOST_CODE, "all")
+    return isinstance(request, Release) and request.what == "power"
+
+
 def bounds(
-    leases: Sequence[Lease], string_soc: Floats, pack_v: float | None, now_s: float
+    leases: Sequence[Lease], string_soc: Floats, pack_v: float | None
 ) -> tuple[tuple[Bound, ...], tuple[Bound, ...]]:
     """Return what the leases allow: bounds of the charge and of the discharge. SoC (strings,), NaN: unknown.
 
@@ -38,7 +56,7 @@ def bounds(
     charge: list[Bound] = []
     discharge: list[Bound] = []
     for lease in leases:
-        whose = f"of {lease.source or 'somebody'}, {math.ceil(lease.until_s - now_s - 1e-6)} s left"
+        whose = f"of {lease.source or 'somebody'}"
         if lease.what == "reserve":
             used_up = np.flatnonzero(~(string_soc > lease.value)) if lease.value > 0.0 else ()
             reason = f"reserve {100.0 * lease.value:g} % {whose}"

@@ -53,7 +53,8 @@ class SentLimits:
 class Memory:
     """State of every part of the core. `now_s` None: no tick yet; `started`: limits may leave.
 
-    `interrupted`: the process before this one did not leave in order; `starts`: how those before it ended.
+    `interrupted`: the process before this one did not leave in order; `starts`: how those before it ended. `unread`:
+    what it saved, or the newest of it, could not be read: latches may be missing.
     """
 
     now_s: float | None
@@ -73,11 +74,13 @@ class Memory:
     stopping: bool = False
     connect: bool = True
     interrupted: bool = False
+    unread: bool = False
     trip_reset: Reset | None = None
     trip_reset_s: float = 0.0
     commissioned: Ints | None = None
     leases: tuple[Lease, ...] = ()
     starts: Starts = NO_STARTS
+    set_point_lost: bool = False
 
 
 def start(plant: Plant, protections: Protections) -> Memory:
@@ -112,8 +115,11 @@ def durable(protections: Protections, memory: Memory, utc_s: float | None, *, ru
         for row, subject in np.argwhere(state.latched):
             acknowledged = bool(state.acknowledged[row, subject])
             latches.append(LatchRecord(rows.table[int(row)].code, int(subject), acknowledged))
-    locked = (i for i, string in enumerate(memory.contactors) if string.state is State.LOCKED)
-    latches += [LatchRecord(contactors.LOCK_CODE, string, False) for string in locked]
+    for number, string in enumerate(memory.contactors):
+        if State.LOCKED in (string.state, string.then):
+            latches.append(LatchRecord(contactors.LOCK_CODE, number, False))
+        if string.isolated:
+            latches.append(LatchRecord(contactors.ISOLATED_CODE, number, True))
     now_s = memory.starts.began_s if memory.now_s is None else memory.now_s
     return Durable(
         utc_s=utc_s,
@@ -142,8 +148,10 @@ def restore(
     places = {row.code: (scope, i) for scope, rows in protections.scopes.items() for i, row in enumerate(rows.table)}
     strings = list(memory.contactors)
     for latch in saved.latches:
-        if latch.code == contactors.LOCK_CODE and 0 <= latch.subject < len(strings):
-            strings[latch.subject] = StringState(State.LOCKED, reason=contactors.Event.LEFT_OPEN.value)
+        if latch.code in (contactors.LOCK_CODE, contactors.ISOLATED_CODE) and 0 <= latch.subject < len(strings):
+            string = strings[latch.subject]
+            locked = latch.code == contactors.LOCK_CODE
+            strings[latch.subject] = replace(string, then=State.LOCKED) if locked else replace(string, isolated=True)
             continue
         scope, index = places.get(latch.code, (None, 0))
         if scope is None or not 0 <= latch.subject < faults[scope].raised.shape[1]:

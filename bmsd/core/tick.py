@@ -53,7 +53,9 @@ def tick(plant: Plant, protections: Protections, was: Memory, snapshot: Snapshot
     snapshot = plausible(plant, snapshot)
     in_circuit = contactors.outputs(was.contactors).in_circuit
     soc_memory, estimate = soc.estimate(plant, was.soc, snapshot, dt_s, in_circuit)
-    commissioned = commissioning.commissioned(was.commissioned, snapshot.modules.uid, snapshot.requests)
+    commissioned = commissioning.commissioned(
+        was.commissioned, snapshot.modules.uid, snapshot.requests, was.waiting_s + dt_s
+    )
     evidence = _evidence(plant, was, snapshot, dt_s, commissioned)
     resets = tuple(request for request in snapshot.requests if isinstance(request, Reset))
     trip_reset, trip_reset_s = _trip_reset(was, resets, dt_s)
@@ -71,20 +73,21 @@ def tick(plant: Plant, protections: Protections, was: Memory, snapshot: Snapshot
         stopping=stopping,
         started=started,
         interrupted=was.interrupted,
+        unread=was.unread,
     )
-    released = contactors.released(was.contactors, snapshot.requests)
+    released = contactors.released(plant, was.contactors, snapshot)
     strings = contactors.step(plant, released, snapshot, orders, dt_s)
     outs = contactors.outputs(strings)
     pack_v = charge.pack_voltage(plant, snapshot, outs.connected)
     leases = dispatch.step(was.leases, snapshot.requests, snapshot.now_s)
-    asked = dispatch.bounds(leases, estimate.string_soc, pack_v, snapshot.now_s)
+    asked = dispatch.bounds(leases, estimate.string_soc, pack_v)
     limit_memory, limits = limiting.limits(
         plant,
         was.limits,
         snapshot,
         estimate,
         outs.connected,
-        bool((outs.leaving | contactors.not_open(plant, strings, snapshot)).any()),
+        bool((outs.leaving | contactors.not_open(plant, strings, snapshot) | contactors.in_doubt(strings)).any()),
         (verdict.charge + asked[0], verdict.discharge + asked[1]),
         dt_s,
     )
@@ -124,11 +127,13 @@ def tick(plant: Plant, protections: Protections, was: Memory, snapshot: Snapshot
         stopping=stopping,
         connect=connect,
         interrupted=was.interrupted,
+        unread=was.unread,
         trip_reset=trip_reset,
         trip_reset_s=trip_reset_s,
         commissioned=commissioned,
         leases=leases,
         starts=was.starts,
+        set_point_lost=dispatch.lost(was.set_point_lost, was.leases, leases, snapshot.requests),
     )
     return Outcome(memory, snapshot, estimate, verdict.faults, limits, command, guarded.vetoes, strings, started)
 
@@ -146,8 +151,10 @@ def _evidence(plant: Plant, was: Memory, snapshot: Snapshot, dt_s: float, commis
         sent_discharge_a=float(was.sent.discharge_a.max()),
         in_circuit=contactors.outputs(was.contactors).in_circuit,
         commissioned=commissioned,
+        taken_over=was.commissioned is not commissioned and not commissioning.accepted(snapshot.requests),
         contactors=was.contactors,
         starts=was.starts,
+        set_point_lost=was.set_point_lost,
     )
 
 

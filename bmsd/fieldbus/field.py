@@ -18,9 +18,9 @@ from bmsd.fieldbus.can_socket import Filter
 from bmsd.fieldbus.drivers.mapped import Receiver as MappedReceiver
 from bmsd.fieldbus.drivers.mapped.plan import Plan
 from bmsd.fieldbus.drivers.slave import Receiver as SlaveReceiver
-from bmsd.fieldbus.drivers.slave.commands import Commands, ControlState
+from bmsd.fieldbus.drivers.slave.commands import Commands, ControlState, rules
 from bmsd.fieldbus.drivers.slave.read_back import ContactorOrder, contactor_order
-from bmsd.fieldbus.drivers.slave.slots import ADDRESS_MASK, DATABASE, FILTERS, message_id
+from bmsd.fieldbus.drivers.slave.slots import ADDRESS_MASK, FILTERS, message_id
 from bmsd.fieldbus.drivers.slave.sorting import Kind
 from bmsd.fieldbus.poller import Poller
 from bmsd.fieldbus.transmit_gate import Rule
@@ -29,9 +29,6 @@ from bmsd.model.frame import EXTENDED_FLAG, Frame, RawFrames
 from bmsd.model.plant import Plant
 from bmsd.model.snapshot import Modules, Units
 
-_FREE = ("Sync", "IdentifyRequest")
-_UNITS = ("Heartbeat", "ContactorCommand", "TripReset")
-_BOARDS = ("BalanceCommand",)
 _DROPPED = {
     kind: f"protocol_{kind.name.lower()}" for kind in Kind if kind not in (Kind.SOUND, Kind.DISCOVERY, Kind.TRIP)
 }
@@ -101,7 +98,7 @@ class SlaveField:
         self._poller = Poller(plant.timing, plant.layout)
         self._commands = Commands(plant.layout, plant.balance.lease_s)
         self._first: Frame | None = None
-        self.rules = slave_rules((*_UNITS, *_BOARDS))
+        self.rules = rules(plant.layout, plant.timing)
 
     @property
     def due_s(self) -> float:
@@ -159,7 +156,7 @@ class UnitsField(SlaveField):
     def __init__(self, plant: Plant, *, listen_only: bool = False) -> None:
         super().__init__(plant, listen_only=listen_only)
         self._addresses = plant.layout.unit_addresses
-        self.rules = slave_rules(_UNITS)
+        self.rules = rules(plant.layout, plant.timing, boards=False)
 
     def _unidentified(self, now_s: float) -> tuple[int, ...]:
         return tuple(address for address in super()._unidentified(now_s) if address in self._addresses)
@@ -268,16 +265,6 @@ def field(plant: Plant, plan: Plan | None, *, listen_only: bool = False) -> Fiel
     if plan is None:
         return SlaveField(plant, listen_only=listen_only)
     return MappedField(plant, plan, listen_only=listen_only)
-
-
-def slave_rules(bound: tuple[str, ...]) -> tuple[Rule, ...]:
-    """Return the messages that bmsd may send: free ones any time, the `bound` ones only behind a finished tick."""
-    rules = []
-    for name in (*_FREE, *bound):
-        length = frozenset([DATABASE.get_message_by_name(name).length])
-        mask = 0x1FFFFFFF & ~ADDRESS_MASK
-        rules.append(Rule(message_id(name), True, length, mask=mask, needs_command=name in bound))
-    return tuple(rules)
 
 
 def _filters(plan: Plan, units: UnitsField | None) -> tuple[Filter, ...] | None:

@@ -23,6 +23,7 @@ _EARLY_S = 1e-6
 _NOISE = 1e-6
 """V and A: a decoded limit is a float, its written value was a decimal number."""
 _MOST_REASONS = 32
+_EVERY_BIT = 0x1FFFFFFF
 
 
 class Sender(Protocol):
@@ -75,7 +76,7 @@ class Rule:
     extended: bool
     lengths: frozenset[int]
     min_interval_s: float = 0.0
-    mask: int = 0x1FFFFFFF
+    mask: int = _EVERY_BIT
     needs_command: bool = True
 
     def covers(self, frame: Frame) -> bool:
@@ -114,6 +115,7 @@ class TransmitGate:
             raise ValueError("limits are checked with both their decoder and an envelope, or not at all")
         self._port = port
         self._rules = tuple(rules)
+        self._exact = {(rule.can_id, rule.extended): rule for rule in reversed(self._rules) if rule.mask == _EVERY_BIT}
         self._decode_limits = decode_limits
         self._envelope = envelope
         self._decode_contactors = decode_contactors
@@ -154,7 +156,8 @@ class TransmitGate:
         self.reasons[key if key in self.reasons or len(self.reasons) < _MOST_REASONS else "others"] += 1
 
     def _objection(self, frame: Frame, now_s: float) -> str | None:
-        rule = next((rule for rule in self._rules if rule.covers(frame)), None)
+        rule = self._exact.get((frame.can_id, frame.extended))
+        rule = rule or next((rule for rule in self._rules if rule.covers(frame)), None)
         if rule is None:
             return "not on the list of what may be sent"
         if len(frame.data) not in rule.lengths:

@@ -114,6 +114,8 @@ class LinkServer:
         self._clients: dict[socket.socket, _Client] = {}
         self._events: deque[tuple[int, bytes]] = deque(maxlen=MOST_EVENTS)
         self._newest_event = 0
+        self.forgotten = 0
+        """Events that had to make room before every reader that acknowledges had them, or any was there."""
         self.skipped = 0
         """Records that a full reader did not get."""
         self.answered: list[wire.Answered] = []
@@ -153,6 +155,7 @@ class LinkServer:
     def tell(self, events: Iterable[Event]) -> None:
         """Keep these events and send to every reader of events what it has not been sent, as far as it has room."""
         for event in events:
+            self.forgotten += len(self._events) == MOST_EVENTS
             self._events.append((event.number, wire.pack(event)))
             self._newest_event = event.number
         for connection, client in list(self._clients.items()):

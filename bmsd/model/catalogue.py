@@ -406,6 +406,15 @@ CATALOGUE: tuple[Row, ...] = (
         stops_charge=True, stops_discharge=True, latch=Latch.SERVICE, alarms=_a(Alarm.CONTACTOR),
     ),
     Row(
+        "CON-004", "contact_lost", Scope.STRING, "contact_lost", 0.5, 0.5, Level.ALARM,
+        "An auxiliary contact of a closed string said open although its coil was driven: the contactor lets go, or the "
+        "auxiliary contact is loose.",
+        "The string opens in order and closes again after a pause; the third time within an hour it stays open.",
+        "Check coil supply, contactor, auxiliary contact and wiring; then acknowledge.",
+        clear_s=30.0, stops_charge=True, stops_discharge=True, open_after_s=0.0, auto_per_hour=2,
+        reset_group="contactors", alarms=_a(Alarm.CONTACTOR),
+    ),
+    Row(
         "CON-008", "precharge_timeout", Scope.STRING, "precharge_failed", 0.5, 0.5, Level.ALARM,
         "The bus did not come within 1 V or 2 % of the string in five time constants of the precharge.",
         "The string opens and tries again after a pause; the third time within an hour it stays open.",
@@ -460,7 +469,8 @@ CATALOGUE: tuple[Row, ...] = (
     ),
     Row(
         "MOD-008", "module_swapped", Scope.MODULE, "swapped", 0.5, 0.5, Level.ALARM,
-        "The board at this address is not the one that was commissioned here: replaced, or the order was changed.",
+        "The board at this address is not the one that was commissioned here: replaced, the order was changed, or it "
+        "did not answer when the boards were taken over.",
         "Limits are zero and the string is not closed.",
         "Check that every board is where its address says. `bmsd reset MOD-008` by service with a reason accepts the "
         "boards that answer now.",
@@ -472,6 +482,15 @@ CATALOGUE: tuple[Row, ...] = (
         "All contactor units of the rack open by themselves; its string stays open.",
         "Inspect the module; `bmsd reset trip` releases board and units and acknowledges, once the cause is gone.",
         stops_charge=True, stops_discharge=True, latch=Latch.OPERATOR, node_trip=True, alarms=_DATA,
+    ),
+    Row(
+        "MOD-015", "boards_taken_over", Scope.RACK, "taken_over", 0.5, 0.5, Level.INFO,
+        "bmsd had no map of its boards and took over those that answered: its first start, or its saved state is lost, "
+        "and with it every latch.",
+        "The rack runs; boards that did not answer are not the rack's.",
+        "After a first start check that every board is where its address says; otherwise inspect the rack, too. `bmsd "
+        "reset MOD-008` or MOD-015 by service with a reason accepts.",
+        latch=Latch.SERVICE, reset_group="MOD-008",
     ),
     Row(
         "CAN-001", "bus_off", Scope.BUS, "bus_off", 0.5, 0.5, Level.ALARM,
@@ -562,6 +581,15 @@ CATALOGUE: tuple[Row, ...] = (
         stops_charge=True, stops_discharge=True, latch=Latch.OPERATOR, node_trip=True, alarms=_DATA,
     ),
     Row(
+        "CON-015", "string_in_doubt", Scope.STRING, "string_in_doubt", 0.5, 0.5, Level.ALARM,
+        "Nothing shows that a string is open whose unit or boards are silent: it may carry current that nobody "
+        "measures.",
+        "Limits are zero for the whole rack, no other string closes; what is closed stays so.",
+        "Bring the unit back. Or `bmsd disconnect`: once the bus is dead the others may close again. Or isolate the "
+        "string by hand, and tell so: `bmsd reset CON-015` by service with a reason.",
+        delay_s=6.0, stops_charge=True, stops_discharge=True, bound_at_once=False, whole_rack=True, alarms=_DATA,
+    ),
+    Row(
         "ISO-002", "insulation_low", Scope.STRING, "insulation_low", 0.5, 0.5, Level.ALARM,
         "The insulation monitor reports a fault: something live may touch the frame.",
         "Limits are zero; the string opens after 10 s.",
@@ -588,6 +616,14 @@ CATALOGUE: tuple[Row, ...] = (
         "Limits are zero and are sent on; contactors stay closed.",
         "Check the inverter and its bus. Clears by itself.",
         stops_charge=True, stops_discharge=True, alarms=_DATA,
+    ),
+    Row(
+        "EMS-001", "set_point_lost", Scope.RACK, "set_point_lost", 0.5, 0.5, Level.WARNING,
+        "Who steered the rack did not renew its power set-point in time.",
+        "The set-point is over; limits are those of the rack alone.",
+        "Check the energy management system and its network. Clears with its next set-point, a release, or an "
+        "acknowledgement. Who needs a set-point no more should release it.",
+        alarms=_a(Alarm.GENERAL),
     ),
     Row(
         "SYS-001", "control_loop_late", Scope.RACK, "loop_lateness", "loop_late_periods", 1.5, Level.ALARM,

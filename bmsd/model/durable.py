@@ -23,7 +23,8 @@ class LatchRecord:
 class Durable:
     """Latches, and SoC with sigma per cell (strings, modules, cells; NaN: unknown), saved at `utc_s`.
 
-    `commissioned` (strings, modules): unique numbers of the boards that belong to the rack, None: never all seen.
+    `commissioned` (strings, modules): unique numbers of the boards that belong to the rack, -1: nobody's place yet,
+    None: none taken over yet.
     `running`: the process that saved this had not left in order. `connect`: strings are wanted closed.
     `boot_id` is that of the computer's start, whose monotonic clock stood at `now_s` when this was saved. `starts_s`:
     how long before that processes were started after an end out of order.

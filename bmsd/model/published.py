@@ -60,7 +60,8 @@ class Published:
     """One tick for readers. `lifecycle` is what a user sees; `missing` names what is not there, in sentences.
 
     `charge_bounds`, `discharge_bounds`: all bounds, the binding one first. `lateness_s` is how much later than
-    its nominal time the tick began. `leases` are the set-points in force.
+    its nominal time the tick began. `leases` are the set-points in force. `events_forgotten`: events since start that
+    made room before the readers had them.
     """
 
     sequence: int
@@ -77,3 +78,4 @@ class Published:
     missing: tuple[str, ...]
     lateness_s: float
     leases: tuple[Lease, ...] = ()
+    events_forgotten: int = 0

@@ -16,7 +16,7 @@ from bmsd.model.catalogue import CATALOGUE, Latch, Level, Row, Scope, row
 from bmsd.model.host import ClockQuality, Computer, PreviousEnd, Saving
 from bmsd.model.layout import Layout
 from bmsd.model.plant import Plant
-from bmsd.model.request import Reset, Role
+from bmsd.model.request import Power, Release, Reset, Role
 from bmsd.model.snapshot import CHEMISTRIES, INPUTS, Controller, Input
 from bmsd.model.snapshot import Reading as Kind
 from tests import rack
@@ -36,7 +36,8 @@ class Story:
     """What the snapshot shows, as values of `rack.snapshot` at the n-th tick, and for how long.
 
     `after`: values of a rack that is healthy again. `isolated`: the string is out of the circuit when it is raised.
-    `joins`, `alone`: the string must be free to close, and is the only one that feeds the bus.
+    `joins`, `alone`: the string must be free to close, and is the only one that feeds the bus. `new`: bmsd has no map
+    of the boards yet, and they have not said who they are.
     """
 
     values: Callable[[int], dict[str, Any]]
@@ -46,6 +47,7 @@ class Story:
     isolated: bool = False
     joins: bool = False
     alone: bool = False
+    new: bool = False
 
 
 def steady(seconds: float, **values: Any) -> Story:
@@ -87,6 +89,7 @@ def found(name: str, seconds: float) -> Story:
     return steady(seconds, inputs=inputs)
 
 
+MINUS_CLOSES: dict[str, Any] = {"minus": 1, "minus_output": True}
 FELL = {"minus": 0, "plus": 0, "minus_output": False, "plus_output": False}
 
 
@@ -99,6 +102,13 @@ def closes_again(ticks: int, *, alone: bool = True, **then: Any) -> Story:
     """The unit opens by itself; after a pause of 30 s the string closes again, at tick 31, and then shows this."""
     after = rack.closed(PLANT)
     return Story(lambda tick: FELL if tick < 32 else FELL | then, ticks, PLANT, after, True, True, alone)
+
+
+def closes_and_lets_go() -> Story:
+    """The unit opens by itself; the string closes again after its pause, and then its minus contact says open."""
+    steps = {32: {**FELL, **MINUS_CLOSES}, 33: {}, 34: {}}
+    shows: Callable[[int], dict[str, Any]] = lambda tick: FELL if tick < 32 else steps.get(tick, {"minus": 0})  # noqa: E731
+    return Story(shows, 37, PLANT, rack.closed(PLANT), True, True, True)
 
 
 def apart() -> Story:
@@ -139,6 +149,16 @@ def before(previous: PreviousEnd, times: int = 1) -> Story:
 
 
 MINUS_CLOSES: dict[str, Any] = {"minus": 1, "minus_output": True}
+
+
+def out_of_sight() -> Story:
+    """The unit of the second of two strings opens by itself, and is not heard any more before it was seen open."""
+    silent = {"unit_state_age_s": np.array([0.1, np.inf])}
+    fell = {name: np.array([1, 0]) for name in ("minus", "plus", "minus_output", "plus_output")}
+    two = replace(PLANT, layout=Layout(2, 1, 16, 4))
+    return Story(lambda tick: fell if tick == 0 else fell | silent, 7.0, two, fell)
+
+
 SILENT = {"cell_v": np.nan, "cell_reading": rack.MISSING, "cell_age_s": 3.5}
 
 STORIES = {
@@ -180,6 +200,7 @@ STORIES = {
     "CON-001": told_open(1.0, minus=1, plus=1),
     "CON-002": closes_again(34, alone=False),
     "CON-003": told_open(1.0, plus=1),
+    "CON-004": closes_and_lets_go(),
     "CON-008": closes_again(47, **MINUS_CLOSES, bus_v=45.0),
     "CON-009": closes_again(37, **MINUS_CLOSES, bus_v=5.0),
     "CUR-008": steady(1.0, current_a=np.nan, current_age_s=1.0),
@@ -191,10 +212,12 @@ STORIES = {
     "MOD-007": counting("crc_errors", 2, 1.0),
     "MOD-008": steady(0.2, uid=4711),
     "MOD-014": steady(0.2, trip_active=True),
+    "MOD-015": Story(lambda _: {}, 0.2, new=True),
     "CON-010": found("fuse", 1.6),
     "CON-011": found("interlock", 0.2),
     "CON-012": found("emergency_stop", 0.2),
     "CON-014": steady(0.2, unit_trip_code=5),
+    "CON-015": out_of_sight(),
     "ISO-002": found("insulation", 1.6),
     "AUX-002": found("smoke", 1.6),
     "INV-001": steady(0.1, inverter_age_s=10.1),
@@ -208,6 +231,11 @@ STORIES = {
     "CAN-010": Story(lambda tick: {"malformed_frames": np.array([tick, 0])}, 0.8),
     "CAN-012": steady(5.8, unheard_s=np.array([3.0, 3.0])),
     "CAN-011": steady(0.1, foreign_frames=np.array([1, 0])),
+    "EMS-001": Story(
+        lambda tick: {} if tick else {"requests": (Power(2640.0, 1.0),)},
+        1.6,
+        after=CLOSED | {"requests": (Release("power"),)},
+    ),
     "SYS-001": steady(0.5, period_s=0.31),
     "SYS-002": before(PreviousEnd.PROCESS),
     "SYS-003": before(PreviousEnd.COMPUTER, 5),
@@ -236,10 +264,12 @@ def number(value: float | str) -> float:
     return PLANT.thresholds[value] if isinstance(value, str) else value
 
 
-def drive_of(*table: Row, plant: Plant = PLANT) -> rack.Drive:
+def drive_of(*table: Row, plant: Plant = PLANT, new: bool = False) -> rack.Drive:
     """A running rack that knows only these rows (all of them without one)."""
     drive = rack.Drive(plant, table=table or CATALOGUE)
-    drive.run(16.0, 2.0, **rack.closed(plant))
+    if new:
+        drive.memory = replace(drive.memory, commissioned=None)
+    drive.run(16.0, 2.0, **rack.closed(plant), **({"uid": -1} if new else {}))
     return drive
 
 
@@ -293,13 +323,13 @@ def test_what_a_row_does_fits_its_level(entry: Row):
 @EVERY_ROW
 def test_a_row_is_raised_by_its_story(entry: Row):
     story = STORIES[entry.code]
-    assert entry.code in rack.codes(tell(drive_of(plant=story.plant), story)[-1])
+    assert entry.code in rack.codes(tell(drive_of(plant=story.plant, new=story.new), story)[-1])
 
 
 @EVERY_ROW
 def test_a_raised_row_does_what_it_says(entry: Row):
     story = STORIES[entry.code]
-    drive = drive_of(entry, plant=story.plant)
+    drive = drive_of(entry, plant=story.plant, new=story.new)
     told = tell(drive, story)
     raised = told[-1]
     command = raised.command
@@ -326,7 +356,7 @@ def test_a_raised_row_does_what_it_says(entry: Row):
 @EVERY_ROW
 def test_only_rows_that_open_open_the_string(entry: Row):
     story = STORIES[entry.code]
-    drive, closed = drive_of(entry, plant=story.plant), rack.closed(story.plant)
+    drive, closed = drive_of(entry, plant=story.plant, new=story.new), rack.closed(story.plant)
     tell(drive, story)
     wait_s = 3.5 if entry.level is Level.TRIP else (entry.open_after_s or 3.0) + 0.3
     outcome = drive.tick(**closed)
@@ -352,7 +382,7 @@ def test_a_row_that_bars_closing_keeps_an_open_string_open_from_its_first_sample
 @EVERY_ROW
 def test_a_row_is_cleared_by_what_it_names_not_early_and_by_nothing_less(entry: Row):
     story = STORIES[entry.code]
-    drive = drive_of(entry, plant=story.plant)
+    drive = drive_of(entry, plant=story.plant, new=story.new)
     last = tell(drive, story)[-1]
     assert rack.codes(last) == {entry.code}
     healthy: dict[str, Any] = {

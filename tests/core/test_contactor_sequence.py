@@ -221,7 +221,11 @@ def test_the_resistor_is_given_no_more_energy_than_it_stands():
 def test_a_closing_is_broken_off_for_a_while_when_the_string_may_not_be_closed_any_more(state, values):
     unit = Unit()
     unit.until(state, 15.0)
-    assert rack.states(unit.tick(**values)) == ["waiting"]
+    outcome = unit.tick(**values)
+    if state == "closing_plus" and "current_a" in values:
+        assert rack.states(outcome) == ["opening"], "current may flow already"
+        assert unit.until("waiting", 6.0, **values)[0] == pytest.approx(5.0, abs=0.11)
+    assert rack.states(unit.outcome) == ["waiting"]
     assert unit.told[-1] == (False, False, False)
     assert unit.until("open", 40.0)[0] == pytest.approx(30.0, abs=0.2)
     assert not {"CON-002", "CON-008"} & unit.latched().keys(), "it is nobody's failure to close"
@@ -432,3 +436,66 @@ def test_what_does_not_open_is_named_in_its_time_and_waits_for_service(values, c
 @pytest.mark.parametrize("current_a", [2.4, -2.4])
 def test_what_a_sensor_may_show_without_a_current_is_none(current_a):
     assert rack.codes(told_to_open().run(5.0, current_a=current_a)[-1]) == set()
+
+
+LOADED = {"minus": 1, "plus": 1, "minus_output": True, "plus_output": True}
+
+
+@pytest.mark.parametrize(
+    ("why", "then"),
+    [
+        ({"cell_v": np.nan}, "waiting"),
+        ({"requests": (Connect(False),)}, "open"),
+        ({"plus": int(Feedback.OPEN)}, "open"),
+    ],
+    ids=["not fit any more", "asked to", "too late"],
+)
+def test_a_string_that_may_carry_current_already_is_opened_in_order_although_it_was_still_closing(why, then):
+    unit = Unit()
+    unit.until("closing_plus", 15.0)
+    for _ in range(12):
+        outcome = unit.tick(current_a=40.0, **{"plus": int(Feedback.OPEN), **why})
+        if rack.states(outcome) == ["opening"]:
+            break
+    assert unit.told[-1] == (True, False, True), "nothing parts yet"
+    assert (outcome.command.ccl_a, outcome.command.inverter_enable[0]) == (0.0, False)
+    unit.tick(current_a=40.0, cell_v=np.nan)
+    outcome = unit.tick(current_a=1.0, cell_v=np.nan)
+    assert rack.states(outcome) == [then]
+    assert unit.told[-1] == (False, False, False)
+    assert ({f.code for f in unit.tick().faults} >= {"CON-002"}) is ("plus" in why)
+
+
+def test_what_was_measured_before_the_last_contact_closed_does_not_say_that_no_current_flows():
+    unit = Unit()
+    unit.until("closing_plus", 15.0)
+    assert rack.states(unit.tick(cell_v=np.nan, current_age_s=0.3)) == ["opening"]
+    assert rack.states(unit.tick(cell_v=np.nan, current_age_s=0.05)) == ["waiting"]
+
+
+def test_a_trip_opens_a_string_that_is_closing_at_once():
+    unit = Unit()
+    unit.until("closing_plus", 15.0)
+    unit.tick(current_a=40.0, trip_code=0, cell_v=3.80)
+    told = [unit.tick(current_a=40.0, cell_v=3.80) and unit.told[-1] for _ in range(4)]
+    assert told[-1] == (False, False, False)
+
+
+def test_a_contact_that_chatters_pauses_its_string_and_latches_the_third_time_within_an_hour():
+    unit = Unit(minus=True, plus=True)
+    pauses = []
+    for times in (1, 2, 3):
+        taken_s, _ = unit.until("closed", 60.0)
+        pauses.append(taken_s)
+        for _ in range(8):
+            unit.tick()
+        assert rack.states(unit.tick(minus=int(Feedback.OPEN), current_a=30.0)) == ["opening"], "in order"
+        unit.until("open", 6.0)
+        unit.tick()
+        assert unit.latched() == {"CON-004": times == 3}
+    assert all(pause_s > 30.0 for pause_s in pauses[1:])
+    for _ in range(100):
+        assert rack.states(unit.tick(10.0)) == ["open"]
+    assert unit.outcome.contactors[0].reason == "CON-004 contact lost"
+    unit.tick(requests=(Reset("contactors", Role.OPERATOR),))
+    unit.until("closed", 20.0)

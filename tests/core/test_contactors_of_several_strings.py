@@ -47,13 +47,6 @@ def test_a_unit_that_has_not_reported_is_sent_no_command_and_nothing_may_flow():
     assert all((o.command.ccl_a, o.command.dcl_a) == (0.0, 0.0) for o in outcomes)
 
 
-def test_nothing_flows_before_a_unit_of_which_nothing_is_known_has_had_the_time_to_open():
-    unknown = np.array([0.0, np.nan])
-    outcomes = a_silent_unit(20.0, current_a=unknown, current_age_s=np.array([0.05, np.inf]))
-    flows_s = [0.1 * i for i, o in enumerate(outcomes) if o.command.ccl_a > 0.0]
-    assert flows_s[0] == pytest.approx(UNIT_OPENS_S + PLANT.limits.hold_after_zero_s, abs=0.3)
-
-
 def test_a_unit_that_reports_late_is_adopted_and_commanded_as_it_is():
     two = rack.plant(strings=2)
     drive = rack.Drive(two)

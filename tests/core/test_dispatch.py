@@ -47,13 +47,65 @@ def test_a_power_allows_its_direction_up_to_its_current_and_forbids_the_other(
     assert (outcome.command.charge_enabled, outcome.command.discharge_enabled) == (expected[0] > 0, expected[1] > 0)
 
 
-def test_the_bound_names_who_asked_and_how_long_it_still_holds() -> None:
+def test_the_bound_names_who_asked_and_its_reason_does_not_change_while_it_holds() -> None:
     running = drive()
     first = asks(running, Power(-2640.0, 12.0, EMS))
     for bound in (first.limits.charge[0], first.limits.discharge[0]):
-        assert (bound.source, bound.reason) == ("power", "power set-point of modbus 10.0.0.5, 12 s left")
+        assert (bound.source, bound.reason) == ("power", "power set-point of modbus 10.0.0.5")
     later = [asks(running) for _ in range(11)][-1]
-    assert later.limits.charge[0].reason.endswith(", 11 s left")
+    assert later.limits.charge[0].reason == first.limits.charge[0].reason
+
+
+def lapsed() -> rack.Drive:
+    """A rack whose power set-point has run out."""
+    running = drive()
+    asks(running, Power(2640.0, 1.0, EMS))
+    for _ in range(10):
+        assert rack.codes(asks(running)) == set()
+    return running
+
+
+def test_a_power_that_is_not_renewed_is_a_warning_and_limits_are_those_of_the_rack() -> None:
+    running = lapsed()
+    assert rack.codes(asks(running)) == {"EMS-001"}
+    running.run(80.0, 1.0, **rack.closed(PLANT))
+    outcome = asks(running)
+    assert rack.codes(outcome) == {"EMS-001"}
+    assert limits(outcome) == (140.0, 200.0)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        Power(0.0, 5.0, "another"),
+        Release("power", "operator"),
+        Reset("EMS-001", Role.OPERATOR),
+        Reset("all", Role.OPERATOR),
+    ],
+    ids=str,
+)
+def test_who_steers_again_gives_it_back_or_looks_ends_the_warning(request_: Request) -> None:
+    running = lapsed()
+    asks(running)
+    asks(running, request_)
+    assert rack.codes(asks(running)) == set()
+    assert "EMS-001" not in {code for _ in range(30) for code in rack.codes(asks(running))}
+
+
+@pytest.mark.parametrize("request_", [Release("reserve"), Reset("CEL-001", Role.OPERATOR), Reserve(0.1, 5.0)], ids=str)
+def test_nothing_else_ends_it(request_: Request) -> None:
+    running = lapsed()
+    asks(running, request_)
+    assert rack.codes(asks(running)) == {"EMS-001"}
+
+
+def test_what_is_released_in_time_and_a_reserve_that_ends_are_no_warning() -> None:
+    running = drive()
+    asks(running, Power(2640.0, 1.0, EMS), Reserve(0.1, 1.0, EMS))
+    for _ in range(5):
+        asks(running)
+    asks(running, Release("power", EMS))
+    assert {code for _ in range(20) for code in rack.codes(asks(running))} == set()
 
 
 def test_a_lease_that_is_not_renewed_ends_by_itself() -> None:
@@ -87,14 +139,14 @@ def test_the_newest_set_point_of_a_kind_holds_and_a_release_ends_it() -> None:
 def test_a_reserve_stops_the_discharge_at_its_state_of_charge_and_leaves_the_charge() -> None:
     soc = np.array([0.4, 0.2, 0.1999, NAN])
     leases = (Lease("reserve", 0.2, 105.0, EMS),)
-    charge, discharge = dispatch.bounds(leases, soc, PACK_V, 100.0)
+    charge, discharge = dispatch.bounds(leases, soc, PACK_V)
     assert charge == ()
     assert [(bound.amps, bound.string) for bound in discharge] == [(0.0, 1), (0.0, 2), (0.0, 3)]
-    assert discharge[0].reason == "reserve 20 % of modbus 10.0.0.5, 5 s left"
+    assert discharge[0].reason == "reserve 20 % of modbus 10.0.0.5"
 
 
 def test_a_reserve_of_nothing_stops_nothing_even_when_the_state_of_charge_is_unknown() -> None:
-    assert dispatch.bounds((Lease("reserve", 0.0, 105.0, EMS),), np.array([NAN]), PACK_V, 100.0) == ((), ())
+    assert dispatch.bounds((Lease("reserve", 0.0, 105.0, EMS),), np.array([NAN]), PACK_V) == ((), ())
 
 
 def test_a_rack_keeps_its_reserve() -> None:
@@ -110,7 +162,7 @@ def test_a_rack_keeps_its_reserve() -> None:
 
 @pytest.mark.parametrize("pack_v", [None, 0.0, NAN, -1.0])
 def test_without_a_voltage_a_power_is_no_current(pack_v: float | None) -> None:
-    charge, _ = dispatch.bounds((Lease("power", 5000.0, 110.0, EMS),), np.array([0.5]), pack_v, 100.0)
+    charge, _ = dispatch.bounds((Lease("power", 5000.0, 110.0, EMS),), np.array([0.5]), pack_v)
     assert charge[0].amps == 0.0
 
 
@@ -144,8 +196,9 @@ def test_an_operator_who_resets_all_releases_neither_trips_nor_locked_strings() 
     assert running.tick(**tripped, requests=(Reset("all", Role.OPERATOR),)).command.trip_resets == ()
     assert running.tick(**tripped, requests=(Reset("all", Role.SERVICE),)).command.trip_resets == ((1, 1),)
     locked = (StringState(State.LOCKED, reason="three tries"),)
-    assert released(locked, [Reset("all", Role.OPERATOR)]) == locked
-    assert released(locked, [Reset("all", Role.SERVICE)])[0].state is State.OPEN
+    asks = {role: rack.snapshot(PLANT, 1.0, requests=(Reset("all", role),)) for role in Role}
+    assert released(PLANT, locked, asks[Role.OPERATOR]) == locked
+    assert released(PLANT, locked, asks[Role.SERVICE])[0].state is State.OPEN
 
 
 SET_POINTS = st.lists(

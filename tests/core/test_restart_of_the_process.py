@@ -62,6 +62,14 @@ def test_a_rack_that_was_switched_on_closes_by_itself_although_it_was_cut_off() 
     assert outcome.contactors[0].state is State.CLOSING_MINUS
 
 
+def test_a_rack_whose_state_cannot_be_read_closes_nothing_even_when_it_was_switched_on() -> None:
+    was = replace(memory.start(PLANT, PROTECTIONS), unread=True)
+    outcome = run(was, 5.0, open_reason=OPENED_BY_POWER_ON)
+    assert outcome.contactors[0].state is State.LOCKED
+    assert "ask to connect" in outcome.contactors[0].reason
+    assert run(was, 5.0, **rack.closed(PLANT)).contactors[0].state is State.CLOSED, "what is closed is adopted"
+
+
 def test_a_process_that_left_in_order_is_followed_by_one_that_closes() -> None:
     outcome = run(restarted(running=False), 1.0, open_reason=HEARTBEAT_LOST)
     assert outcome.contactors[0].state is State.CLOSING_MINUS
@@ -82,6 +90,57 @@ def test_a_disconnect_outlives_a_restart() -> None:
     outcome = run(restarted(running=False, connect=False), 5.0)
     assert outcome.contactors[0].state is State.OPEN
     assert outcome.contactors[0].reason == "opened on request"
+
+
+def locked_before() -> Memory:
+    """Memory of a process that found a state file from when the string was locked open."""
+    saved = replace(
+        memory.durable(PROTECTIONS, memory.start(PLANT, PROTECTIONS), 0.0, running=False),
+        latches=(LatchRecord("contactors", 0, acknowledged=False),),
+    )
+    return memory.restore(PLANT, PROTECTIONS, saved, 1.0)[0]
+
+
+CLOSED = {**rack.closed(PLANT), "current_a": 80.0}
+
+
+def test_a_string_that_was_locked_open_and_is_found_closed_under_load_is_opened_in_order_and_locked() -> None:
+    was, states = locked_before(), []
+    for amps in [80.0] * 30 + [1.9] * 5:
+        outcome = run(was, 0.1, **CLOSED | {"current_a": amps})
+        was = outcome.memory
+        states.append(rack.states(outcome)[0])
+        command = outcome.command
+        assert (command.ccl_a, command.dcl_a, command.inverter_enable[0]) == (0.0, 0.0, False)
+        assert command.close_plus[0] == (amps > 2.0), "nothing parts while current flows"
+    assert states == ["opening"] * 30 + ["locked"] * 5
+    assert "ask to connect" in outcome.contactors[0].reason
+    assert rack.states(run(was, 1.0)) == ["locked"]
+
+
+def test_it_opens_at_the_latest_after_the_time_for_it_counted_from_when_the_inverter_was_told() -> None:
+    """One module's temperature is not known: the inverter is told nothing for 3 s."""
+    was, opened_s = locked_before(), None
+    for tenth in range(100):
+        outcome = run(was, 0.1, **CLOSED, temperature_degc=np.nan)
+        was = outcome.memory
+        if not outcome.command.close_plus[0]:
+            opened_s = 0.1 * tenth
+            break
+    assert opened_s == pytest.approx(3.0 + 5.0, abs=0.3)
+
+
+def test_a_lock_of_a_unit_that_is_not_heard_yet_is_no_order_to_open() -> None:
+    outcome = run(locked_before(), 5.0, **CLOSED, unit_state_age_s=np.inf)
+    assert not outcome.command.commanded[0]
+    assert LatchRecord("contactors", 0, acknowledged=False) in memory.durable(PROTECTIONS, outcome.memory, 0.0).latches
+    assert rack.states(run(outcome.memory, 0.1, **CLOSED)) == ["opening"]
+
+
+def test_a_request_to_connect_keeps_closed_what_was_locked_open() -> None:
+    was = locked_before()
+    outcome = tick(PLANT, PROTECTIONS, was, rack.snapshot(PLANT, 100.0, **CLOSED, requests=(Connect(True),)))
+    assert rack.states(outcome) == ["closed"]
 
 
 OPENING_ALARMS = [row.code for row in CATALOGUE if row.open_after_s and row.latch is not Latch.AUTO]

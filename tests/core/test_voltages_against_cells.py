@@ -116,19 +116,46 @@ def test_an_unknown_voltage_holds_the_fault_and_its_zero() -> None:
     drive = rack.running(ONE)
     drive.run(3.0, **rack.closed(ONE), string_v=54.0)
     reset = (Reset("CEL-015", Role.OPERATOR),)
-    for unknown in ({"string_v": np.nan}, {"bus_v": np.nan}, {"current_a": np.nan}, {"voltage_age_s": 0.4}):
+    for unknown in ({"string_v": np.nan}, {"bus_v": np.nan}, {"current_a": np.nan}, {"voltage_age_s": 0.7}):
         outcome = drive.tick(**{**rack.closed(ONE), **unknown}, requests=reset)
         assert "CEL-015" in rack.codes(outcome), unknown
         assert outcome.command.ccl_a == outcome.command.dcl_a == 0.0
     assert "CEL-015" not in rack.codes(drive.tick(**rack.closed(ONE), requests=reset))
 
 
-def test_voltages_of_two_polls_are_not_compared() -> None:
-    """The cells have been unloaded, the unit's voltage is still that of the poll before."""
+def test_a_step_of_the_current_between_the_two_measurements_is_no_contradiction() -> None:
+    """Loaded and unloaded in turn; the unit's voltage is always that of the poll before."""
     drive = rack.running(ONE)
-    stale = {**rack.closed(ONE), "voltage_age_s": 0.3, "string_v": 51.0, "bus_v": 51.0}
-    assert rack.codes(drive.run(3.0, **stale)[-1]) == set()
+    drop_v = 16 * 200.0 * ONE.cell.resistance_ohm
+    for poll in range(100):
+        loaded = poll % 2 == 0
+        amps, was_v = (-200.0, CELLS_V) if loaded else (0.0, CELLS_V - drop_v - 0.2)
+        now_v = np.full(ONE.layout.cell_shape, 3.30 - loaded * drop_v / 16)
+        values: dict[str, Any] = {"cell_v": now_v, "string_v": was_v, "bus_v": was_v, "current_a": amps}
+        outcome = drive.tick(0.2, **{**rack.closed(ONE), **values, "voltage_age_s": 0.3, "module_v": now_v.sum()})
+        assert "CEL-015" not in rack.codes(outcome)
     assert rack.codes(drive.run(3.0, **{**rack.closed(ONE), "state_age_s": 0.9, "module_v": 51.0})[-1]) == set()
+
+
+@pytest.mark.parametrize("apart_s", [0.0, 0.05, 0.1, 0.15, 0.19])
+@pytest.mark.parametrize("period", [2, 3, 5])
+def test_boards_that_are_not_polled_with_the_units_are_compared_as_well_within_bounded_time(
+    apart_s: float, period: int
+) -> None:
+    """Each of three modules is measured in a tick of its own, every `period` ticks, so long after the unit's SYNC."""
+    drive = rack.running(LONG)
+    shut, raised_s = rack.closed(LONG), None
+    for tick in range(120):
+        last = np.array([(tick - module) // period * period + module for module in range(3)])
+        seen: dict[str, Any] = {
+            "cell_sync": 10_000 + last[None, :] // period, "cell_age_s": 0.1 * (tick - last)[None, :] + apart_s,
+            "voltage_age_s": 0.05 + 0.1 * (tick % 2),
+        }  # fmt: skip
+        if "CEL-015" in rack.codes(drive.tick(**shut, **seen, string_v=3 * CELLS_V + 2.0)):
+            raised_s = 0.1 * tick
+            break
+    assert raised_s is not None
+    assert raised_s <= 0.1 * period * 10 + 0.5
 
 
 def test_an_open_string_need_not_have_the_voltage_of_the_bus() -> None:

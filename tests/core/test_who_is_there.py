@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from bmsd.core import memory
+from bmsd.core.commissioning import FIRST_START_S, NOBODY
 from bmsd.core.memory import Memory
 from bmsd.core.protection.protect import Protections
 from bmsd.core.tick import Outcome
@@ -118,14 +120,68 @@ def test_one_frame_of_a_second_master_stops_the_rack_until_somebody_has_looked()
 # the commissioned map
 
 
-def test_boards_are_taken_over_when_all_were_seen_for_the_first_time() -> None:
+def first_start() -> rack.Drive:
+    """A drive of a process that found no saved state."""
     drive = rack.Drive(PLANT)
+    drive.memory = replace(drive.memory, commissioned=None)
+    return drive
+
+
+def test_boards_are_taken_over_when_all_were_seen_for_the_first_time_and_somebody_is_told() -> None:
+    drive = first_start()
     drive.run(1.0, uid=with_one(UIDS, -1))
     assert drive.memory.commissioned is None
-    drive.run(0.1, uid=with_one(UIDS, 0))
+    outcome = drive.tick(uid=with_one(UIDS, 0))
     assert drive.memory.commissioned is None, "0 is no number"
-    drive.run(0.1)
+    assert rack.codes(outcome) == set()
+    outcome = drive.tick()
     np.testing.assert_array_equal(drive.memory.commissioned, UIDS)
+    assert rack.codes(outcome) == {"MOD-015"}
+    assert not outcome.command.warnings
+    after, _ = restored(PLANT, drive.memory)
+    again = rack.Drive(PLANT)
+    again.memory = after
+    assert rack.codes(again.run(60.0, 1.0)[-1]) >= {"MOD-015"}, "until service has looked"
+    assert "MOD-015" in rack.codes(drive.tick(requests=(Reset("MOD-015", Role.OPERATOR, "no"),)))
+    assert "MOD-015" not in rack.codes(drive.tick(requests=(ACCEPT,)))
+
+
+def test_without_a_dead_board_the_others_are_taken_over_after_a_while_and_are_checked_from_then_on() -> None:
+    drive, dead = first_start(), {**CLOSED, "uid": with_one(UIDS, -1)}
+    drive.run(FIRST_START_S - 1.0, 1.0, **dead)
+    assert drive.memory.commissioned is None
+    outcome = drive.run(2.0, 1.0, **dead)[-1]
+    assert rack.codes(outcome) == {"MOD-015"}
+    np.testing.assert_array_equal(drive.memory.commissioned, with_one(UIDS, NOBODY))
+    swapped = with_one(UIDS, -1)
+    swapped[1] = swapped[1, ::-1]
+    assert "MOD-008" in rack.codes(drive.tick(**CLOSED, uid=swapped))
+
+
+def test_a_board_at_a_place_that_is_nobody_s_is_not_the_rack_s_before_service_accepts_it() -> None:
+    drive, dead = first_start(), {**CLOSED, "uid": with_one(UIDS, -1)}
+    drive.run(FIRST_START_S + 1.0, 1.0, **dead)
+    drive.memory, _ = restored(PLANT, drive.memory)
+    assert "MOD-008" not in rack.codes(drive.tick(**CLOSED, uid=with_one(UIDS, 0))), "it does not say who it is"
+    outcome = drive.tick(**CLOSED)
+    assert {fault.code: fault.count for fault in outcome.faults}["MOD-008"] == 1
+    assert amps(outcome) == (0.0, 0.0)
+    assert rack.codes(drive.tick(**CLOSED, requests=(ACCEPT,))) == set()
+    np.testing.assert_array_equal(drive.memory.commissioned, UIDS)
+
+
+def test_service_may_accept_the_boards_before_all_answer() -> None:
+    drive = first_start()
+    outcome = drive.tick(uid=with_one(UIDS, -1), requests=(ACCEPT,))
+    assert rack.codes(outcome) == set()
+    np.testing.assert_array_equal(drive.memory.commissioned, with_one(UIDS, NOBODY))
+
+
+def test_boards_without_numbers_are_never_taken_over() -> None:
+    drive = first_start()
+    for uid in (-1, 0):
+        assert rack.codes(drive.run(2.0 * FIRST_START_S, 1.0, **CLOSED, uid=uid)[-1]) == set()
+    assert drive.memory.commissioned is None
 
 
 def test_a_swapped_board_stops_the_rack_but_opens_nothing() -> None:

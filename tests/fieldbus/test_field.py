@@ -188,3 +188,57 @@ def test_more_identifiers_than_the_kernel_filters_are_all_received() -> None:
     assert MappedField(PLANT, replace(made, heard=many)).filters is None
     del many[256]
     assert len(MappedField(PLANT, replace(made, heard=many)).filters or ()) == 256
+
+
+def test_the_gate_of_a_rack_lets_nothing_out_to_an_address_that_is_nobody_s() -> None:
+    own = SlaveField(PLANT)
+    gate = TransmitGate(Wire(), own.rules, decode_contactors=own.order)
+    gate.allow(command(), 10.0)
+    written = own.questions(10.0) + own.commands(command(), 10.0, stopping=False)
+    addressed = [frame for frame in written if frame.can_id & ADDRESS_MASK]
+    assert {frame.can_id & ~ADDRESS_MASK for frame in addressed} >= {message_id("ContactorCommand")}
+    assert all(gate.send(frame, 10.0) for frame in written)
+    for frame in addressed:
+        assert not gate.send(frame._replace(can_id=frame.can_id & ~ADDRESS_MASK | 90), 10.0)
+        assert not gate.send(frame._replace(can_id=frame.can_id & ~ADDRESS_MASK), 10.0)
+
+
+def test_nothing_is_said_twice_in_one_tick_and_no_loop_runs_wild() -> None:
+    own = SlaveField(PLANT)
+    gate = TransmitGate(Wire(), own.rules, decode_contactors=own.order)
+    gate.allow(command(), 10.0)
+    written = own.questions(10.0) + own.commands(command(), 10.0, stopping=False)
+    assert all(gate.send(frame, 10.0) for frame in written)
+    assert not any(gate.send(frame, 10.0) for frame in written)
+    sync = written[0]
+    assert not gate.send(sync, 10.019), "a SYNC has 50 ms"
+    assert gate.send(sync, 10.020)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_is_late_the_gate_blocks_nothing_that_a_large_rack_is_told(seed: int) -> None:
+    """Polls, commands that change with every tick, trips released, a stop: each as late as it likes."""
+    draw = np.random.default_rng(seed)
+    plant = rack.plant(8, 8, 16, 4)
+    own, wire = SlaveField(plant), Wire()
+    gate = TransmitGate(wire, own.rules, decode_contactors=own.order)
+    addresses = [a for string in plant.layout.module_addresses for a in string] + list(plant.layout.unit_addresses)
+    now_s, tick_s = 10.0, 10.0
+    for _ in range(400):
+        now_s += float(draw.choice([0.0005, 0.01, 0.03, 0.05, 0.2, 1.5], p=[0.3, 0.3, 0.2, 0.15, 0.04, 0.01]))
+        for frame in own.questions(now_s):
+            assert gate.send(frame, now_s)
+            own.asked(frame, now_s)
+        if now_s >= tick_s:
+            tick_s = max(tick_s + 0.1, now_s)
+            shut = draw.random(8) < 0.5
+            told = command(
+                close_minus=shut, close_precharge=~shut & shut, close_plus=shut, inverter_enable=shut,
+                commanded=np.ones(8, dtype=bool), balance=draw.random(plant.layout.cell_shape) < 0.5,
+                trip_resets=tuple((address, 3) for address in addresses),
+            )  # fmt: skip
+            gate.allow(told, now_s)
+            for frame in own.commands(told, now_s, stopping=bool(draw.random() < 0.1)):
+                assert gate.send(frame, now_s)
+    assert gate.blocked == 0
+    assert len(wire.frames) > 1000

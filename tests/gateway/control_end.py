@@ -26,7 +26,8 @@ def record(sequence: int = 1, *, strings: int = 2, modules: int = 2, now_s: floa
     plant = racks.plant(strings, modules)
     protections = Protections.of(plant, 2)
     snapshot = racks.snapshot(plant, time.monotonic() if now_s is None else now_s)
-    outcome = tick(plant, protections, memory.start(plant, protections), snapshot)
+    before = replace(memory.start(plant, protections), commissioned=snapshot.modules.uid)
+    outcome = tick(plant, protections, before, snapshot)
     return Published(
         sequence, "idle", outcome.snapshot, outcome.estimate, outcome.faults, outcome.limits.charge,
         outcome.limits.discharge, outcome.command, outcome.vetoes,

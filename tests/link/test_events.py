@@ -110,6 +110,17 @@ def test_a_reader_that_never_acknowledges_costs_the_oldest_events_only(server: L
     assert later_reader(server, path) == list(range(31, MOST_EVENTS + 31)), "the gap in the numbers says what is lost"
 
 
+def test_what_is_forgotten_before_a_reader_had_it_is_counted(server: LinkServer, path: Path) -> None:
+    told(server, 1, MOST_EVENTS)
+    assert server.forgotten == 0
+    told(server, MOST_EVENTS + 1, MOST_EVENTS + 5)
+    assert server.forgotten == 5, "nobody was there"
+    gateway = Reader(server, path)
+    gateway.acknowledges(MOST_EVENTS + 5)
+    told(server, MOST_EVENTS + 6, 2 * MOST_EVENTS + 5)
+    assert server.forgotten == 5, "what is safe is not lost"
+
+
 @pytest.mark.parametrize("number", [4, 1_000_000, 2**63, 2**64 - 1, -1, -(2**63), "3", 1.0, None, True])
 def test_a_reader_that_acknowledges_what_was_never_told_is_dropped_and_nothing_is_forgotten(
     server: LinkServer, path: Path, number: object

@@ -7,12 +7,13 @@
 
 from __future__ import annotations
 
-from bmsd.core.contactors.circuit import Outputs, not_open, outputs
+from bmsd.core.contactors.circuit import Outputs, in_doubt, not_open, outputs
 from bmsd.core.contactors.reasons import Orders
-from bmsd.core.contactors.sequence import LOCK_CODE, released, start, step
+from bmsd.core.contactors.sequence import ISOLATED_CODE, LOCK_CODE, released, start, step
 from bmsd.core.contactors.table import TRANSITIONS, Event, Failure, State, StringState
 
 __all__ = [
+    "ISOLATED_CODE",
     "LOCK_CODE",
     "TRANSITIONS",
     "Event",
@@ -21,6 +22,7 @@ __all__ = [
     "Outputs",
     "State",
     "StringState",
+    "in_doubt",
     "not_open",
     "outputs",
     "released",

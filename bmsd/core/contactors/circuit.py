@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bmsd.core.contactors.table import LIVE, TOLD_OPEN, State, StringState
+from bmsd.core.contactors.table import LIVE, MOVING, TOLD_OPEN, State, StringState
 from bmsd.model.plant import Plant
 from bmsd.model.snapshot import Bools, Feedback, Floats, Snapshot
 
 UNIT_OPENS_S = 6.0
 """A unit that gets no command opens by itself, 5.0 s after the last one at the latest; the rest is margin."""
+DEAD_S = 1.0
+"""For so long a bus must be seen dead before that shows a silent string open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,20 +68,66 @@ def told_open_s(plant: Plant, states: tuple[StringState, ...]) -> Floats:
 
 
 def not_open(plant: Plant, states: tuple[StringState, ...], snapshot: Snapshot) -> Bools:
-    """(strings,): strings that are told to be open, or not yet known, and yet are or may be part of the circuit.
+    """(strings,): strings that are told to be open, or not yet known, and yet are seen to be part of the circuit.
 
     No contact is seen open, and their unit drives both or reports both closed, or they carry more than the floor of
-    the current checks: welded contacts, a unit that does not obey. One that is not known may be closed until its
-    unit, which is sent no command, has had the time to open by itself.
+    the current checks: welded contacts, a unit that does not obey.
     """
     units = snapshot.units
-    unknown, told_s = where(states, State.UNKNOWN), told_open_s(plant, states)
-    told = (told_s >= 0.0) | unknown
+    told = where(states, State.UNKNOWN, *TOLD_OPEN)
     driven = units.minus_output & units.plus_output
     welded = (units.minus == Feedback.CLOSED) & (units.plus == Feedback.CLOSED)
     fresh = units.state_age_s <= plant.timing.hold_s
     seen_open = fresh & ((units.minus == Feedback.OPEN) | (units.plus == Feedback.OPEN))
     with np.errstate(invalid="ignore"):
         carries = np.abs(units.current_a) > plant.thresholds["over_current_floor_c"] * plant.cell.capacity_ah
-    in_circuit = (((fresh & (driven | welded)) | carries) & ~seen_open) | (unknown & (told_s < 0.0))
-    return np.asarray(told & in_circuit, dtype=bool)
+    return np.asarray(told & ((fresh & (driven | welded)) | carries) & ~seen_open, dtype=bool)
+
+
+def in_doubt(states: tuple[StringState, ...]) -> Bools:
+    """(strings,): strings that should be open or are not known, and that nothing has shown open: they may be closed."""
+    told = (State.UNKNOWN, *TOLD_OPEN)
+    return np.array([s.state in told and not (s.shown_open or s.isolated) for s in states], dtype=bool)
+
+
+def shown(
+    plant: Plant, was: tuple[StringState, ...], states: list[StringState], snapshot: Snapshot, dt_s: float
+) -> tuple[StringState, ...]:
+    """Return these states with what is known by now of the strings that should be open, or are not known.
+
+    A report counts that was measured after the string was told to open, or before it was told anything. A string that
+    is silent is open when the bus is dead although no other feeds it, and its unit has had its time. Service's word
+    holds until the unit is heard.
+    """
+    units = snapshot.units
+    fresh = units.state_age_s <= plant.timing.hold_s
+    drives = units.minus_output | units.plus_output | units.precharge_output
+    drives |= (units.minus == Feedback.CLOSED) & (units.plus == Feedback.CLOSED)
+    dead = _dead_bus(plant, states, snapshot)
+
+    def known(i: int) -> StringState:
+        last, now = was[i], states[i]
+        if now.state not in (State.UNKNOWN, *TOLD_OPEN):
+            return now
+        after = last.state is State.UNKNOWN or units.state_age_s[i] <= now.since_s
+        dead_s = last.dead_s + dt_s if dead and not fresh[i] else 0.0
+        had_time = now.state is not State.UNKNOWN or now.since_s >= UNIT_OPENS_S
+        reported = bool(fresh[i] and after and not drives[i])
+        again = last.shown_open and last.state in (State.UNKNOWN, *TOLD_OPEN)
+        return replace(
+            now,
+            shown_open=reported or again or (had_time and dead_s >= DEAD_S),
+            isolated=last.isolated and not fresh[i],
+            dead_s=dead_s,
+        )
+
+    return tuple(known(i) for i in range(len(states)))
+
+
+def _dead_bus(plant: Plant, states: list[StringState], snapshot: Snapshot) -> bool:
+    """Whether every unit that measures the bus finds less there than any cells could give, and no string feeds it."""
+    if any(string.state in (*LIVE, *MOVING) for string in states):
+        return False
+    bus_v = snapshot.units.bus_v[np.isfinite(snapshot.units.bus_v)]
+    least_v = plant.thresholds["cell_plausible_min_v"] * plant.layout.cells_in_series
+    return bool(bus_v.size and (np.abs(bus_v) < least_v).all())

@@ -18,9 +18,10 @@ def followed(
     """
     states = []
     for string, last in enumerate(was):
-        state, reason = _state(plant, last.state, snapshot, string, _should_open(orders, string))
+        state, reason = _state(plant, last, snapshot, string, _should_open(orders, string))
         since_s = last.since_s + dt_s if state is last.state else 0.0
-        states.append(StringState(state, since_s, reason))
+        isolated = last.isolated and state is State.UNKNOWN
+        states.append(StringState(state, since_s, reason, shown_open=state is State.OPEN, isolated=isolated))
     return tuple(states)
 
 
@@ -31,12 +32,15 @@ def _should_open(orders: Orders, string: int) -> str:
     return "" if orders.wanted else "asked to open"
 
 
-def _state(plant: Plant, was: State, snapshot: Snapshot, string: int, should_open: str) -> tuple[State, str]:
+def _state(plant: Plant, was: StringState, snapshot: Snapshot, string: int, should_open: str) -> tuple[State, str]:
     units = snapshot.units
     fresh = units.state_age_s[string] <= plant.timing.hold_s
     if not fresh or units.minus[string] == units.plus[string] == Feedback.UNKNOWN:
+        if was.isolated:
+            return State.UNKNOWN, "isolated, as service says: its boards do not say where its contactors are"
         # closed is assumed to stay so: its limits are zero while nobody says it
-        return (was if was in LIVE else State.UNKNOWN), "its boards do not say where its contactors are"
+        stays = was.state if was.state in LIVE else State.UNKNOWN
+        return stays, "its boards do not say where its contactors are"
     if not (units.minus_output[string] and units.plus_output[string]):
         return State.OPEN, "opened by its own boards"
     if should_open:

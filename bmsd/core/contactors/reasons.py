@@ -24,7 +24,7 @@ class Orders:
     `opens_still`: only without current, for another string does not open and would carry all of it. `why`: the fault
     behind it, empty: none. `barred`: it may stay closed, but must not be closed. Not `wanted`: all are opened in
     order, because bmsd is `stopping` or somebody asked. Not `started`: none closes, but what is closed stays so.
-    `interrupted`: the process before this one did not leave in order.
+    `interrupted`: the process before this one did not leave in order. `unread`: what it saved could not be read.
     """
 
     opens: Bools
@@ -36,6 +36,7 @@ class Orders:
     stopping: bool = False
     started: bool = True
     interrupted: bool = False
+    unread: bool = False
 
     @classmethod
     def none(cls, strings: int) -> Orders:
@@ -80,7 +81,7 @@ def _unfit(plant: Plant, snapshot: Snapshot, string: int, orders: Orders, others
     if others.move:
         yield "another string is closing or opening"
     if others.not_open:
-        yield "another string is not open, or not known to be"
+        yield "another string is not open, or nothing shows that it is"
 
 
 def _not_measured(plant: Plant, snapshot: Snapshot, string: int) -> Iterator[str]:
@@ -121,6 +122,19 @@ def _nodes_say(snapshot: Snapshot, string: int) -> Iterator[str]:
     active = _inputs(snapshot, string, Input.ACTIVE)
     if active:
         yield f"input active: {active}"
+
+
+def bus_not_agreed(snapshot: Snapshot, string: int) -> str:
+    """Return that another unit measures another voltage on the same bus, which may be live; empty when none does."""
+    units = snapshot.units
+    with np.errstate(invalid="ignore"):
+        apart_v = np.abs(units.bus_v - units.bus_v[string])
+        other = np.flatnonzero(apart_v > SUM_SHARE * units.string_v[string])
+    if not other.size:
+        return ""
+    return (
+        f"its unit measures {units.bus_v[string]:.1f} V on the bus, string {other[0] + 1} {units.bus_v[other[0]]:.1f} V"
+    )
 
 
 def out_of_reach(plant: Plant, snapshot: Snapshot, string: int, others: Others) -> tuple[str, float]:

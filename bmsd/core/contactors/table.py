@@ -27,12 +27,14 @@ class Event(StrEnum):
     REPORTS_CLOSED = "the unit reports closed contactors"
     REPORTS_OPEN = "the unit reports open contactors"
     REPORTS_PART = "the unit reports half closed contactors"
-    LEFT_OPEN = "found open after bmsd was interrupted: ask to connect"
+    LOCKED_CLOSED = "found closed although it was to stay open: opened, ask to connect"
+    LEFT_OPEN = "found open after bmsd was interrupted or lost its state: ask to connect"
     OPEN_NOW = "must open at once"
     STOP = "is asked to open"
     MAY_OPEN = "the current is gone, or the time for it"
     MAY_CLOSE = "may close"
     UNFIT = "may not be closed any more"
+    LOADED = "must not go on closing, and may carry current already"
     MAY_JOIN = "minus closed, and the live bus is within reach"
     MINUS_ON_DEAD_BUS = "minus closed and no other string feeds the bus"
     PRECHARGED = "bus within reach of the string"
@@ -46,15 +48,17 @@ class Event(StrEnum):
 
 
 class Failure(StrEnum):
-    """What a try to close ended in: a row of the catalogue counts them, pauses and latches."""
+    """What a try to be closed ended in: a row of the catalogue counts them, pauses and latches."""
 
     CLOSE = "a contactor did not close"
     PRECHARGE = "the bus was not charged in time"
+    CONTACT = "a contact opened although its coil was driven"
 
 
 S, E = State, Event
 TRANSITIONS: Mapping[State, tuple[tuple[Event, State], ...]] = {
     S.UNKNOWN: (
+        (E.LOCKED_CLOSED, S.OPENING),
         (E.REPORTS_CLOSED, S.CLOSED),
         (E.LEFT_OPEN, S.LOCKED),
         (E.REPORTS_PART, S.OPEN),
@@ -79,6 +83,7 @@ TRANSITIONS: Mapping[State, tuple[tuple[Event, State], ...]] = {
         (E.TIME_OUT, S.OPEN),
     ),
     S.CLOSING_PLUS: (
+        (E.LOADED, S.OPENING),
         (E.OPEN_NOW, S.OPEN),
         (E.STOP, S.OPEN),
         (E.UNFIT, S.WAITING),
@@ -106,9 +111,12 @@ TOLD_OPEN = (S.OPEN, S.WAITING, S.LOCKED)
 class StringState:
     """State of one string: time in it, s, and why it is not closed.
 
-    `failed`: the try that ended with this tick. `precharge_j`: energy in the resistor in this precharge, J.
-    `equalising`: current predicted for joining the bus as share of what is allowed, while that alone is in the way;
-    0: it is not.
+    `then`: where `OPENING` ends; `LOCKED` of one that is `UNKNOWN`: it was to stay open. `failed`: what ended with
+    this tick. `precharge_j`: energy in the resistor in this precharge, J. `equalising`: current predicted for joining
+    the bus as share of what is allowed, while that alone is in the way; 0: it is not.
+
+    `shown_open`: its unit, or a dead bus, has shown it open since it was last told to close. `isolated`: service has
+    said so, until its unit is heard. `dead_s`: time since the bus is dead, as others measure it.
     """
 
     state: State = State.UNKNOWN
@@ -117,19 +125,39 @@ class StringState:
     failed: Failure | None = None
     precharge_j: float = 0.0
     equalising: float = 0.0
+    then: State = State.OPEN
+    shown_open: bool = False
+    isolated: bool = False
+    dead_s: float = 0.0
 
 
 def move(was: StringState, events: set[Event], reason: str, dt_s: float, opened_by: str) -> StringState:
     """Take the first row of the state's table whose event is present. `opened_by`: why the unit opened last."""
     event, to = next((row for row in TRANSITIONS[was.state] if row[0] in events), (E.ALWAYS, was.state))
+    stays = was.then is not S.OPEN or to in (S.LOCKED, S.WAITING)
     if to is was.state:
-        kept = was.reason if to in (S.LOCKED, S.WAITING) else reason
-        return replace(was, since_s=was.since_s + dt_s, reason=kept, failed=None)
-    if event is E.TIME_OUT:
-        failed = Failure.PRECHARGE if was.state is S.PRECHARGE else Failure.CLOSE
-        return StringState(to, reason=f"{was.state.value.replace('_', ' ')} {event.value}", failed=failed)
+        return replace(was, since_s=was.since_s + dt_s, reason=was.reason if stays else reason, failed=None)
+    if was.state is S.OPENING:
+        why = f"{event.value}: {opened_by}" if event is E.FELL_OPEN else reason
+        return StringState(was.then, reason=was.reason if stays else why)
+    if event in (E.TIME_OUT, E.LOADED):
+        return _given_up(was.state, to, events, reason)
     if to is S.CLOSED:
         return StringState(to)
     if event is E.FELL_OPEN:
         return StringState(to, reason=f"{event.value}: {opened_by}")
-    return StringState(to, reason=event.value if event in (E.CONTACT_OPEN, E.LEFT_OPEN) else reason)
+    if event is E.LOCKED_CLOSED:
+        return StringState(to, reason=event.value, then=S.LOCKED)
+    if event is E.CONTACT_OPEN:
+        return StringState(to, reason=event.value, failed=Failure.CONTACT)
+    return StringState(to, reason=event.value if event is E.LEFT_OPEN else reason)
+
+
+def _given_up(was: State, to: State, events: set[Event], reason: str) -> StringState:
+    """A try to close that ends: asked to, not fit any more, or out of time."""
+    if events & {E.OPEN_NOW, E.STOP}:
+        return StringState(to, reason=reason)
+    if E.UNFIT in events:
+        return StringState(to, reason=reason, then=S.WAITING)
+    failed = Failure.PRECHARGE if was is S.PRECHARGE else Failure.CLOSE
+    return StringState(to, reason=f"{was.value.replace('_', ' ')} {E.TIME_OUT.value}", failed=failed)

@@ -22,7 +22,8 @@ class Evidence:
     `sent_charge_a`, `sent_discharge_a`: highest limits sent within the inverter's lag (rack totals, A).
     `in_circuit` (strings,): strings that were closed or opening after the last tick; `contactors`: all that it
     remembered of each string's. `commissioned` (strings, modules): unique numbers of the boards that belong there,
-    None: not known yet. `starts`: how the processes before this one ended.
+    -1: nobody's place yet, None: no map yet; `taken_over`: it was made with this tick, and nobody has accepted it.
+    `set_point_lost`: who steered the rack does so no more. `starts`: how the processes before this one ended.
     """
 
     plant: Plant
@@ -38,6 +39,8 @@ class Evidence:
     contactors: tuple[StringState, ...]
     commissioned: Ints | None = None
     starts: Starts = NO_STARTS
+    taken_over: bool = False
+    set_point_lost: bool = False
 
     @property
     def rack_current_a(self) -> float:

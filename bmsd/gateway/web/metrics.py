@@ -188,6 +188,8 @@ FAMILIES: tuple[Family, ...] = (
     Family("bmsd_missing", "Things that are not there.", _one(lambda p: len(p.missing))),
     Family("bmsd_loop_lateness_seconds", "How much later than planned control's newest tick began.",
            _one(lambda p: p.lateness_s)),
+    Family("bmsd_events_forgotten_total", "Events that control forgot before its readers had them, or without any.",
+           _one(lambda p: p.events_forgotten)),
     Family("bmsd_blocked_frames_total", "Frames that control's transmit gate blocked.",
            _one(lambda p: p.snapshot.host.blocked_frames)),
     Family("bmsd_string_state", "1 for the state of the string's contactors.", _states, ("string", "state")),

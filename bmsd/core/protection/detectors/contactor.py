@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bmsd.core.contactors.circuit import not_open, told_open_s
+from bmsd.core.contactors.circuit import in_doubt, not_open, told_open_s
 from bmsd.core.contactors.sequence import FEEDBACK_S
 from bmsd.core.contactors.table import Failure, State
 from bmsd.core.protection.evidence import Evidence, Reading, detector
@@ -68,6 +68,20 @@ def contact_not_open(evidence: Evidence) -> Reading:
 
 
 @detector
+def string_in_doubt(evidence: Evidence) -> Reading:
+    """1 where a string may be closed unseen and others would join it, 0 where it is known.
+
+    Boards that obey nobody may switch at any time: who does not say where its contactors are is in doubt.
+    """
+    states, plant = evidence.contactors, evidence.plant
+    doubt = in_doubt(states)
+    if not plant.switches:
+        isolated = np.array([string.isolated for string in states])
+        doubt |= ~(evidence.snapshot.units.state_age_s <= plant.timing.hold_s) & ~isolated
+    return Reading(_flags(doubt), gate=np.full(len(states), len(states) > 1))
+
+
+@detector
 def open_string_current(evidence: Evidence) -> Reading:
     """Current of a string that is told, or said by its boards, to be open, beyond what a sensor shows without one, A.
 
@@ -86,6 +100,12 @@ def open_string_current(evidence: Evidence) -> Reading:
 def close_failed(evidence: Evidence) -> Reading:
     """1 where a try to close has just ended because a contactor did not close."""
     return Reading(_flags(np.array([s.failed is Failure.CLOSE for s in evidence.contactors])))
+
+
+@detector
+def contact_lost(evidence: Evidence) -> Reading:
+    """1 where a string has just left the circuit because a contact opened although its coil was driven."""
+    return Reading(_flags(np.array([s.failed is Failure.CONTACT for s in evidence.contactors])))
 
 
 @detector

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bmsd.core.commissioning import NOBODY
 from bmsd.core.protection.evidence import Evidence, Reading, detector, remembering
 from bmsd.model.snapshot import CHEMISTRIES, MODULE_BOARD, Bools, Floats, Ints
 
@@ -108,8 +109,17 @@ def wrong_type(evidence: Evidence) -> Reading:
 
 @detector
 def swapped(evidence: Evidence) -> Reading:
-    """1 where another board answers than was commissioned, also one without a number; NaN while either is unknown."""
+    """1 where another board answers than was commissioned, or where none was; NaN while it does not say its number.
+
+    One without a number is another one than was commissioned, but where none was it says nothing.
+    """
     uid, wanted = evidence.snapshot.modules.uid, evidence.commissioned
     if wanted is None:
         return _answers(np.zeros(uid.shape, dtype=bool), np.zeros(uid.shape, dtype=bool))
-    return _answers(uid != wanted, uid >= 0)
+    return _answers(uid != wanted, (uid > 0) | ((uid == 0) & (wanted != NOBODY)))
+
+
+@detector
+def taken_over(evidence: Evidence) -> Reading:
+    """1 when the boards that answer have just become the rack's without anybody having accepted them."""
+    return Reading(np.array([float(evidence.taken_over)]))

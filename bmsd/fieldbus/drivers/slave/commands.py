@@ -28,17 +28,20 @@ _TRIP_RESET = DATABASE.get_message_by_name("TripReset")
 
 
 _IDENTIFY_LEAST_S = 0.5
-_TICK_LEAST_S = 0.001
-"""Ticks that were late follow one another closely; this only stops a loop that runs wild."""
+_TICK_LEAST_S = 0.0001
+"""Ticks that were late follow one another as closely as they are computed; nothing is said twice in one."""
 _SYNC_LEAST = 0.4
 
 
-def rules(layout: Layout, timing: Timing) -> tuple[Rule, ...]:
-    """Return everything that bmsd may send to a rack of this layout. SYNC and identification need no command."""
-    boards = [address for string in layout.module_addresses for address in string]
+def rules(layout: Layout, timing: Timing, *, boards: bool = True) -> tuple[Rule, ...]:
+    """Return everything that bmsd may send to a rack of this layout. SYNC and identification need no command.
+
+    Not `boards`: those are somebody else's, only contactor units speak the slave protocol.
+    """
+    own = [address for string in layout.module_addresses for address in string] if boards else []
     units = list(layout.unit_addresses)
     sync_s = _SYNC_LEAST * timing.poll_s / timing.current_phases
-    addressed = [("ContactorCommand", units), ("BalanceCommand", boards), ("TripReset", boards + units)]
+    addressed = [("ContactorCommand", units), ("BalanceCommand", own), ("TripReset", own + units)]
     return (
         _rule("Sync", 0, sync_s, needs_command=False),
         _rule("IdentifyRequest", 0, _IDENTIFY_LEAST_S, needs_command=False),
