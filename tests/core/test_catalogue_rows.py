@@ -148,9 +148,6 @@ def before(previous: PreviousEnd, times: int = 1) -> Story:
     return host(0.1, starts=Starts("boot", 116.0, previous, (116.0,) * times))
 
 
-MINUS_CLOSES: dict[str, Any] = {"minus": 1, "minus_output": True}
-
-
 def out_of_sight() -> Story:
     """The unit of the second of two strings opens by itself, and is not heard any more before it was seen open."""
     silent = {"unit_state_age_s": np.array([0.1, np.inf])}
