@@ -18,7 +18,6 @@ def run_file(path: Path) -> int:
 
     ConfigError when any part of the configuration is wrong. Control is stopped first: the gateway tells its end.
     """
-    checked_whole(path)
     asked = False
 
     def ask(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
@@ -26,7 +25,8 @@ def run_file(path: Path) -> int:
         asked = True
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, ask)
+        signal.signal(number, ask)  # first of all: as the first process of a container it has no default ones
+    checked_whole(path)
     with running({"run": bmsd("run", path), "gateway": bmsd("gateway", path)}) as family:
         while not asked and family.ended() is None:
             time.sleep(LOOK_EVERY_S)
