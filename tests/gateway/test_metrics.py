@@ -23,7 +23,6 @@ from bmsd.model.fault import Fault
 from bmsd.model.point import Point, Type
 from bmsd.model.points import POINTS, values
 from bmsd.model.published import PROTOCOL, Hello, Published
-from bmsd.model.request import Lease
 from bmsd.model.snapshot import Feedback
 from tests.gateway.control_end import ControlEnd, record, wait_for
 from tests.gateway.web_end import WebEnd
@@ -243,13 +242,6 @@ def test_the_state_of_a_bus_has_its_own_metrics() -> None:
     assert read("bmsd_can_send_stalled_seconds", published) == {("field",): 0.5, ("inverter",): 0.0}
     assert read("bmsd_can_foreign_frames_total", published) == {("field",): 0.0, ("inverter",): 7.0}
     assert read("bmsd_can_up", published) == {("field",): 0.0, ("inverter",): 1.0}
-
-
-def test_set_points_in_force_are_shown_and_nobody_s_otherwise() -> None:
-    leases = (Lease("power", -2000.0, 1.0, "modbus 10.0.0.5"), Lease("reserve", 0.2, 1.0, "ems"))
-    assert read("bmsd_power_set_point_watts", replace(busy(), leases=leases)) == {(): -2000.0}
-    assert read("bmsd_reserve_soc_ratio", replace(busy(), leases=leases)) == {(): 0.2}
-    assert read("bmsd_power_set_point_watts", busy()) == read("bmsd_reserve_soc_ratio", busy()) == {}
 
 
 def told(cells: int, amps: float, volts: float, left_s: int) -> Published:

@@ -166,10 +166,6 @@ def _buses(name: str) -> Callable[[Published, Hello], Samples]:
     ]
 
 
-def _leased(what: str) -> Callable[[Published, Hello], Samples]:
-    return lambda published, _hello: [((), lease.value) for lease in published.leases if lease.what == what]
-
-
 def _modules(name: str) -> Callable[[Published, Hello], Samples]:
     return _array(lambda published: getattr(published.snapshot.modules, name))
 
@@ -194,8 +190,6 @@ FAMILIES: tuple[Family, ...] = (
     Family("bmsd_limit_binding", "1 for what binds the limit now: why no more may flow.", words.binding, _WHY),
     Family("bmsd_limit_bound_amperes", "What every cause would let flow, rack total; the lowest binds.", words.bounds,
            _WHY),
-    Family("bmsd_power_set_point_watts", "Power set-point in force, positive charges.", _leased("power")),
-    Family("bmsd_reserve_soc_ratio", "Reserve in force: no discharge below.", _leased("reserve")),
     Family("bmsd_vetoes", "Parts of the command that an independent check took back.", _one(lambda p: len(p.vetoes))),
     Family("bmsd_missing", "Things that are not there.", _one(lambda p: len(p.missing))),
     Family("bmsd_missing_part", "1 for each thing that is not there.", words.missing, ("part",)),
