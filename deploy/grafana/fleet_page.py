@@ -50,7 +50,9 @@ def _count(expr: str) -> str:
 
 
 _TO_RACK = [{"title": "Show this rack", "url": "/d/bmsd-rack?var-instance=${__data.fields.rack}&${__url_time_range}"}]
+# Grafana leaves the number out where only the first query has an answer: when no rack can be reached.
 _HEADINGS: dict[str, str] = {
+    "Value": "condition",
     "Value #A": "condition", "instance": "rack", "site": "site", "state": "does", "Value #C": "charge limit",
     "reason": "why no more charge", "Value #E": "discharge limit", "Value #F": "SoC", "Value #G": "spread",
     "Value #H": "hottest", "Value #I": "missing",
