@@ -33,7 +33,7 @@ VOLUME /var/lib/bmsd
 EXPOSE 1502 8080
 # Control leaves within 10 s: it waits for the current before it opens. Stop with more patience than that.
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=15s --timeout=10s --start-period=30s --retries=3 \
+HEALTHCHECK --interval=30s --timeout=10s --start-period=30s --retries=2 \
     CMD ["bmsd", "health", "-c", "/etc/bmsd/bmsd.toml"]
 ENTRYPOINT ["bmsd"]
 CMD ["up", "-c", "/etc/bmsd/bmsd.toml"]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 from tests.cli.test_up import QUIET, child, rack
-from tests.gateway.control_end import wait_for
-from tests.programs import Program, bmsd, free_port
+from tests.gateway.control_end import ControlEnd, record, wait_for
+from tests.programs import Program, bmsd, command, free_port
 
 
 def health(config: Path) -> tuple[int, str]:
@@ -78,3 +80,20 @@ def test_a_file_that_is_not_there_or_wrong_is_one_line_and_no_exit_code_of_its_o
     code, line = health(rack(tmp_path, "[web]\nport = 0\nhost = 1\n"))
     assert code == 1
     assert line.startswith("unhealthy: web.")
+
+
+def test_a_record_that_comes_but_is_old_is_no_sign_of_life(tmp_path: Path) -> None:
+    with ControlEnd(tmp_path) as control:
+        control.publishing = False
+        old = record(now_s=time.monotonic() - 5.0)
+        asking = subprocess.Popen(
+            command("health", "-c", rack(tmp_path, QUIET)), stderr=subprocess.PIPE, text=True
+        )  # fmt: skip
+        while asking.poll() is None:
+            control.server.publish(old)
+            time.sleep(0.05)
+        assert asking.returncode == 1
+        assert asking.stderr is not None
+        assert re.search(
+            r"^unhealthy: control: its newest record is \d+\.\d s old$", asking.stderr.read(), re.MULTILINE
+        )

@@ -206,6 +206,18 @@ def test_why_no_more_may_flow_is_a_label_and_what_every_cause_would_allow_a_valu
         assert len([one for one in bounds if ("direction", direction) in one]) == len(given)
 
 
+def test_a_limit_below_all_its_bounds_is_not_blamed_on_one_of_them() -> None:
+    free = (Bound(100.0, "rated current for charging", "ratings", 0),)
+    sent = replace(busy().command, ccl_a=0.0, dcl_a=100.0)
+    published = replace(busy(), charge_bounds=free, discharge_bounds=free, command=sent)
+    rated = ("discharge", "ratings", 1, "rated current for charging")
+    assert set(read("bmsd_limit_binding", published)) == {
+        ("charge", "unknown", "", "the data are not fresh"), rated,
+    }  # fmt: skip
+    vetoed = replace(published, vetoes=("charge limit 100.0 A: a cell is at 3.700 V",))
+    assert set(read("bmsd_limit_binding", vetoed)) == {("charge", "guard", "", "taken back by the guard"), rated}
+
+
 def test_a_raised_fault_says_where_and_for_how_long(web: WebEnd) -> None:
     found = series(web)
     labels = {"code": "CEL-014", "level": "alarm", "fault": "cell voltage invalid", "place": "string 1 module 2 cell 4"}

@@ -29,7 +29,7 @@ def without_numbers(text: str) -> str:
 def bounds(published: Published, _hello: Hello) -> Samples:
     """All bounds by direction, source, string and reason, the tightest of those that are called alike."""
     found: dict[tuple[object, ...], float] = {}
-    for direction, given in _directions(published):
+    for direction, _, given in _directions(published):
         for bound in given:
             labels = (direction, *_words(bound))
             found[labels] = min(bound.amps, found.get(labels, bound.amps))
@@ -37,13 +37,20 @@ def bounds(published: Published, _hello: Hello) -> Samples:
 
 
 def binding(published: Published, _hello: Hello) -> Samples:
-    """What binds each direction."""
-    return [((direction, *_words(given[0])), 1.0) for direction, given in _directions(published) if given]
+    """What binds each direction: the tightest bound, unless less was sent than that allows."""
+    for direction, sent_a, given in _directions(published):
+        if given and sent_a >= given[0].amps:
+            yield (direction, *_words(given[0])), 1.0
+        elif published.vetoes:
+            yield (direction, "guard", "", "taken back by the guard"), 1.0
+        else:
+            yield (direction, "unknown", "", "the data are not fresh"), 1.0
 
 
-def _directions(published: Published) -> Iterator[tuple[str, Sequence[Bound]]]:
-    yield "charge", published.charge_bounds
-    yield "discharge", published.discharge_bounds
+def _directions(published: Published) -> Iterator[tuple[str, float, Sequence[Bound]]]:
+    """Each direction with the limit that was sent, and its bounds."""
+    yield "charge", published.command.ccl_a, published.charge_bounds
+    yield "discharge", published.command.dcl_a, published.discharge_bounds
 
 
 def _words(bound: Bound) -> tuple[object, ...]:
