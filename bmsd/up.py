@@ -27,6 +27,8 @@ def run_file(path: Path) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, ask)  # first of all: as the first process of a container it has no default ones
     checked_whole(path)
+    if asked:
+        return 0
     with running({"run": bmsd("run", path), "gateway": bmsd("gateway", path)}) as family:
         while not asked and family.ended() is None:
             time.sleep(LOOK_EVERY_S)

@@ -205,6 +205,23 @@ def test_secrets_are_made_once_are_for_their_owner_only_and_follow_the_names(tmp
     assert changed == {"passwords", "names", "server.pem", "server.key"}
     shown = ["openssl", "x509", "-in", str(folder / "broker" / "server.pem"), "-noout", "-ext", "subjectAltName"]
     assert "DNS:gateway.example" in subprocess.run(shown, capture_output=True, text=True, check=True).stdout
-    check = ["openssl", "verify", "-x509_strict", "-CAfile", str(folder / "bmsd" / "ca.pem"),
-             str(folder / "broker" / "server.pem")]  # fmt: skip
-    subprocess.run(check, check=True, capture_output=True)
+
+
+def short_lived(certificate: Path) -> None:
+    """Put a certificate with five days left in this place."""
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                    "-days", "5", "-subj", "/CN=old", "-keyout", str(certificate.with_suffix(".key")), "-out",
+                    str(certificate)], check=True, capture_output=True)  # fmt: skip
+
+
+@pytest.mark.parametrize("expiring", ["broker/server.pem", "authority/ca.pem"])
+def test_what_is_about_to_expire_is_made_anew_and_passwords_stay(tmp_path: Path, expiring: str) -> None:
+    folder = make_secrets(tmp_path / "secrets")
+    password, authority = (folder / name for name in ("bmsd/mqtt.password", "bmsd/ca.pem"))
+    before = password.read_text(), authority.read_text()
+    short_lived(folder / expiring)
+    make_secrets(folder)
+    assert password.read_text() == before[0]
+    assert (authority.read_text() == before[1]) == (expiring == "broker/server.pem")
+    words = ["openssl", "verify", "-x509_strict", "-CAfile", str(authority), str(folder / "broker" / "server.pem")]
+    subprocess.run(words, check=True, capture_output=True)
