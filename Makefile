@@ -10,7 +10,7 @@ COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/python -m piptools compile 
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup run test tools format-check lint types imports pytest format bench lock clean
+.PHONY: help setup run test tools format-check lint types imports pytest image-test format bench lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -49,7 +49,11 @@ imports: setup
 	$(BIN)/lint-imports --no-logo
 
 pytest: setup tools
-	$(BIN)/python -m pytest --ignore=tests/bench
+	$(BIN)/python -m pytest --ignore=tests/bench --ignore=tests/image
+
+image-test: setup ## build the container image and run it; as root, with buildah and crun
+	@PYTHON=$(PYTHON) CI=true tests/tools/install image
+	$(BIN)/python -m pytest tests/image -s
 
 format: setup ## rewrite the code the way format-check wants it
 	$(BIN)/ruff format .
@@ -64,4 +68,4 @@ lock: ## pin the newest fitting packages, with hashes
 	$(COMPILE) --upgrade --extra dev --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml
 
 clean: ## remove what the targets above made
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .tools build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -121,6 +121,18 @@ def up(config: ConfigFile) -> None:
     raise typer.Exit(serving(run_file, config))
 
 
+@app.command(short_help="Whether control and gateway work now.")
+@_explained
+def health(config: ConfigFile) -> None:
+    """Say in one line whether control and gateway work now. Exit code 0: both do; 1: the line says what does not.
+
+    For whoever watches a container. A fault of the rack is not one of bmsd: it stays healthy.
+    """
+    from bmsd.health import show_health
+
+    show_health(config)
+
+
 @app.command(short_help="Check a configuration.")
 @_of_file
 def check(config: Annotated[Path, typer.Argument(metavar="FILE", help="Configuration of the rack (TOML).")]) -> None:

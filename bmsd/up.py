@@ -19,7 +19,6 @@ def run_file(path: Path) -> int:
     ConfigError when any part of the configuration is wrong. Control is stopped first: the gateway tells its end. It is
     also control that tells a service manager how both are. SIGHUP is passed on.
     """
-    checked_whole(path)
     asked = False
 
     def ask(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
@@ -27,7 +26,10 @@ def run_file(path: Path) -> int:
         asked = True
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, ask)
+        signal.signal(number, ask)  # first of all: as the first process of a container it has no default ones
+    checked_whole(path)
+    if asked:
+        return 0
     programs = {"run": bmsd("run", path), "gateway": bmsd("gateway", path)}
     with running(programs, speaks="run") as family:
         signal.signal(signal.SIGHUP, lambda *_: family.send(signal.SIGHUP))

@@ -16,6 +16,7 @@ from tests.programs import ROOT, bmsd, command, rack_file
 COMMANDS = (
     "run",
     "check",
+    "health",
     "sim",
     "demo",
     "status",

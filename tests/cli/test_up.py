@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import signal
+import subprocess
 from pathlib import Path
 
 import psutil
@@ -75,3 +77,20 @@ def test_a_wrong_table_of_the_gateway_stops_the_gateway_and_never_control(tmp_pa
         control.wait_for((tmp_path / "link.sock").exists)
         LinkClient(tmp_path / "link.sock").close()
         assert control.end() == 0
+
+
+def handles(process: subprocess.Popen[bytes], number: signal.Signals) -> bool:
+    """Whether the process has its own action for this signal."""
+    about = Path(f"/proc/{process.pid}/status").read_text()
+    (caught,) = re.findall(r"^SigCgt:\s(\w+)$", about, re.MULTILINE)
+    return bool(int(caught, 16) >> (number - 1) & 1)
+
+
+def test_a_stop_while_it_reads_its_configuration_starts_nothing(tmp_path: Path) -> None:
+    """The first process of a container has no default action for a signal: what it does not handle yet is lost."""
+    config = rack(tmp_path)
+    config.write_text("#\n" * 200_000 + config.read_text())  # a second or so to read
+    with Program(tmp_path, "up", "-c", config) as up:
+        up.wait_for(lambda: handles(up.process, signal.SIGTERM))
+        assert up.end() == 0
+        assert up.err == ""

@@ -17,11 +17,12 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 from bmsd.gateway.web.metrics import FAMILIES, LOOP, MOST_AT_ONCE, NAMES, OWN, UNITS, Family, Own, of_point, point_name
 from bmsd.gateway.web.metrics_page import PAGE, renewed
+from bmsd.model.bound import Bound
 from bmsd.model.catalogue import CATALOGUE, Level
 from bmsd.model.fault import Fault
 from bmsd.model.point import Point, Type
 from bmsd.model.points import POINTS, values
-from bmsd.model.published import Hello, Published
+from bmsd.model.published import PROTOCOL, Hello, Published
 from bmsd.model.snapshot import Feedback
 from tests.gateway.control_end import ControlEnd, record, wait_for
 from tests.gateway.web_end import WebEnd
@@ -193,6 +194,103 @@ def test_strings_and_buses_are_labelled(web: WebEnd) -> None:
     assert value(found, "bmsd_can_up", bus="inverter") == 1.0
     assert value(found, "bmsd_info", rack="rack", version="0.1.0", configuration="c0", catalogue="ca") == 1.0
     assert value(found, "bmsd_lifecycle", state="idle") == 1.0
+
+
+def test_why_no_more_may_flow_is_a_label_and_what_every_cause_would_allow_a_value(web: WebEnd) -> None:
+    found = series(web)
+    bounds = named(found, "bmsd_limit_bound_amperes")
+    for direction, given in (("charge", busy().charge_bounds), ("discharge", busy().discharge_bounds)):
+        (binds,) = (dict(one) for one in named(found, "bmsd_limit_binding") if ("direction", direction) in one)
+        assert (binds["source"], binds["reason"]) == (given[0].source, given[0].reason)
+        assert value(found, "bmsd_limit_bound_amperes", **binds) == given[0].amps
+        assert len([one for one in bounds if ("direction", direction) in one]) == len(given)
+
+
+def test_a_limit_below_all_its_bounds_is_not_blamed_on_one_of_them() -> None:
+    free = (Bound(100.0, "rated current for charging", "ratings", 0),)
+    sent = replace(busy().command, ccl_a=0.0, dcl_a=100.0)
+    published = replace(busy(), charge_bounds=free, discharge_bounds=free, command=sent)
+    rated = ("discharge", "ratings", 1, "rated current for charging")
+    assert set(read("bmsd_limit_binding", published)) == {
+        ("charge", "unknown", "", "the data are not fresh"), rated,
+    }  # fmt: skip
+    vetoed = replace(published, vetoes=("charge limit 100.0 A: a cell is at 3.700 V",))
+    assert set(read("bmsd_limit_binding", vetoed)) == {("charge", "guard", "", "taken back by the guard"), rated}
+
+
+def test_a_raised_fault_says_where_and_for_how_long(web: WebEnd) -> None:
+    found = series(web)
+    labels = {"code": "CEL-014", "level": "alarm", "fault": "cell voltage invalid", "place": "string 1 module 2 cell 4"}
+    assert value(found, "bmsd_fault_seconds", **labels) == 4.5
+    assert len(named(found, "bmsd_fault_seconds")) == 1
+    assert value(found, "bmsd_faults_latched") == 1.0
+
+
+def test_balancing_cells_are_counted_by_module(tmp_path: Path) -> None:
+    published = busy()
+    published.command.balance[1, 0, :3] = True
+    with ControlEnd(tmp_path, published) as control, WebEnd(control.link) as web:
+        web.until_good()
+        found = series(web)
+    assert value(found, "bmsd_module_cells_balancing", string=2, module=1) == 3.0
+    assert value(found, "bmsd_module_cells_balancing", string=1, module=1) == 0.0
+
+
+def read(name: str, published: Published) -> dict[tuple[object, ...], float]:
+    (family,) = (family for family in FAMILIES if family.name == name)
+    samples = list(family.read(published, Hello(PROTOCOL, "b", "r", 1, 1, 1, 1)))
+    assert len(dict(samples)) == len(samples), "a series that is there twice"
+    return dict(samples)
+
+
+def test_the_state_of_a_bus_has_its_own_metrics() -> None:
+    healthy = busy()
+    buses = replace(
+        healthy.snapshot.buses, bus_off=np.array([True, False]), send_stalled_s=np.array([0.5, 0.0]),
+        foreign_frames=np.array([0, 7]),
+    )  # fmt: skip
+    published = replace(healthy, snapshot=replace(healthy.snapshot, buses=buses))
+    assert read("bmsd_can_bus_off", published) == {("field",): 1.0, ("inverter",): 0.0}
+    assert read("bmsd_can_send_stalled_seconds", published) == {("field",): 0.5, ("inverter",): 0.0}
+    assert read("bmsd_can_foreign_frames_total", published) == {("field",): 0.0, ("inverter",): 7.0}
+    assert read("bmsd_can_up", published) == {("field",): 0.0, ("inverter",): 1.0}
+
+
+def told(cells: int, amps: float, volts: float, left_s: int) -> Published:
+    """A record whose sentences are full of numbers."""
+    healthy = busy()
+    bounds = (
+        Bound(0.0, f"{cells} cell voltages unknown", "unknown", 0),
+        Bound(amps, f"power set-point of modbus 10.0.0.{cells}, {left_s} s left", "power"),
+        Bound(amps, "rated current for charging", "ratings", 0),
+        Bound(0.0, "CEL-003 cell over voltage trip", "CEL-003", 1),
+    )
+    reason = f"{volts:.2f} V above the bus, at most 1.50 V: waits until it is charged, about {cells} min"
+    strings = (replace(healthy.strings[0], reason=reason), replace(healthy.strings[1], reason=""))
+    missing = (f"field bus can0: gone for {left_s} s", "module 1 of string 2 (address 3): answers no longer")
+    return replace(healthy, charge_bounds=bounds, strings=strings, missing=missing)
+
+
+def test_sentences_in_labels_are_always_the_same_whatever_the_numbers_and_whoever_asks() -> None:
+    first, second = told(3, 12.0, 0.52, 30), told(7, 20.0, 1.75, 29)
+    for name in ("bmsd_limit_bound_amperes", "bmsd_limit_binding", "bmsd_string_waiting", "bmsd_missing_part"):
+        assert read(name, first).keys() == read(name, second).keys(), name
+    found = read("bmsd_limit_bound_amperes", first)
+    assert found["charge", "power", "", "power set-point"] == 12.0
+    assert found["charge", "CEL-003", 2, "CEL-003 cell over voltage trip"] == 0.0
+    assert read("bmsd_string_waiting", first) == {
+        (1, "… V above the bus, at most … V: waits until it is charged, about … min"): 1.0
+    }
+    assert [part for (part,) in read("bmsd_missing_part", first)] == [
+        "field bus can0",
+        "module 1 of string 2 (address 3)",
+    ]
+
+
+def test_of_two_bounds_that_are_called_alike_the_tighter_one_is_shown() -> None:
+    bounds = (Bound(5.0, "3 cell voltages unknown", "unknown", 0), Bound(2.0, "4 cell voltages unknown", "unknown", 0))
+    found = read("bmsd_limit_bound_amperes", replace(busy(), charge_bounds=bounds, discharge_bounds=bounds[::-1]))
+    assert set(found.values()) == {2.0}
 
 
 def test_ticks_are_counted_by_how_long_they_took(web: WebEnd) -> None:

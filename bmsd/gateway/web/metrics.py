@@ -21,6 +21,8 @@ from prometheus_client.registry import Collector
 
 from bmsd.codec.plain import CONTACTORS
 from bmsd.gateway.feed import Feed
+from bmsd.gateway.web import metric_words as words
+from bmsd.gateway.web.metric_words import Samples
 from bmsd.gateway.web.stream import Streams
 from bmsd.model.catalogue import CATALOGUE
 from bmsd.model.point import Point
@@ -28,8 +30,6 @@ from bmsd.model.points import POINTS, values
 from bmsd.model.published import Hello, Published
 from bmsd.model.snapshot import Feedback
 
-Samples = Iterable[tuple[tuple[object, ...], float]]
-"""(label values, value); a value that is not a number has no series."""
 LOOP_BUCKETS_S = (0.05, 0.09, 0.11, 0.15, 0.2, 0.3, 0.5, 1.0)
 
 UNITS: dict[str, tuple[str, float]] = {
@@ -168,6 +168,13 @@ def _buses_up(published: Published, _hello: Hello) -> Samples:
     ]
 
 
+def _buses(name: str) -> Callable[[Published, Hello], Samples]:
+    return lambda published, _hello: [
+        ((bus,), float(value))
+        for bus, value in zip(published.snapshot.buses.names, getattr(published.snapshot.buses, name), strict=True)
+    ]
+
+
 def _modules(name: str) -> Callable[[Published, Hello], Samples]:
     return _array(lambda published: getattr(published.snapshot.modules, name))
 
@@ -177,6 +184,7 @@ def _units(name: str) -> Callable[[Published, Hello], Samples]:
 
 
 _S, _SM, _SMC, _SMT = ("string",), ("string", "module"), ("string", "module", "cell"), ("string", "module", "sensor")
+_WHY = ("direction", "source", "string", "reason")
 
 # fmt: off
 FAMILIES: tuple[Family, ...] = (
@@ -184,8 +192,16 @@ FAMILIES: tuple[Family, ...] = (
     Family("bmsd_lifecycle", "1 for what the rack does now.", lambda p, _: [((p.lifecycle,), 1.0)], ("state",)),
     *(of_point(point) for point in POINTS),
     Family("bmsd_fault_active", "1 while the fault is raised.", _faults, ("code", "level")),
+    Family("bmsd_fault_seconds", "How long a fault has been raised; place: of its worst subject.", words.faults,
+           ("code", "level", "fault", "place")),
+    Family("bmsd_faults_latched", "Faults that wait for an acknowledgement.",
+           _one(lambda p: sum(fault.latched for fault in p.faults))),
+    Family("bmsd_limit_binding", "1 for what binds the limit now: why no more may flow.", words.binding, _WHY),
+    Family("bmsd_limit_bound_amperes", "What every cause would let flow, rack total; the lowest binds.", words.bounds,
+           _WHY),
     Family("bmsd_vetoes", "Parts of the command that an independent check took back.", _one(lambda p: len(p.vetoes))),
     Family("bmsd_missing", "Things that are not there.", _one(lambda p: len(p.missing))),
+    Family("bmsd_missing_part", "1 for each thing that is not there.", words.missing, ("part",)),
     Family("bmsd_loop_lateness_seconds", "How much later than planned control's newest tick began.",
            _one(lambda p: p.lateness_s)),
     Family("bmsd_events_forgotten_total", "Events that control forgot before its readers had them, or without any.",
@@ -193,6 +209,8 @@ FAMILIES: tuple[Family, ...] = (
     Family("bmsd_blocked_frames_total", "Frames that control's transmit gate blocked.",
            _one(lambda p: p.snapshot.host.blocked_frames)),
     Family("bmsd_string_state", "1 for the state of the string's contactors.", _states, ("string", "state")),
+    Family("bmsd_string_waiting", "1 while the string is not closed, with the reason.", words.waiting,
+           ("string", "reason")),
     Family("bmsd_contactor_closed", "Auxiliary contact: 1 closed, 0 open.", _contactors, ("string", "contactor")),
     Family("bmsd_string_current_amperes", "Current, positive charges.", _units("current_a"), _S),
     Family("bmsd_string_current_age_seconds", "Age of the current.", _units("current_age_s"), _S),
@@ -205,6 +223,8 @@ FAMILIES: tuple[Family, ...] = (
     Family("bmsd_module_age_seconds", "Age of the cell voltages.", _modules("cell_age_s"), _SM),
     Family("bmsd_module_temperature_age_seconds", "Age of the temperatures.", _modules("temperature_age_s"), _SM),
     Family("bmsd_board_temperature_celsius", "Temperature of the board.", _modules("board_degc"), _SM),
+    Family("bmsd_module_cells_balancing", "Cells of the module told to bleed.",
+           _array(lambda p: p.command.balance.sum(axis=2)), _SM),
     Family("bmsd_module_frames_total", "Frames received from a board, good or bad.", _modules("frames"), _SM),
     Family("bmsd_module_crc_errors_total", "Frames of a board with a wrong CRC.", _modules("crc_errors"), _SM),
     Family("bmsd_module_stale_frames_total", "Frames of a board with the number of another SYNC.",
@@ -212,6 +232,11 @@ FAMILIES: tuple[Family, ...] = (
     Family("bmsd_cell_voltage_volts", "Cell voltage.", _modules("cell_v"), _SMC, per_cell=True),
     Family("bmsd_cell_temperature_celsius", "Cell temperature.", _modules("temperature_degc"), _SMT, per_cell=True),
     Family("bmsd_can_up", "1 while the bus works.", _buses_up, ("bus",)),
+    Family("bmsd_can_bus_off", "1 while the controller of the bus is off.", _buses("bus_off"), ("bus",)),
+    Family("bmsd_can_send_stalled_seconds", "Time for which frames could not be sent; 0 while they are.",
+           _buses("send_stalled_s"), ("bus",)),
+    Family("bmsd_can_foreign_frames_total", "Frames that only bmsd may send, sent by somebody else.",
+           _buses("foreign_frames"), ("bus",)),
     Family("bmsd_can_frames_total", "Frames on the bus.", _frames, ("bus", "direction")),
     Family("bmsd_can_dropped_frames_total", "Frames that were dropped.", _dropped, ("bus", "reason")),
     Family("bmsd_can_errors_total", "What the CAN controller reported.", _errors, ("bus", "kind")),
