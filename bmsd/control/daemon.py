@@ -20,6 +20,7 @@ from bmsd.control.journal import Journal
 from bmsd.control.rack_io import RackIO
 from bmsd.control.records import Records
 from bmsd.control.state_file import Saver, load
+from bmsd.control.status_line import status_line
 from bmsd.core import memory as memories
 from bmsd.core.contactors import State
 from bmsd.core.protection.protect import Protections
@@ -27,7 +28,9 @@ from bmsd.core.tick import Outcome, tick
 from bmsd.inverters.port import TICK_EXPIRES_S
 from bmsd.log import configure
 from bmsd.model.durable import Durable, LatchRecord
+from bmsd.model.published import Published
 from bmsd.model.request import Request, Shutdown
+from bmsd.systemd.notify import Notifier
 
 STOP_WITHIN_S = 10.0
 LONGEST_SLEEP_S = 0.010
@@ -36,15 +39,23 @@ STOP_AGAIN_S = 0.25
 STARTUP_ERROR, DEFECT = 1, 70
 LONGEST_TICK_S = TICK_EXPIRES_S
 """An outcome that is ready later than this after its snapshot is not sent."""
+STATUS_EVERY_S = 1.0
 
 
 class Control:
     """One rack under control: memory, the edges, and what is due when."""
 
-    def __init__(self, rack: Checked, clock: Callable[[], float] = time.monotonic) -> None:
-        """`clock` gives the monotonic time in s, of which `turn` is told the reading at its start."""
+    def __init__(
+        self, rack: Checked, clock: Callable[[], float] = time.monotonic, manager: Notifier | None = None
+    ) -> None:
+        """`clock` gives the monotonic time in s, of which `turn` is told the reading at its start.
+
+        `manager` is told how the process is; a sign of life is given only by a tick that was finished and sent.
+        """
         self._rack = rack
         self._clock = clock
+        self._manager = manager or Notifier({})
+        self._status_due_s = 0.0
         self._plant = rack.plant
         self._journal = Journal(clock)
         self.io = RackIO(rack)
@@ -70,11 +81,15 @@ class Control:
         self._next_tick_s = now_s + self._plant.timing.tick_s
         self._save_due_s = now_s  # from the first tick on the file says that a process runs
         self._journal.say("control.running", "info", f"control of rack {self._plant.name} runs")
+        self._manager.ready("the link listens, the first tick is to come")
+        if self._manager.error:
+            self._journal.say("service.not_told", "warning", self._manager.error)
 
     def stop(self, now_s: float) -> None:
         """Begin to leave: limits to zero, strings opened in order."""
         if self._stopping_since_s is None:
             self._stopping_since_s = now_s
+            self._manager.stopping("asked to leave: limits to zero, strings open in order")
             self._journal.say(
                 "control.stopping", "info", "control is asked to leave: limits to zero, strings open in order"
             )
@@ -114,6 +129,7 @@ class Control:
                     self.io.send_stop(self._clock(), last)
         finally:
             text = "a defect of bmsd: limits to zero, control ends, the units open by themselves"
+            self._manager.stopping(text)
             self._journal.say("control.defect", "trip", text, exc_info=True)
             self.close(in_order=False)
 
@@ -138,16 +154,26 @@ class Control:
         outcome = tick(self._plant, self._protections, self._memory, snapshot)
         self._memory = outcome.memory
         ready_s = self._clock()
-        if ready_s - now_s <= LONGEST_TICK_S:
+        in_time = ready_s - now_s <= LONGEST_TICK_S
+        if in_time:
             self.io.send(ready_s, outcome.command, started=outcome.started, stopping=outcome.memory.stopping)
         self._last_tick_s = now_s
         # absolute times: lateness does not add up; after a stall the missed ticks are not made up for
         self._next_tick_s += self._plant.timing.tick_s
         if self._next_tick_s <= now_s:
             self._next_tick_s = now_s + self._plant.timing.tick_s
-        self._records.tell(outcome, lateness_s)
+        published = self._records.tell(outcome, lateness_s)
         self.outcome = outcome
         self._save(now_s)
+        self._tell_manager(published, in_time=in_time)
+
+    def _tell_manager(self, published: Published, *, in_time: bool) -> None:
+        now_s = published.snapshot.now_s
+        if in_time:
+            self._manager.alive(now_s)
+        if now_s >= self._status_due_s:
+            self._status_due_s = now_s + STATUS_EVERY_S
+            self._manager.status(status_line(published))
 
     def _save(self, now_s: float) -> None:
         """Save at once when a latch, the boards or the wish to connect changed, else every period."""
@@ -205,7 +231,7 @@ def run_file(path: Path) -> int:
     rack = checked(path)
     writer = configure(rack.settings.log.level, rack.settings.log.format)
     try:
-        return _run(Control(rack))
+        return _run(Control(rack, manager=Notifier()))
     finally:
         writer.close()
 

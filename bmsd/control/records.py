@@ -66,8 +66,8 @@ class Records:
             self._audit.take(answered, leases, now_s)
         return requests
 
-    def tell(self, outcome: Outcome, lateness_s: float) -> None:
-        """Publish this tick and what changed since the one before."""
+    def tell(self, outcome: Outcome, lateness_s: float) -> Published:
+        """Publish this tick and what changed since the one before; return its record."""
         published = self._published(outcome, lateness_s)
         for event in changes(self._last, published):
             all_missing = {"missing": list(published.missing)} if event.kind == "rack.missing" else {}
@@ -77,6 +77,7 @@ class Records:
         self._tell_events()
         if self._server:
             self._server.publish(published)
+        return published
 
     def close(self) -> None:
         """Tell the last events and stop listening."""

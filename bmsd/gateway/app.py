@@ -15,12 +15,15 @@ from bmsd.config.gateway import GatewaySettings
 from bmsd.config.load import load_gateway
 from bmsd.errors import BmsdError
 from bmsd.gateway.feed import Feed
+from bmsd.gateway.standing import Standing
 from bmsd.log import configure
+from bmsd.systemd.notify import Notifier
 
 log = structlog.get_logger()
 
-Output = Callable[[GatewaySettings, Feed], Coroutine[Any, Any, None]]
-"""Serves until it is cancelled. BusError when it cannot, such as for a port that is taken."""
+Output = Callable[[GatewaySettings, Feed, Standing], Coroutine[Any, Any, None]]
+"""Serves until it is cancelled, and says when it begins. BusError when it cannot, such as for a port that is taken."""
+TELL_EVERY_S = 0.25
 
 
 def outputs(settings: GatewaySettings) -> dict[str, Output]:
@@ -49,7 +52,7 @@ def run_file(path: Path) -> int:
     settings = load_gateway(path)
     writer = configure(settings.log.level, settings.log.format)
     try:
-        asyncio.run(_run(settings))
+        asyncio.run(_run(settings, Notifier()))
     finally:
         writer.close()
     return 0
@@ -69,8 +72,25 @@ async def _control_left(feed: Feed) -> None:
                 await asyncio.sleep(0.05)
 
 
-async def _run(settings: GatewaySettings) -> None:
-    feed = Feed(Path(settings.link.socket))
+async def _tell(manager: Notifier, standing: Standing, feed: Feed, link: str) -> None:
+    """Tell the service manager how the gateway is; a loop that is held up tells nothing."""
+    ready = False
+    while True:
+        now_s = asyncio.get_running_loop().time()
+        line = standing.sentence("" if feed.good() else f"control, which does not answer at {link}")
+        if standing.complete and not ready:
+            ready = True
+            manager.ready(line)
+            if manager.error:
+                log.warning("service.not_told", error=manager.error)
+        manager.status(line)
+        manager.alive(now_s)
+        await asyncio.sleep(TELL_EVERY_S)
+
+
+async def _run(settings: GatewaySettings, manager: Notifier) -> None:
+    feed, wanted = Feed(Path(settings.link.socket)), outputs(settings)
+    standing = Standing(wanted)
     stop = asyncio.Event()
     error: Exception | None = None
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -78,10 +98,12 @@ async def _run(settings: GatewaySettings) -> None:
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(feed.run(), name="feed")]
-            for name, serve in outputs(settings).items():
-                tasks.append(group.create_task(serve(settings, feed), name=name))
-            log.info("gateway.running", outputs=[task.get_name() for task in tasks[1:]])
+            for name, serve in wanted.items():
+                tasks.append(group.create_task(serve(settings, feed, standing), name=name))
+            log.info("gateway.running", outputs=list(wanted))
+            tasks.append(group.create_task(_tell(manager, standing, feed, settings.link.socket), name="manager"))
             await stop.wait()
+            manager.stopping("asked to leave, stays for the last records of control")
             log.info("gateway.stopping")
             await _control_left(feed)
             for task in tasks:

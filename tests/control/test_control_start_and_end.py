@@ -21,7 +21,9 @@ from bmsd.core.tick import tick
 from bmsd.fieldbus.unix_bus import Hub
 from bmsd.inverters.pylontech_lv import LIMITS, REQUESTS
 from bmsd.model.frame import Frame
+from bmsd.systemd.notify import Notifier
 from tests import rack
+from tests.service_manager import Manager
 
 HEARTBEAT_LOST = 1
 
@@ -90,6 +92,22 @@ def test_a_frame_that_the_gate_blocks_is_an_event_with_its_reason(settings: Chec
     assert [line["text"] for line in told][:1] == ["frames blocked by the transmit gate: 1, since start 1"]
     assert len(told) == 2, "at once, then every 10 s"
     assert sum(told[0]["reasons"].values()) == 1
+
+
+def test_only_a_tick_that_was_sent_in_time_is_a_sign_of_life(settings: Checked, tmp_path: Path) -> None:
+    manager, late_s = Manager(tmp_path / "notify", patience_s=2.0), 0.0
+    now_s = time.monotonic()
+    control = Control(settings, clock=lambda: now_s + late_s, manager=Notifier(manager.environment))
+    control.open(now_s)
+    for takes_s, signs in ((0.24, 1), (0.26, 0), (0.0, 1)):
+        now_s, late_s = now_s + 1.0, takes_s
+        control.turn(now_s)
+        assert sum("WATCHDOG" in message for message in manager.hear()) == signs
+    now_s += 0.05
+    control.turn(now_s)  # no tick is due
+    assert manager.hear() == []
+    control.close()
+    manager.close()
 
 
 def test_a_defect_is_told_after_the_last_words(settings: Checked) -> None:

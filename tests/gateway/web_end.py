@@ -13,6 +13,7 @@ import httpx
 
 from bmsd.config.gateway import GatewaySettings
 from bmsd.gateway.feed import STALE_S, Feed
+from bmsd.gateway.standing import Standing
 from bmsd.gateway.web.server import serve
 from tests.gateway.control_end import wait_for
 from tests.programs import free_port
@@ -60,7 +61,7 @@ class WebEnd:
     async def _both(self) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self.feed.run())
-            group.create_task(serve(self.settings, self.feed))
+            group.create_task(serve(self.settings, self.feed, Standing()))
 
     def _listens(self) -> bool:
         try:

@@ -17,6 +17,7 @@ from bmsd.gateway.modbus.connection import Connection
 from bmsd.gateway.modbus.counts import Counts
 from bmsd.gateway.modbus.image import Image
 from bmsd.gateway.modbus.writes import Order, Writes
+from bmsd.gateway.standing import Standing
 
 log = structlog.get_logger()
 
@@ -27,10 +28,11 @@ STUCK_S = 10.0
 """A client that does not take its answers for this long is dropped."""
 
 
-async def serve(settings: GatewaySettings, feed: Feed) -> None:
+async def serve(settings: GatewaySettings, feed: Feed, standing: Standing) -> None:
     """Serve until cancelled. BusError when it cannot listen."""
     server = Server(settings.modbus, feed)
     await server.listen()
+    standing.serves("modbus")
     async with asyncio.TaskGroup() as tasks:
         try:
             await server.run(tasks)

@@ -25,6 +25,7 @@ from bmsd.gateway.mqtt.access import access
 from bmsd.gateway.mqtt.client import QUIET, Client
 from bmsd.gateway.mqtt.reasons import explained
 from bmsd.gateway.mqtt.topics import Topics
+from bmsd.gateway.standing import Standing
 from bmsd.model.event import Event
 from bmsd.model.published import Hello, Published
 
@@ -45,9 +46,11 @@ FAILURES = (aiomqtt.MqttError, OSError, UnicodeError, ConfigError)
 certificate that was good at the start."""
 
 
-async def serve(settings: GatewaySettings, feed: Feed) -> None:
+async def serve(settings: GatewaySettings, feed: Feed, standing: Standing) -> None:
     """Publish until cancelled. ConfigError when password or certificates cannot be read at the start."""
-    await Publisher(settings.mqtt, feed).run()
+    publisher = Publisher(settings.mqtt, feed)
+    standing.serves("mqtt", publisher.lacks)
+    await publisher.run()
 
 
 class Publisher:
@@ -101,6 +104,10 @@ class Publisher:
     @property
     def reconnects(self) -> int:
         return max(0, self.connects - 1)
+
+    def lacks(self) -> str:
+        """Return why nothing is published now; empty when the broker has us."""
+        return "" if self.connected else f"broker {self.broker}: {self._said or 'not reached yet'}"
 
     async def run(self) -> None:
         """Keep the connection; ends by cancellation only."""

@@ -17,6 +17,7 @@ import uvicorn
 from bmsd.config.gateway import GatewaySettings
 from bmsd.errors import BusError
 from bmsd.gateway.feed import Feed
+from bmsd.gateway.standing import Standing
 from bmsd.gateway.web.api import application
 from bmsd.gateway.web.connections import Patience, StreamProtocol, capped
 from bmsd.gateway.web.metrics import Metrics
@@ -51,10 +52,11 @@ class Server(uvicorn.Server):
         yield
 
 
-async def serve(settings: GatewaySettings, feed: Feed) -> None:
+async def serve(settings: GatewaySettings, feed: Feed, standing: Standing) -> None:
     """Serve until cancelled. BusError when it cannot listen."""
     web = settings.web
     sockets = await listen(web.host, web.port)
+    standing.serves("web")
     streams = Streams(feed, web.most_streams)
     metrics = Metrics(feed, streams, cells=web.cells_in_metrics)
     recent = Recent(feed)

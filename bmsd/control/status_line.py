@@ -1,0 +1,27 @@
+"""The rack in one sentence, for who looks at the service: what it does, and what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bmsd.model.published import Published
+
+MOST_NAMED = 3
+
+
+def status_line(now: Published) -> str:
+    """Return the sentence; it changes with whole per cent and whole amperes."""
+    words = [now.lifecycle]
+    if now.estimate.soc is not None:
+        words.append(f"SoC {100.0 * now.estimate.soc:.0f} %")
+    words.append(f"limits: charge {now.command.ccl_a:.0f} A, discharge {now.command.dcl_a:.0f} A")
+    faults = [fault.code for fault in now.faults]
+    words.append(f"faults: {' '.join(_first(faults))}" if faults else "no fault")
+    missing = [f"missing: {'; '.join(_first(now.missing))}"] if now.missing else []
+    return "; ".join([", ".join(words), *missing])
+
+
+def _first(names: Sequence[str]) -> list[str]:
+    """Return the first of these names, and the number of the others."""
+    more = len(names) - MOST_NAMED
+    return [*names[:MOST_NAMED], *([f"and {more} more"] if more > 0 else [])]

@@ -1,0 +1,1 @@
+"""Being a good service of systemd, without its library; nothing here is needed to run without it."""
