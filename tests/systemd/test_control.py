@@ -1,0 +1,125 @@
+"""bmsd.service under a real systemd: it starts, heals, crashes, hangs and stops; what boards and inverter see of it."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from itertools import pairwise
+
+import pytest
+
+from bmsd.control.state_file import load
+from tests.systemd.served import CONTROL, STATE, Served, run, stamp_s
+from tests.vcan.processes import until
+from tests.vcan.slave_bus import identifier
+from tests.vcan.whole_rack import Talker, forbids, room_s
+from tests.vcan.wire import Seen
+
+pytestmark = pytest.mark.systemd
+
+STARTED_WITHIN_S = 60.0
+"""Of a process in the guest, where Python starts as slowly as the computer is busy."""
+
+
+def status() -> str:
+    return CONTROL.show("StatusText")
+
+
+def test_it_is_ready_without_rack_and_bus_says_what_is_missing_and_heals(served: Served) -> None:
+    run("ip", "link", "set", "vcan1", "down")
+    CONTROL.start()  # returns when it is ready
+    assert (CONTROL.show("ActiveState"), CONTROL.show("SubState"), CONTROL.show("Result")) == (
+        "active", "running", "success",
+    )  # fmt: skip
+    until(lambda: "vcan1" in status() and "module 1 of string 1" in status(), 10.0, "both are named in the status")
+
+    run("ip", "link", "set", "vcan1", "up")
+    until(lambda: "vcan1" not in status(), 10.0, "the bus is no longer missing")
+    assert "module 1 of string 1" in status()
+    served.boards()
+    until(lambda: "missing" not in status() and "charging" in status(), 60.0, "the rack has come, and current flows")
+    assert CONTROL.restarts == 0, "it healed by itself"
+
+
+def latched(served: Served) -> set[str]:
+    return {fault.code for fault in served.whole.state().faults if fault.latched}
+
+
+def first_words(served: Served, told: int, wires: int) -> tuple[Seen, Seen]:
+    """Return the first SYNC and the first limits after these many frames."""
+    field, inverter = served.whole.field, served.whole.inverter
+    sync = field.wait_for(identifier("Sync"), STARTED_WITHIN_S, wires)
+    return sync, inverter.wait_for(0x351, STARTED_WITHIN_S, told)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+def test_after_a_crash_it_is_started_again_with_its_latches(running: Served, number: signal.Signals) -> None:
+    with Talker("vcan0") as somebody:
+        somebody.say("Heartbeat", Counter=7, Lease=1.0, ControlState=1)
+    until(lambda: "CAN-011" in latched(running), 5.0, "a foreign sender is latched")
+    time.sleep(0.2)  # the file is written beside the tick
+    crashed_s, restarts = time.time(), CONTROL.restarts
+    CONTROL.signal(number)
+    CONTROL.restarted(restarts)
+    assert CONTROL.restarts == restarts + 1
+    CONTROL.says(f"status={int(number)}/{number.name.removeprefix('SIG')}", crashed_s)
+    found = running.state_when(lambda now: bool(now.faults), 10.0, "a record of its successor")
+    assert "CAN-011" in {fault.code for fault in found.faults if fault.latched}
+
+
+def test_a_tick_that_hangs_is_killed_and_the_first_words_after_it_are_safe(running: Served) -> None:
+    hung_s, restarts, pid = time.time(), CONTROL.restarts, CONTROL.pid
+    CONTROL.signal(signal.SIGSTOP)
+    until(lambda: running.whole.field.silent_for(0.3), 5.0, "silence")
+    told, wires = running.whole.inverter.count, running.whole.field.count
+    CONTROL.restarted(restarts)
+    assert CONTROL.restarts == restarts + 1
+    assert CONTROL.pid != pid
+    CONTROL.says("Watchdog timeout (limit 2s)", hung_s)
+
+    begun_s = stamp_s(CONTROL, "ExecMainStartTimestamp")
+    last_s = running.whole.field.frames[wires - 1].at_s
+    assert begun_s - last_s < 2.0 + 1.0 + 0.2 + 0.5 + room_s(last_s, begun_s), "patience, last words, pause"
+    sync, first = first_words(running, told, wires)
+    assert sync.at_s > begun_s, "nothing more from the one that hung"
+    assert forbids(first)
+    assert first.at_s - begun_s < 3.0 + room_s(begun_s, first.at_s)
+
+
+def test_a_stop_is_in_order(running: Served) -> None:
+    whole, pid = running.whole, CONTROL.pid
+    asked_s = time.time()
+    CONTROL.stop()
+    ended_s = time.time()
+    assert ended_s - asked_s < 11.0 + room_s(asked_s, ended_s)
+    assert (CONTROL.show("ActiveState"), CONTROL.show("Result"), CONTROL.show("ExecMainStatus")) == (
+        "inactive", "success", "0",
+    )  # fmt: skip
+
+    limits = [frame for frame in whole.inverter.of(0x351) if frame.at_s > asked_s]
+    zero_s = next(frame.at_s for frame in limits if forbids(frame))
+    assert all(forbids(frame) for frame in limits if frame.at_s >= zero_s)
+    opened_s = next(at_s for at_s, said in whole.commands(asked_s) if not said["ClosePlus"])
+    before = [amps for at_s, amps in whole.currents_a(asked_s) if at_s < opened_s]
+    assert zero_s < opened_s, "the inverter is told first"
+    assert abs(before[-1]) < 2.0, "contacts part without current"
+    outputs = [(said["PlusOutput"], said["MinusOutput"]) for _, said in whole.unit_states(asked_s)]
+    changes = [later for earlier, later in pairwise(outputs) if later != earlier]
+    assert changes[-1] == (0, 0)
+    assert (1, 0) not in changes, "plus opens before minus"
+
+    kept = load(STATE)
+    assert kept.notes == ()
+    assert kept.durable is not None
+    assert kept.durable.running is False, "saved by a process that left in order"
+    assert not [name for name in ("link.sock", "service.sock") if (STATE.parents[1] / "run/bmsd" / name).exists()]
+    assert subprocess.run(["kill", "-0", str(pid)], capture_output=True, check=False).returncode != 0
+    ready_s = start_again()
+    print(f"exec to READY: {ready_s:.2f} s")
+
+
+def start_again() -> float:
+    """Start control and return the time from exec to READY."""
+    CONTROL.start()
+    return stamp_s(CONTROL, "ActiveEnterTimestamp") - stamp_s(CONTROL, "ExecMainStartTimestamp")
