@@ -66,5 +66,7 @@ def _journal() -> Iterator[None]:
     yield
     if GUEST.here:
         for unit in (CONTROL, GATEWAY):
-            sys.stdout.write(run("systemctl", "show", "-p", "ActiveState,SubState,Result,NRestarts,StatusText", unit.name))
+            sys.stdout.write(
+                run("systemctl", "show", "-p", "ActiveState,SubState,Result,NRestarts,StatusText", unit.name)
+            )
         sys.stdout.write(run("journalctl", "--no-pager", "-o", "short-precise", f"--since=@{int(began_s)}"))
