@@ -21,8 +21,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-CONFIG_EXIT = 2
-BUS_EXIT = 1
+BUS_EXIT, USAGE_EXIT, CONFIG_EXIT = 1, 2, 78
 
 
 def _show_version(asked: bool) -> None:
@@ -54,8 +53,8 @@ def main() -> None:
     app()
 
 
-def _explained(command: Callable[..., None]) -> Callable[..., None]:
-    """Turn errors that bmsd explains into lines on stderr and an exit code."""
+def _explained(command: Callable[..., None], wrong: int = USAGE_EXIT) -> Callable[..., None]:
+    """Turn errors that bmsd explains into lines on stderr and an exit code; `wrong` is that of a ConfigError."""
 
     @wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
@@ -64,7 +63,7 @@ def _explained(command: Callable[..., None]) -> Callable[..., None]:
         except ConfigError as error:
             for complaint in error.complaints:
                 typer.echo(complaint, err=True)
-            raise typer.Exit(CONFIG_EXIT) from error
+            raise typer.Exit(wrong) from error
         except BmsdError as error:
             typer.echo(str(error), err=True)
             raise typer.Exit(BUS_EXIT) from error
@@ -76,50 +75,56 @@ def _explained(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
+def _of_file(command: Callable[..., None]) -> Callable[..., None]:
+    """As `_explained`, for a command that is about nothing but the configuration."""
+    return _explained(command, CONFIG_EXIT)
+
+
 @app.command(short_help="Control a rack.")
-@_explained
 def run(config: ConfigFile) -> None:
     """Run the control process: poll the boards, protect the cells, tell the inverter its limits.
 
     Runs until SIGTERM or Ctrl-C: then limits go to zero, contactors open without current, the state is saved. The
-    log is on standard error. Exit code 2: the configuration is wrong; 1: the link socket cannot be had; 70: a
+    log is on standard error. Exit code 78: the configuration is wrong; 1: the link socket cannot be had; 70: a
     defect of bmsd, limits were set to zero before it left.
     """
     from bmsd.control.daemon import run_file
+    from bmsd.serving import serving
 
-    raise typer.Exit(run_file(config))
+    raise typer.Exit(serving(run_file, config))
 
 
 @app.command(short_help="Serve what control publishes.")
-@_explained
 def gateway(config: ConfigFile) -> None:
     """Run the gateway process: Modbus, MQTT, REST and metrics, as the configuration asks for.
 
     It takes everything from the control process through its link socket, and says so when that does not answer.
-    Runs until SIGTERM or Ctrl-C. Exit code 2: its part of the configuration is wrong; 1: a port cannot be had.
+    Runs until SIGTERM or Ctrl-C. Exit code 78: its part of the configuration is wrong; 1: a port cannot be had;
+    70: a defect of bmsd.
     """
     from bmsd.gateway.app import run_file
+    from bmsd.serving import serving
 
-    raise typer.Exit(run_file(config))
+    raise typer.Exit(serving(run_file, config))
 
 
 @app.command(short_help="Control and gateway together.")
-@_explained
 def up(config: ConfigFile) -> None:
     """Run control and gateway as two processes, for a container. The end of either ends both.
 
-    SIGTERM or Ctrl-C stops control first, in order. Exit code 2: the configuration is wrong; otherwise that of the
+    SIGTERM or Ctrl-C stops control first, in order. Exit code 78: the configuration is wrong; otherwise that of the
     process that ended first, 1 when it ended by itself without an error.
     """
+    from bmsd.serving import serving
     from bmsd.up import run_file
 
-    raise typer.Exit(run_file(config))
+    raise typer.Exit(serving(run_file, config))
 
 
 @app.command(short_help="Check a configuration.")
-@_explained
+@_of_file
 def check(config: Annotated[Path, typer.Argument(metavar="FILE", help="Configuration of the rack (TOML).")]) -> None:
-    """Check a configuration: all complaints at once (exit code 2), or a few lines that say what it describes.
+    """Check a configuration: all complaints at once (exit code 78), or a few lines that say what it describes.
 
     Notes on standard error do not make a configuration wrong: they are about this computer, or about something that
     is asked for in one table and not allowed in another.
@@ -136,7 +141,7 @@ def check(config: Annotated[Path, typer.Argument(metavar="FILE", help="Configura
 
 
 @app.command(short_help="Simulate the rack of a configuration.")
-@_explained
+@_of_file
 def sim(
     config: ConfigFile,
     seconds: Annotated[

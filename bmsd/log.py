@@ -5,9 +5,10 @@ from __future__ import annotations
 import queue
 import sys
 import threading
-from typing import Any, TextIO
+from typing import Any, ClassVar, TextIO
 
 import structlog
+from structlog.typing import EventDict
 
 MOST_WAITING = 2000
 
@@ -53,20 +54,45 @@ class Writer:
                 return
 
 
+class Threshold:
+    """Keeps what weighs less than the level of the process out of the log; the level may change."""
+
+    _WEIGHTS: ClassVar = {"debug": 0, "info": 1, "warning": 2, "error": 3}
+
+    def __init__(self, level: str) -> None:
+        self.level = level
+
+    def __call__(self, _: object, method: str, event: EventDict) -> EventDict:
+        """Drop the event when it is too light. What is none of these weights is an error."""
+        if self._WEIGHTS.get(method, 3) < self._WEIGHTS[self.level]:
+            raise structlog.DropEvent
+        return event
+
+
+_threshold = Threshold("info")
+
+
+def set_level(level: str) -> None:
+    """From now on write what weighs at least this."""
+    _threshold.level = level
+
+
 def configure(level: str = "info", style: str = "text", stream: TextIO | None = None) -> Writer:
     """Set up structlog for this process: `style` is text (for people) or json (for machines)."""
+    set_level(level)
     writer = Writer(stream or sys.stderr)
     renderer: Any = structlog.processors.JSONRenderer()
     if style == "text":
         renderer = structlog.dev.ConsoleRenderer(colors=(stream or sys.stderr).isatty(), pad_event_to=24)
     structlog.configure(
         processors=[
+            _threshold,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             renderer,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
+        wrapper_class=structlog.make_filtering_bound_logger("debug"),
         logger_factory=lambda *_: writer,
         cache_logger_on_first_use=True,
     )

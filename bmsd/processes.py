@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import signal
 import subprocess
 import sys
@@ -30,6 +31,11 @@ class Family:
         """Return the name of one that has ended, None while all run."""
         return next((name for name, process in self.members.items() if process.poll() is not None), None)
 
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to all."""
+        for process in self.members.values():
+            process.send_signal(number)
+
     def check_alive(self) -> None:
         """BusError with the last words of a process that ended by itself."""
         name = self.ended()
@@ -43,17 +49,18 @@ class Family:
 
 
 @contextmanager
-def running(modules: Mapping[str, Sequence[str]], log: Path | None = None) -> Iterator[Family]:
+def running(modules: Mapping[str, Sequence[str]], log: Path | None = None, speaks: str = "") -> Iterator[Family]:
     """Run these Python modules (name -> module and arguments) for as long as the block lasts.
 
-    They are stopped in the order in which they are named. Starts no thread: they are forked.
+    They are stopped in the order in which they are named. Starts no thread: they are forked. The one that `speaks`
+    tells the service manager for all of them.
     """
     members: dict[str, subprocess.Popen[bytes]] = {}
     with ExitStack() as stack:
         said = None if log is None else stack.enter_context(open(log, "wb"))
         stack.callback(_stop_all, members)
         for name, arguments in modules.items():
-            members[name] = _start(arguments, said)
+            members[name] = _start(arguments, said, _environment(name == speaks))
         yield Family(members, log)
 
 
@@ -79,12 +86,21 @@ def _stop_all(members: Mapping[str, subprocess.Popen[bytes]]) -> None:
         stop(process)
 
 
-def _start(arguments: Sequence[str], said: IO[bytes] | None) -> subprocess.Popen[bytes]:
+def _environment(speaks: bool) -> dict[str, str]:
+    """Return our environment without what the service manager meant for this process alone."""
+    ours = {"WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"}
+    if not speaks:
+        ours |= {"NOTIFY_SOCKET", "WATCHDOG_USEC"}
+    return {name: value for name, value in os.environ.items() if name not in ours}
+
+
+def _start(arguments: Sequence[str], said: IO[bytes] | None, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-m", *arguments],
         stdin=subprocess.DEVNULL,
         stdout=said,
         stderr=said,
+        env=environment,
         process_group=0,  # the terminal's Ctrl-C is for the parent, which stops them in order
         preexec_fn=_die_with_parent,
     )

@@ -19,6 +19,8 @@ from bmsd.link.client import LinkClient
 from bmsd.link.wire import GROUPS, Ack, Asked
 from bmsd.model.catalogue import CATALOGUE
 from bmsd.model.event import Event
+from bmsd.model.fault import place
+from bmsd.model.published import Published
 from bmsd.reasons import reasons_object, reasons_view
 from bmsd.screen import screen
 from bmsd.status import table
@@ -111,15 +113,35 @@ def _reader(config: Path | None, link: Path | None) -> LinkClient:
 
 
 def ask_reset(config: Path, code: str, reason: str) -> None:
-    """Ask control to acknowledge a fault. ConfigError for a code that is not known, BusError when it is refused."""
+    """Ask control to acknowledge a fault, and say what came of it.
+
+    ConfigError for a code that is not known, BusError when it is refused or the cause is still there.
+    """
     known = [row.code for row in CATALOGUE]
     wanted = code.lower() if code.lower() in RESETS else code.upper()
     if wanted not in (*known, *RESETS):
         raise ConfigError([f"fault {code}: unknown; expected {', '.join(RESETS)} or a code of `bmsd faults`"])
-    _ask(config, Asked("reset", wanted, reason, source="bmsd reset"))
-    typer.echo(
-        f"reset {wanted}: taken; what is still latched (bmsd status) still has its cause: ask again when that is gone"
-    )
+    client = LinkClient(Path(load(config).link.service_socket))
+    try:
+        before = client.newest(timeout_s=3.0)
+        _answered(client, Asked("reset", wanted, reason, source="bmsd reset"))
+        after = client.next(timeout_s=3.0)  # of the tick that has decided
+    finally:
+        client.close()
+    done, still = acknowledged(wanted, before, after)
+    typer.echo(f"reset {wanted}: taken; acknowledged: {', '.join(done) or 'nothing'}")
+    if still:
+        raise BusError(f"still latched, for the cause is there: {', '.join(still)}; ask again when it is gone")
+
+
+def acknowledged(wanted: str, before: Published, after: Published) -> tuple[list[str], list[str]]:
+    """Return which faults that were latched before are so no more, and which of those that were meant still are."""
+    was = {fault.code: fault for fault in before.faults if fault.latched}
+    now = {fault.code: fault for fault in after.faults if fault.latched}
+    meant = now if wanted == "all" else {wanted}
+    done = [code for code in was if code not in now]
+    still = [f"{code} {now[code].name.replace('_', ' ')} at {place(now[code])}" for code in now if code in meant]
+    return done, still
 
 
 def ask_connect(config: Path, *, closed: bool) -> None:
@@ -132,8 +154,12 @@ def ask_connect(config: Path, *, closed: bool) -> None:
 def _ask(config: Path, asked: Asked) -> None:
     client = LinkClient(Path(load(config).link.service_socket))
     try:
-        answer = client.ask(asked)
+        _answered(client, asked)
     finally:
         client.close()
+
+
+def _answered(client: LinkClient, asked: Asked) -> None:
+    answer = client.ask(asked)
     if not answer.taken:
         raise BusError(f"{asked.what}: refused: {answer.text}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import threading
 from contextlib import ExitStack, suppress
 from dataclasses import replace
@@ -41,7 +42,13 @@ def run_file(path: Path, seconds: float | None) -> None:
             timer = threading.Timer(seconds, stop.set)
             timer.daemon = True
             timer.start()
-        run(simulated, field, inverter, stop)
+        run(simulated, field, inverter, stop, missing=_say)
+
+
+def _say(missing: tuple[str, ...]) -> None:
+    """Say on standard error which buses are waited for."""
+    text = f"waits for {'; '.join(missing)}" if missing else "all buses are there"
+    print(f"bmsd sim: {text}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def simulation(settings: Settings) -> SimSettings:

@@ -16,7 +16,8 @@ LOOK_EVERY_S = 0.05
 def run_file(path: Path) -> int:
     """Run both until SIGTERM or SIGINT, or until one ends; return the exit code of the one that ended first.
 
-    ConfigError when any part of the configuration is wrong. Control is stopped first: the gateway tells its end.
+    ConfigError when any part of the configuration is wrong. Control is stopped first: the gateway tells its end. It is
+    also control that tells a service manager how both are. SIGHUP is passed on.
     """
     checked_whole(path)
     asked = False
@@ -27,7 +28,9 @@ def run_file(path: Path) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, ask)
-    with running({"run": bmsd("run", path), "gateway": bmsd("gateway", path)}) as family:
+    programs = {"run": bmsd("run", path), "gateway": bmsd("gateway", path)}
+    with running(programs, speaks="run") as family:
+        signal.signal(signal.SIGHUP, lambda *_: family.send(signal.SIGHUP))
         while not asked and family.ended() is None:
             time.sleep(LOOK_EVERY_S)
         ended = family.ended()

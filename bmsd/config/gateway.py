@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field
@@ -19,6 +20,19 @@ def _network(text: str) -> str:
     return text
 
 
+def _host(text: str) -> str:
+    """Refuse what can be neither a name nor an address; whether it is one, only the network knows."""
+    if re.fullmatch(r"[0-9.]+|.*:.*", text):
+        ip_address(text.partition("%")[0])
+    elif not HOST_NAME.fullmatch(text):
+        raise ValueError
+    return text
+
+
+_LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+HOST_NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*\.?")
+HOST_FORM = 'a host name or an address such as "192.168.1.10"'
+Host = Annotated[str, AfterValidator(_host)]
 Network = Annotated[str, AfterValidator(_network)]
 TopicWord = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 
@@ -27,7 +41,7 @@ class Modbus(Section):
     """Modbus TCP for SCADA and EMS. Read-only unless `writers` and `writable` say otherwise."""
 
     enabled: bool = setting("Whether it listens.", True)
-    host: str = setting("Address to listen on; 0.0.0.0 for all of IPv4.", LOCAL, min_length=1)
+    host: Host = setting("Address to listen on; 0.0.0.0 for all of IPv4.", LOCAL, form=HOST_FORM)
     port: int = number("Port; 502 is Modbus's own and needs the right to have it.", "", 1, 65535, 1502)
     most_clients: int = number("Connections at once; more are refused.", "", 1, 256, 32)
     most_per_address: int = number("Connections at once from one address.", "", 1, 256, 16)
@@ -48,7 +62,7 @@ class Mqtt(Section):
     """MQTT for telemetry and events."""
 
     enabled: bool = setting("Whether it connects.", False)
-    host: str = setting("Name or address of the broker.", LOCAL, min_length=1)
+    host: Host = setting("Name or address of the broker.", LOCAL, form=HOST_FORM)
     port: int = number("Port of the broker; 8883 is usual with TLS.", "", 1, 65535, 1883)
     version: Literal["5", "3.1.1"] = setting("Version of the protocol.", "5")
     tenant: TopicWord = setting("Second part of every topic.", "default", form="letters, digits, _ . -")
@@ -61,7 +75,11 @@ class Mqtt(Section):
     )
     keepalive_s: int = number("The broker speaks our last will after 1.5 times this.", "s", 5, 600, 30)
     username: str = setting("User name; empty: none.", "")
-    password_file: str = setting("File with the password in its first line; empty: none.", "")
+    password_file: str = setting(
+        "File with the password in its first line; empty: none. Of this and the other files a name without a slash is "
+        "that of a credential of the unit (`LoadCredential=`).",
+        "",
+    )
     tls: bool = setting("Whether the connection is encrypted.", False)
     ca_file: str = setting("Certificates of the authorities to trust; empty: those of the system.", "")
     cert_file: str = setting("Our certificate, if the broker asks for one.", "")
@@ -87,7 +105,7 @@ class Web(Section):
     """REST, WebSocket stream and Prometheus metrics over HTTP. Read-only."""
 
     enabled: bool = setting("Whether it listens.", True)
-    host: str = setting("Address to listen on; 0.0.0.0 for all of IPv4.", LOCAL, min_length=1)
+    host: Host = setting("Address to listen on; 0.0.0.0 for all of IPv4.", LOCAL, form=HOST_FORM)
     port: int = number("Port to listen on.", "", 1, 65535, 8080)
     most_clients: int = number("Connections at once; more are closed.", "", 1, 1024, 64)
     most_per_address: int = number("Connections at once from one address.", "", 1, 1024, 32)

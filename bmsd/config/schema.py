@@ -270,7 +270,7 @@ class Limits(Section):
     )
     temperature_error_k: float = number(
         "Error of the temperature sensors: charging keeps this far from the ends of the cell's range.",
-        "K", 0.0, 5.0, 1.0,
+        "K", 0.0, 5.0, 1.0, reloadable=True,
     )  # fmt: skip
     rise_a_per_s_per_100a: float = number(
         "How fast a limit rises, for each 100 A of rated current; it falls at once.", "A/s", 0.5, 5.0, 1.0,
@@ -372,7 +372,7 @@ class Inverter(Section):
     keepalive_timeout_s: float = number(
         "INV-006: a silence of this length is a loss, where the keep-alive is required.", "s", 10.0, 600.0, 60.0
     )
-    options: dict[str, OptionValue] = setting("Options of the profile.", {}, reloadable=True)
+    options: dict[str, OptionValue] = setting("Options of the profile.", {})
 
 
 class State(Section):
@@ -422,7 +422,7 @@ class Settings(Section):
     cell: Cell
     string: String
     timing: TimingSection = Field(default_factory=TimingSection)
-    protection: Protection = Field(default_factory=Protection)
+    protection: Protection = Field(default_factory=Protection, json_schema_extra={"reloadable": True})
     limits: Limits = Field(default_factory=Limits)
     charge: Charge = Field(default_factory=Charge)
     balance: Balance = Field(default_factory=Balance)

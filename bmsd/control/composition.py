@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+from bmsd.config.changed import Change, with_changes
 from bmsd.config.known import Known, UnknownSettingError
-from bmsd.config.load import board_map, load, load_gateway, plant
+from bmsd.config.load import Profiles, board_map, load, load_gateway, plant
+from bmsd.config.load import checked as checked_tables
 from bmsd.config.mapping import mapped_of
 from bmsd.config.schema import Settings
 from bmsd.config.schema_mapped import Mapped
@@ -79,11 +81,25 @@ class Checked:
 
 def checked(path: Path) -> Checked:
     """Return the checked configuration. ConfigError lists every complaint."""
-    profiles = {name: profile_class(name).options_known for name in profile_names()}
     boards = _Boards(path.parent)
-    settings = load(path, profiles, [boards.fit])
+    settings = load(path, _profiles(), [boards.fit])
     inverter = settings.inverter
     return Checked(path, settings, plant(settings), load_profile(inverter.profile, inverter.options), boards.plan)
+
+
+def changed(rack: Checked, changes: list[Change]) -> Checked:
+    """Return this rack with settings changed that may change while it runs. ConfigError lists what does not fit."""
+    boards = _Boards(rack.path.parent)
+    try:
+        settings = checked_tables(with_changes(rack.settings, changes), _profiles(), [boards.fit])
+    except ConfigError as error:
+        why = "does not fit to what needs a restart"
+        raise ConfigError(f"{complaint} ({why})" for complaint in error.complaints) from None
+    return replace(rack, settings=settings, plant=plant(settings))
+
+
+def _profiles() -> Profiles:
+    return {name: profile_class(name).options_known for name in profile_names()}
 
 
 def checked_whole(path: Path) -> Checked:

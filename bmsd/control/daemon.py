@@ -19,6 +19,7 @@ from bmsd.control.composition import Checked, checked
 from bmsd.control.journal import Journal
 from bmsd.control.rack_io import RackIO
 from bmsd.control.records import Records
+from bmsd.control.reload import REFUSED, Reloaded, Reloader, told
 from bmsd.control.state_file import Saver, load
 from bmsd.control.status_line import status_line
 from bmsd.core import memory as memories
@@ -26,7 +27,7 @@ from bmsd.core.contactors import State
 from bmsd.core.protection.protect import Protections
 from bmsd.core.tick import Outcome, tick
 from bmsd.inverters.port import TICK_EXPIRES_S
-from bmsd.log import configure
+from bmsd.log import configure, set_level
 from bmsd.model.durable import Durable, LatchRecord
 from bmsd.model.published import Published
 from bmsd.model.request import Request, Shutdown
@@ -36,7 +37,7 @@ STOP_WITHIN_S = 10.0
 LONGEST_SLEEP_S = 0.010
 STOP_AGAIN_S = 0.25
 """After a defect a limit frame that came too soon after the one before is said once more; intervals are 0.2 s."""
-STARTUP_ERROR, DEFECT = 1, 70
+DEFECT = 70
 LONGEST_TICK_S = TICK_EXPIRES_S
 """An outcome that is ready later than this after its snapshot is not sent."""
 STATUS_EVERY_S = 1.0
@@ -55,6 +56,8 @@ class Control:
         self._rack = rack
         self._clock = clock
         self._manager = manager or Notifier({})
+        self._reloader = Reloader()
+        self._wrong_file = ""
         self._status_due_s = 0.0
         self._plant = rack.plant
         self._journal = Journal(clock)
@@ -94,6 +97,12 @@ class Control:
                 "control.stopping", "info", "control is asked to leave: limits to zero, strings open in order"
             )
 
+    def reload(self) -> None:
+        """Begin to read the configuration again; the turn that finds it read applies it between two ticks."""
+        if self._stopping_since_s is None:
+            self._manager.reloading()
+            self._reloader.ask()
+
     def left(self, now_s: float) -> bool:
         """Whether the process may end: it was told to stop, and the strings are open or the time is over."""
         if self._stopping_since_s is None:
@@ -114,6 +123,8 @@ class Control:
         """One turn of the loop at this monotonic time."""
         self.io.receive(now_s)
         self.io.poll(now_s)
+        if found := self._reloader.step(self._rack):
+            self._apply(found)
         if now_s >= self._next_tick_s:
             self._tick(now_s)
         # a tick takes its time: gaps between frames count from when they are really sent
@@ -173,7 +184,20 @@ class Control:
             self._manager.alive(now_s)
         if now_s >= self._status_due_s:
             self._status_due_s = now_s + STATUS_EVERY_S
-            self._manager.status(status_line(published))
+            self._manager.status(status_line(published, self._wrong_file))
+
+    def _apply(self, found: Reloaded) -> None:
+        """Go on with the settings that were read. Memory stays: it has the shape of the rack, which cannot change."""
+        self._rack, self._plant = found.rack, found.rack.plant
+        self._protections = Protections.of(self._plant, self.io.bus_count)
+        self._records.reconfigured(found.rack)
+        set_level(found.rack.settings.log.level)
+        for kind, severity, text, more in told(found):
+            self._journal.say(kind, severity, text, **more)
+        self._wrong_file = ", ".join(text for kind, _, text, _ in told(found) if kind == REFUSED)
+        if self._stopping_since_s is None:
+            self._manager.ready(self._wrong_file or "the configuration was read again")
+        self._status_due_s = 0.0
 
     def _save(self, now_s: float) -> None:
         """Save at once when a latch, the boards or the wish to connect changed, else every period."""
@@ -246,6 +270,8 @@ def _run(control: Control) -> int:
             now_s = time.monotonic()
             if asked.stop:
                 control.stop(now_s)
+            if asked.take_reload():
+                control.reload()
             control.turn(now_s)
     except Exception:
         # ours: the safe command, then exit loudly; the heartbeat stops with us
@@ -256,12 +282,22 @@ def _run(control: Control) -> int:
 
 
 class _Signals:
-    """SIGTERM and SIGINT ask to leave in order."""
+    """SIGTERM and SIGINT ask to leave in order, SIGHUP to read the configuration again."""
 
     def __init__(self) -> None:
         self.stop = False
+        self._reload = False
         signal.signal(signal.SIGTERM, self._on)
         signal.signal(signal.SIGINT, self._on)
+        signal.signal(signal.SIGHUP, self._on)
+
+    def take_reload(self) -> bool:
+        """Whether a reload was asked for since the last call."""
+        asked, self._reload = self._reload, False
+        return asked
 
     def _on(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        self.stop = True
+        if number == signal.SIGHUP:
+            self._reload = True
+        else:
+            self.stop = True

@@ -56,6 +56,12 @@ class Records:
         for note in self._server.notes:
             self._journal.say("link.group", "info", note)
 
+    def reconfigured(self, rack: Checked) -> None:
+        """From now on the rack has these settings."""
+        self._rack = rack
+        if self._server:
+            self._server.greet(_hello(rack, self.boot_id))
+
     def requests(self, now_s: float) -> list[Request]:
         """What readers asked since the last tick; taken or refused, it is an event."""
         if self._server is None:

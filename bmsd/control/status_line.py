@@ -9,8 +9,8 @@ from bmsd.model.published import Published
 MOST_NAMED = 3
 
 
-def status_line(now: Published) -> str:
-    """Return the sentence; it changes with whole per cent and whole amperes."""
+def status_line(now: Published, wrong_file: str = "") -> str:
+    """Return the sentence; it changes with whole per cent and whole amperes. `wrong_file` is told after the state."""
     words = [now.lifecycle]
     if now.estimate.soc is not None:
         words.append(f"SoC {100.0 * now.estimate.soc:.0f} %")
@@ -18,7 +18,7 @@ def status_line(now: Published) -> str:
     faults = [fault.code for fault in now.faults]
     words.append(f"faults: {' '.join(_first(faults))}" if faults else "no fault")
     missing = [f"missing: {'; '.join(_first(now.missing))}"] if now.missing else []
-    return "; ".join([", ".join(words), *missing])
+    return "; ".join(filter(None, (", ".join(words), wrong_file, *missing)))
 
 
 def _first(names: Sequence[str]) -> list[str]:

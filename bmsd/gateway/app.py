@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Coroutine
+import socket
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from bmsd.config.gateway import GatewaySettings
 from bmsd.config.load import load_gateway
 from bmsd.errors import BmsdError
 from bmsd.gateway.feed import Feed
+from bmsd.gateway.reload import Reload
 from bmsd.gateway.standing import Standing
 from bmsd.log import configure
+from bmsd.systemd.activation import given_sockets
 from bmsd.systemd.notify import Notifier
 
 log = structlog.get_logger()
@@ -52,7 +55,7 @@ def run_file(path: Path) -> int:
     settings = load_gateway(path)
     writer = configure(settings.log.level, settings.log.format)
     try:
-        asyncio.run(_run(settings, Notifier()))
+        asyncio.run(_run(path, settings, given_sockets(("modbus", "web")), Notifier()))
     finally:
         writer.close()
     return 0
@@ -72,13 +75,14 @@ async def _control_left(feed: Feed) -> None:
                 await asyncio.sleep(0.05)
 
 
-async def _tell(manager: Notifier, standing: Standing, feed: Feed, link: str) -> None:
+async def _tell(manager: Notifier, standing: Standing, feed: Feed, link: str, reload: Reload) -> None:
     """Tell the service manager how the gateway is; a loop that is held up tells nothing."""
     ready = False
     while True:
         now_s = asyncio.get_running_loop().time()
         line = standing.sentence("" if feed.good() else f"control, which does not answer at {link}")
-        if standing.complete and not ready:
+        line = "; ".join(filter(None, (reload.wrong, line)))
+        if standing.complete and (not ready or reload.take_done()):
             ready = True
             manager.ready(line)
             if manager.error:
@@ -88,20 +92,27 @@ async def _tell(manager: Notifier, standing: Standing, feed: Feed, link: str) ->
         await asyncio.sleep(TELL_EVERY_S)
 
 
-async def _run(settings: GatewaySettings, manager: Notifier) -> None:
+async def _run(
+    path: Path, settings: GatewaySettings, given: Mapping[str, list[socket.socket]], manager: Notifier
+) -> None:
     feed, wanted = Feed(Path(settings.link.socket)), outputs(settings)
-    standing = Standing(wanted)
+    standing = Standing(wanted, given)
+    for name in given.keys() - wanted.keys():
+        log.warning("gateway.socket_not_served", output=name, remedy=f"{name}.enabled = true, or no socket unit for it")
     stop = asyncio.Event()
     error: Exception | None = None
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    reload = Reload(path, settings, manager)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload.ask)
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(feed.run(), name="feed")]
             for name, serve in wanted.items():
                 tasks.append(group.create_task(serve(settings, feed, standing), name=name))
             log.info("gateway.running", outputs=list(wanted))
-            tasks.append(group.create_task(_tell(manager, standing, feed, settings.link.socket), name="manager"))
+            telling = _tell(manager, standing, feed, settings.link.socket, reload)
+            tasks.append(group.create_task(telling, name="manager"))
             await stop.wait()
             manager.stopping("asked to leave, stays for the last records of control")
             log.info("gateway.stopping")

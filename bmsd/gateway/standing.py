@@ -1,8 +1,9 @@
-"""How the outputs stand: which of them serve, and what those that serve lack."""
+"""How the outputs stand: sockets that are given to them, which of them serve, and what those that serve lack."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import socket
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 Lacks = Callable[[], str]
 """Returns what an output lacks now, in a sentence; empty: nothing."""
@@ -11,8 +12,14 @@ Lacks = Callable[[], str]
 class Standing:
     """Every output says once that it serves: its port is taken, or its work has begun."""
 
-    def __init__(self, outputs: Iterable[str] = ()) -> None:
+    def __init__(self, outputs: Iterable[str] = (), given: Mapping[str, Sequence[socket.socket]] | None = None) -> None:
+        """`given` are the sockets that the service manager has opened, by the output that is to serve there."""
         self._serving: dict[str, Lacks | None] = dict.fromkeys(outputs)
+        self._given = given or {}
+
+    def given(self, output: str) -> Sequence[socket.socket]:
+        """Return the sockets that were opened for this output."""
+        return self._given.get(output, ())
 
     def serves(self, output: str, lacks: Lacks = lambda: "") -> None:
         """This output serves from now on."""

@@ -37,10 +37,10 @@ def _listen(path: Path) -> socket.socket:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise BusError(f"{path}: cannot make its directory: {error.strerror}") from error
+        raise BusError(f"{path}: cannot make its directory: {error.strerror}; {_remedy(path)}") from error
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe, suppress(OSError):
         probe.connect(str(path))
-        raise BusError(f"{path}: another bmsd listens here")
+        raise BusError(f"{path}: another bmsd listens here; stop it, or give each its own sockets in [link]")
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
     try:
         path.unlink(missing_ok=True)
@@ -52,8 +52,13 @@ def _listen(path: Path) -> socket.socket:
         listener.listen(MOST_CLIENTS)
     except OSError as error:
         listener.close()
-        raise BusError(f"{path}: cannot listen: {error.strerror}") from error
+        raise BusError(f"{path}: cannot listen: {error.strerror}; {_remedy(path)}") from error
     return listener
+
+
+def _remedy(path: Path) -> str:
+    user = f"user {os.geteuid()}"
+    return f"make {path.parent} a directory that {user} can write (RuntimeDirectory= of the unit), or correct [link]"
 
 
 def _open_to(path: Path, group: str) -> str:
@@ -63,9 +68,9 @@ def _open_to(path: Path, group: str) -> str:
         if group:
             os.chown(path, -1, grp.getgrnam(group).gr_gid)
     except KeyError:
-        refused = f"there is no group {group}"
+        refused = f"there is no group {group} (groupadd --system {group})"
     except OSError as error:
-        refused = f"it cannot be given to group {group}: {error.strerror}"
+        refused = f"it cannot be given to group {group}: {error.strerror} (SupplementaryGroups={group})"
     os.chmod(path, 0o660)
     owner = path.stat()
     return f"{path}: {refused}; user {owner.st_uid} and group {owner.st_gid} may open it" if refused else ""
@@ -113,6 +118,10 @@ class LinkServer:
         """Records that a full reader did not get."""
         self.answered: list[wire.Answered] = []
         """Requests of the last step with their answers."""
+
+    def greet(self, hello: Hello) -> None:
+        """Tell this to whoever comes from now on."""
+        self._hello = wire.pack(hello)
 
     def step(self) -> list[Request]:
         """Accept who waits and return the requests of this tick: at most ten, one of each client, service first."""

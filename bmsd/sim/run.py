@@ -30,6 +30,8 @@ class Port:
         self.sent = 0
         self.dropped = 0
         """Frames that could not be sent."""
+        self.error = "not opened yet"
+        """Why the bus was not there the last time."""
         self._bus: can.BusABC | None = None
         self._pause_s = _FIRST_PAUSE_S
         self._retry_s = 0.0
@@ -56,7 +58,8 @@ class Port:
         try:
             self._bus = can.Bus(interface=self.interface, channel=self.channel)
             self._pause_s = _FIRST_PAUSE_S
-        except (can.CanError, OSError):
+        except (can.CanError, OSError) as error:
+            self.error = getattr(error, "strerror", None) or str(error)
             self._wait(now_s)
 
     def read(self, now_s: float) -> list[Frame]:
@@ -70,8 +73,8 @@ class Port:
                 self.received += 1
                 if not (message.is_error_frame or message.is_remote_frame or message.is_fd):
                     frames.append(Frame(message.arbitration_id, bytes(message.data), message.is_extended_id))
-        except (can.CanError, OSError):
-            self._fail(now_s)
+        except (can.CanError, OSError) as error:
+            self._fail(now_s, error)
         return frames
 
     def write(self, frames: Iterable[Frame], now_s: float) -> None:
@@ -88,9 +91,9 @@ class Port:
                 self.sent += 1
             except can.CanOperationError:
                 self.dropped += 1
-            except (can.CanError, OSError):
+            except (can.CanError, OSError) as error:
                 self.dropped += 1
-                self._fail(now_s)
+                self._fail(now_s, error)
 
     def close(self) -> None:
         """Close the bus."""
@@ -98,7 +101,8 @@ class Port:
             self._bus.shutdown()
             self._bus = None
 
-    def _fail(self, now_s: float) -> None:
+    def _fail(self, now_s: float, error: Exception) -> None:
+        self.error = str(error)
         self.close()
         self._wait(now_s)
 
@@ -113,17 +117,20 @@ def run(
     inverter: tuple[str, str] | None = None,
     stop: threading.Event | None = None,
     watch: Callable[[SimWorld], None] | None = None,
+    missing: Callable[[tuple[str, ...]], None] = lambda _: None,
 ) -> SimWorld:
     """Simulate until `stop` is set, SIGTERM or SIGINT; return the world as it was left.
 
     `field` and `inverter` are (interface, channel) of python-can. Without `inverter` nobody limits the
-    rack's current and none flows. `watch` is called about ten times a second. Signals are taken over only in
-    the main thread, and given back at the end.
+    rack's current and none flows. `watch` is called about ten times a second, `missing` with one sentence for
+    each bus that is not there, whenever that changes. Signals are taken over only in the main thread, and given
+    back at the end.
     """
     stop = stop or threading.Event()
     restore = _take_signals(stop)
     world = SimWorld(settings)
     ports = [Port(*field)] + ([Port(*inverter)] if inverter else [])
+    absent: tuple[str, ...] = ()
     watch_s = 0.0
     try:
         while not stop.is_set():
@@ -131,6 +138,8 @@ def run(
             now_s = time.monotonic()
             for port in ports:
                 port.open(now_s)
+            if absent != (absent := tuple(f"{port.channel}: {port.error}" for port in ports if not port.up)):
+                missing(absent)
             heard = [port.read(now_s) for port in ports]
             said = world.step(now_s, *heard)
             for port, frames in zip(ports, said, strict=False):

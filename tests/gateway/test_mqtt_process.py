@@ -108,7 +108,7 @@ def test_what_cannot_be_read_stops_the_start_with_all_complaints(tmp_path: Path)
     missing = tmp_path / "missing"
     files = [f'{name} = "{missing}"' for name in ("password_file", "ca_file")]
     done = bmsd("gateway", "-c", file_of(tmp_path, 8883, "tls = true", 'username = "rack"', *files))
-    assert done.returncode == 2
+    assert done.returncode == 78
     expected = f"{missing}: No such file or directory; expected a file that the gateway's user can read"
     lines = [line for line in done.stderr.splitlines() if line.startswith("mqtt.")]
     assert lines == [f"mqtt.password_file: {expected}", f"mqtt.ca_file: {expected}"]

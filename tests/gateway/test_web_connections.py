@@ -13,8 +13,9 @@ import httpx
 import pytest
 
 from bmsd.errors import BusError
+from bmsd.gateway.listening import listening
 from bmsd.gateway.web import connections
-from bmsd.gateway.web.server import MOST_HEAD_BYTES, listen
+from bmsd.gateway.web.server import MOST_HEAD_BYTES
 from tests.gateway.control_end import ControlEnd, record, wait_for
 from tests.gateway.web_end import WebEnd, free_port
 
@@ -208,7 +209,7 @@ def test_many_at_once_are_all_answered(web: WebEnd) -> None:
 
 
 async def test_a_name_stands_for_all_its_addresses() -> None:
-    sockets = await listen("localhost", free_port())
+    sockets = await listening("web", "localhost", free_port())
     try:
         assert "127.0.0.1" in [one.getsockname()[0] for one in sockets]
     finally:
@@ -226,7 +227,7 @@ async def test_a_name_stands_for_all_its_addresses() -> None:
 )  # fmt: skip
 async def test_an_address_that_is_none_is_named_with_what_to_do(host: str, words: str) -> None:
     with pytest.raises(BusError, match=words) as caught:
-        await listen(host, 8080)
+        await listening("web", host, 8080)
     assert f"{host} port 8080" in str(caught.value)
     assert "[web]" in str(caught.value)
 
@@ -237,4 +238,4 @@ async def test_a_taken_port_is_named_with_what_to_do() -> None:
         other.listen()
         port = other.getsockname()[1]
         with pytest.raises(BusError, match=f"127.0.0.1 port {port}: .* the port is taken; .*another \\[web\\] port"):
-            await listen("127.0.0.1", port)
+            await listening("web", "127.0.0.1", port)

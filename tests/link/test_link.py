@@ -309,7 +309,9 @@ def test_the_socket_files_belong_to_their_groups_and_nobody_else_may_open_them(p
 def test_a_group_that_does_not_exist_is_said_and_the_link_works(paths: tuple[Path, Path]) -> None:
     server = LinkServer(*paths, Hello(PROTOCOL, "", "", 1, 1, 1, 1), groups=("no-such-group", ""))
     (note,) = server.notes
-    assert note.startswith(f"{paths[0]}: there is no group no-such-group; user {os.geteuid()} and group ")
+    assert note.startswith(
+        f"{paths[0]}: there is no group no-such-group (groupadd --system no-such-group); user {os.geteuid()} and group "
+    )
     assert [path.stat().st_mode & 0o777 for path in paths] == [0o660, 0o660]
     connected(server, paths[0]).close()
     server.close()

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections import Counter
+from collections.abc import Sequence
 from importlib.metadata import version
 
 import structlog
 
 from bmsd.codec.modbus import Access, Adu, RefusedError
 from bmsd.config.gateway import GatewaySettings, Modbus
-from bmsd.errors import BusError
 from bmsd.gateway.feed import Feed
+from bmsd.gateway.listening import BACKLOG, listening
 from bmsd.gateway.modbus.connection import Connection
 from bmsd.gateway.modbus.counts import Counts
 from bmsd.gateway.modbus.image import Image
@@ -21,8 +23,6 @@ from bmsd.gateway.standing import Standing
 
 log = structlog.get_logger()
 
-BACKLOG = 32
-"""Also how many connections are let in at once before anybody else gets a turn."""
 SWEEP_S = 1.0
 STUCK_S = 10.0
 """A client that does not take its answers for this long is dropped."""
@@ -31,7 +31,7 @@ STUCK_S = 10.0
 async def serve(settings: GatewaySettings, feed: Feed, standing: Standing) -> None:
     """Serve until cancelled. BusError when it cannot listen."""
     server = Server(settings.modbus, feed)
-    await server.listen()
+    await server.listen(standing.given("modbus"))
     standing.serves("modbus")
     async with asyncio.TaskGroup() as tasks:
         try:
@@ -52,22 +52,19 @@ class Server:
         self._connections: set[Connection] = set()
         self._said = 0
 
-    async def listen(self) -> None:
-        """Take the port; nobody is served before `run`. BusError when it cannot be had."""
+    async def listen(self, given: Sequence[socket.socket] = ()) -> None:
+        """Take the port, or the given sockets; nobody is served before `run`. BusError when it cannot be had."""
         loop, settings = asyncio.get_running_loop(), self._settings
-        try:
-            self._listener = await loop.create_server(
-                lambda: Connection(self), settings.host, settings.port, backlog=BACKLOG, reuse_address=True,
-                start_serving=False,
-            )  # fmt: skip
-        except (OSError, ValueError) as error:  # ValueError: a text that can be no host
-            why = getattr(error, "strerror", None) or str(error)
-            raise BusError(f"modbus: {settings.host} port {settings.port}: cannot listen: {why}") from error
+        self._listeners = [
+            await loop.create_server(lambda: Connection(self), sock=one, backlog=BACKLOG, start_serving=False)
+            for one in await listening("modbus", settings.host, settings.port, given)
+        ]
 
     async def run(self, tasks: asyncio.TaskGroup) -> None:
         """Serve until cancelled; writes are tasks of this group."""
         self._tasks = tasks
-        await self._listener.start_serving()
+        for listener in self._listeners:
+            await listener.start_serving()
         log.info("modbus.listening", host=self._settings.host, port=self._settings.port)
         while True:
             await asyncio.sleep(SWEEP_S)
@@ -75,10 +72,12 @@ class Server:
 
     async def close(self) -> None:
         """Leave the port and all clients."""
-        self._listener.close()
+        for listener in self._listeners:
+            listener.close()
         for connection in list(self._connections):
             connection.drop()
-        await self._listener.wait_closed()
+        for listener in self._listeners:
+            await listener.wait_closed()
 
     def admit(self, connection: Connection) -> bool:
         """Whether there is room for this one: in all, and for its address."""

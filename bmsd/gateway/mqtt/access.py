@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bmsd.config.gateway import Mqtt
 from bmsd.errors import ConfigError
+from bmsd.systemd.credentials import secret_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +47,18 @@ def _tls(mqtt: Mqtt, lines: list[str]) -> ssl.SSLContext | None:
         _text(name, getattr(mqtt, name), lines)
     if len(lines) > before:
         return None
-    context = _trusting(mqtt.ca_file, lines) if mqtt.ca_file else ssl.create_default_context()
+    context = _trusting(secret_file(mqtt.ca_file), lines) if mqtt.ca_file else ssl.create_default_context()
     if mqtt.cert_file:
         try:
-            context.load_cert_chain(mqtt.cert_file, mqtt.key_file, password="")  # else OpenSSL asks on the terminal
+            # without a password OpenSSL would ask on the terminal
+            context.load_cert_chain(secret_file(mqtt.cert_file), secret_file(mqtt.key_file), password="")
         except (ssl.SSLError, ValueError) as error:
             pair = f"{mqtt.cert_file} and {mqtt.key_file} (mqtt.key_file)"
             lines.append(f"mqtt.cert_file: {pair}: {error}; expected PEM files that belong together, no passphrase")
     return context
 
 
-def _trusting(ca_file: str, lines: list[str]) -> ssl.SSLContext:
+def _trusting(ca_file: Path, lines: list[str]) -> ssl.SSLContext:
     """Trust this authority and no other."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
@@ -70,7 +72,7 @@ def _text(name: str, path: str, lines: list[str]) -> str | None:
     if not path:
         return None
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return secret_file(path).read_text(encoding="utf-8")
     except OSError as error:
         lines.append(f"mqtt.{name}: {path}: {error.strerror}; expected a file that the gateway's user can read")
     except ValueError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import gc
 import logging
 import socket
@@ -15,8 +14,8 @@ import structlog
 import uvicorn
 
 from bmsd.config.gateway import GatewaySettings
-from bmsd.errors import BusError
 from bmsd.gateway.feed import Feed
+from bmsd.gateway.listening import BACKLOG, listening
 from bmsd.gateway.standing import Standing
 from bmsd.gateway.web.api import application
 from bmsd.gateway.web.connections import Patience, StreamProtocol, capped
@@ -32,16 +31,9 @@ PING_S = 20.0
 """A reader of the stream that does not answer a ping for this long is dropped."""
 MOST_INBOUND_BYTES = 1024
 MOST_HEAD_BYTES = 16384
-BACKLOG = 32
-"""Also how many connections are let in at once before anybody else gets a turn."""
 SEND_BUFFER = 1 << 16
 """Bytes that wait in the kernel for a slow reader: what waits grows old."""
 HEADERS = [("cache-control", "no-store"), ("x-content-type-options", "nosniff")]
-REMEDIES = {
-    errno.EADDRINUSE: "the port is taken; stop who has it, or set another [web] port",
-    errno.EADDRNOTAVAIL: "this computer has no such address; set [web] host to one of `ip address`, or to 0.0.0.0",
-    errno.EACCES: "not allowed; set a [web] port of 1024 or more, or grant CAP_NET_BIND_SERVICE",
-}
 
 
 class Server(uvicorn.Server):
@@ -55,7 +47,7 @@ class Server(uvicorn.Server):
 async def serve(settings: GatewaySettings, feed: Feed, standing: Standing) -> None:
     """Serve until cancelled. BusError when it cannot listen."""
     web = settings.web
-    sockets = await listen(web.host, web.port)
+    sockets = await listening("web", web.host, web.port, standing.given("web"), SEND_BUFFER)
     standing.serves("web")
     streams = Streams(feed, web.most_streams)
     metrics = Metrics(feed, streams, cells=web.cells_in_metrics)
@@ -90,42 +82,6 @@ async def _until_cancelled(server: Server, sockets: list[socket.socket]) -> None
         await serving
         for connection in list(server.server_state.connections):
             connection.transport.abort()
-
-
-async def listen(host: str, port: int) -> list[socket.socket]:
-    """Return sockets that listen on all addresses of this host. BusError says what to do when there is none."""
-    where = f"web: {host} port {port}"
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-    except (OSError, ValueError) as error:
-        raise BusError(f"{where}: {host!r} is no address of a computer ({error}); correct [web] host") from error
-    sockets: list[socket.socket] = []
-    try:
-        for family, *_, address in dict.fromkeys(found):
-            sockets.append(_bound(family, address))
-    except OSError as error:
-        for one in sockets:
-            one.close()
-        reason = REMEDIES.get(error.errno or 0, "correct [web] host and port")
-        raise BusError(f"{where}: cannot listen ({error.strerror}): {reason}") from error
-    return sockets
-
-
-def _bound(family: int, address: tuple[object, ...]) -> socket.socket:
-    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # so that asyncio turns Nagle off
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)  # connections inherit it
-        if family == socket.AF_INET6:
-            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        listening.bind(address)
-        listening.listen(BACKLOG)
-    except OSError:
-        listening.close()
-        raise
-    return listening
 
 
 class Defects(logging.Handler):

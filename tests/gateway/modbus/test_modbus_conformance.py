@@ -338,9 +338,9 @@ async def test_the_port_can_be_taken_again_at_once_and_not_twice(served: Serving
     await again.close()
 
 
-@pytest.mark.parametrize("host", ["a" * 300, "..a", "a\0", "fe80::1%none"])
-async def test_a_text_that_is_no_host_is_named(host: str) -> None:
-    with pytest.raises(BusError, match="port 1502: cannot listen: "):
+@pytest.mark.parametrize("host", ["no.such.name.invalid", "fe80::1%none"])
+async def test_a_host_that_there_is_not_is_named(host: str) -> None:
+    with pytest.raises(BusError, match=f"modbus: {host} port 1502: .*correct .modbus. host"):
         await Server(Modbus(host=host), Feed(Path("/none"))).listen()
 
 
