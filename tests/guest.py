@@ -76,7 +76,7 @@ class Outside:
         self._failed = ""
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Put them last: pytest's own set-up and teardown of tests knows no gaps then, and the quick ones come first."""
+        """Put them last: the set-up and teardown of other tests knows no gaps then, and the quick ones come first."""
         items.sort(key=self._kind.wants)
 
     def pytest_runtest_protocol(self, item: pytest.Item) -> bool | None:

@@ -1,6 +1,6 @@
 """Tries what a sandbox should deny, or allow, and prints the outcome of each try as JSON: "done" or the error's name.
 
-Runs inside the sandbox of a service with nothing but the standard library: python probe.py OTHER_PID
+Runs inside the sandbox of a service with nothing but the standard library: python probe.py OTHER_PID FILE
 """
 
 from __future__ import annotations
@@ -44,8 +44,7 @@ TRIES: dict[str, Callable[[], object]] = {
     "state of control": lambda: os.listdir("/var/lib/bmsd"),
     "state of the gateway": lambda: os.listdir("/var/lib/bmsd-gateway"),
     "configuration": lambda: Path("/etc/bmsd/bmsd.toml").read_text(),
-    "change the configuration": lambda: Path("/etc/bmsd/bmsd.toml").open("a"),
-    "change the program": lambda: Path("/opt/bmsd/venv/bin/bmsd").open("a"),
+    "change what anybody may": lambda: Path(sys.argv[2]).write_text("changed"),
     "secrets of root": lambda: os.listdir("/etc/bmsd/credentials"),
     "credential": lambda: Path(os.environ["CREDENTIALS_DIRECTORY"], "bmsd_secret").read_text(),
     "homes": lambda: os.listdir("/root"),
@@ -55,15 +54,16 @@ TRIES: dict[str, Callable[[], object]] = {
     "kernel settings": lambda: Path("/proc/sys/kernel/hostname").read_text(),
     "other processes": lambda: os.stat(f"/proc/{sys.argv[1]}/status"),
     "kill the other": lambda: os.kill(int(sys.argv[1]), 0),
-    "be root": lambda: os.setuid(0),
     "set the clock": lambda: time.clock_settime(time.CLOCK_REALTIME, time.time()),
-    "mount": lambda: called(libc.mount(b"none", b"/tmp", b"tmpfs", 0, None)),
-    "namespace": lambda: called(libc.unshare(0x10000000)),
-    "trace": lambda: called(libc.ptrace(16, int(sys.argv[1]), 0, 0)),
+    "mount": lambda: called(libc.mount(b"none", b"/mnt", b"tmpfs", 0, None)),
+    "trace": lambda: called(libc.ptrace(0x4206, int(sys.argv[1]), 0, 0)),
     "real time": lambda: os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(10)),
     "write what is run": lambda: mmap.mmap(-1, 4096, prot=mmap.PROT_WRITE | mmap.PROT_EXEC),
     "lock memory": lambda: called(libc.mlockall(3)),
     "give a file away": lambda: os.chown(f"{os.environ['STATE_DIRECTORY']}/probe", -1, os.getgroups()[0]),
+    # last: what comes after one that succeeded would be tried with other rights
+    "be root": lambda: os.setuid(0),
+    "namespace": lambda: called(libc.unshare(0x10000000)),
 }
 
 

@@ -203,7 +203,8 @@ def installed_rack() -> Iterator[Served]:
         served.configured()
         yield served
         for unit in (CONTROL, GATEWAY):
-            unit.stop()
+            if unit.alive:
+                unit.stop()
 
 
 def stamp_s(unit: Unit, name: str) -> float:

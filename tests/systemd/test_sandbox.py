@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import time
 from pathlib import Path
 
@@ -14,13 +15,13 @@ from tests.systemd.served import CONTROL, GATEWAY, VENV, Served, Unit, run
 pytestmark = pytest.mark.systemd
 
 PROBE = Path("/opt/bmsd/probe.py")
+OPEN = Path("/opt/bmsd/open-to-all")
 SECRETS = Path("/etc/bmsd/credentials")
 
 DENIED = {
     "packets": "EAFNOSUPPORT",
     "netlink": "EAFNOSUPPORT",
-    "change the configuration": "EROFS",
-    "change the program": "EROFS",
+    "change what anybody may": "EROFS",
     "secrets of root": "EACCES",
     "homes": "EACCES",
     "kernel settings": "ENOENT",
@@ -44,8 +45,8 @@ CONTROLS = DENIED | {
     "state of control": "done",
     "state of the gateway": "EACCES",
     "credential": "KeyError",
-    "kernel log": "EPERM",
-    "memory of the computer": "ENOENT",
+    "kernel log": "EACCES",
+    "memory of the computer": "EACCES",
     "terminal": "done",
     "lock memory": "done",
     "give a file away": "done",
@@ -69,8 +70,11 @@ GATEWAYS = DENIED | {
 def probed(unit: Unit, other: Unit) -> dict[str, str]:
     """Run the probe in a copy of this unit; only what would take the service's own files away is changed."""
     text = Path("/usr/lib/systemd/system", unit.name).read_text()
-    text = re.sub("^(ExecStart)=.*$", rf"\1={VENV}/bin/python -I {PROBE} {other.pid}", text, flags=re.MULTILINE)
+    text = re.sub("^(ExecStart)=.*$", rf"\1={VENV}/bin/python -I {PROBE} {other.pid} {OPEN}", text, flags=re.MULTILINE)
     text = re.sub("^(ExecReload|WatchdogSec|RuntimeDirectory)=.*$", "", text, flags=re.MULTILINE)
+    text = text.replace("CPUSchedulingPolicy=fifo", "").replace(
+        "CPUSchedulingPriority=50", ""
+    )  # control needs its turn
     text = text.replace("Type=notify", "Type=oneshot").replace("Restart=always", "Restart=no")
     name = f"probe-{unit.name}"
     Path("/run/systemd/system", name).write_text(text)
@@ -85,21 +89,22 @@ def probed(unit: Unit, other: Unit) -> dict[str, str]:
 def _probe(running: Served) -> None:  # noqa: ARG001
     PROBE.write_text(Path(__file__).with_name("probe.py").read_text())
     PROBE.chmod(0o644)
+    OPEN.touch()
+    OPEN.chmod(0o666)
+    shutil.chown("/dev/ttyS0", group="dialout")  # as udev does it
+    Path("/dev/ttyS0").chmod(0o660)
     secret = SECRETS / "secret"
     secret.write_text("open sesame")
     secret.chmod(0o600)
 
 
-def test_control_reaches_its_buses_and_nothing_of_the_network() -> None:
-    assert probed(CONTROL, GATEWAY) == CONTROLS
-
-
-def test_the_gateway_reaches_the_network_and_no_bus() -> None:
-    assert probed(GATEWAY, CONTROL) == GATEWAYS
-
-
-def test_the_probe_can_do_outside_what_the_sandboxes_deny() -> None:
-    surroundings = ["env", "STATE_DIRECTORY=/run", "CREDENTIALS_DIRECTORY=/etc/bmsd/credentials"]
-    free = json.loads(run(*surroundings, VENV / "bin/python", "-I", PROBE, GATEWAY.pid))
+def test_the_sandboxes_deny_what_they_should_and_nothing_more() -> None:
+    surroundings = ["env", "STATE_DIRECTORY=/run", "CREDENTIALS_DIRECTORY=/run"]
+    free = json.loads(run(*surroundings, VENV / "bin/python", "-I", PROBE, GATEWAY.pid, OPEN))
+    control, gateway = probed(CONTROL, GATEWAY), probed(GATEWAY, CONTROL)
+    if free["IPv6"] != "done":  # a kernel without it
+        gateway["IPv6"] = "done"
+    assert control == CONTROLS
+    assert gateway == GATEWAYS
     denied = {name for name in CONTROLS if "done" not in (CONTROLS[name], GATEWAYS[name])}
-    assert {name for name in denied if free[name] != "done"} <= {"memory of the computer", "kernel log", "trace"}
+    assert {name for name in denied if free[name] != "done"} == set(), "the probe can do all that without a sandbox"
