@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -18,6 +18,7 @@ from types import FrameType
 from bmsd.control.composition import Checked, checked
 from bmsd.control.journal import Journal
 from bmsd.control.rack_io import RackIO
+from bmsd.control.realtime import settle
 from bmsd.control.records import Records
 from bmsd.control.reload import REFUSED, Reloaded, Reloader, told
 from bmsd.control.state_file import Saver, load
@@ -75,8 +76,11 @@ class Control:
         self._stopping_since_s: float | None = None
         self.outcome: Outcome | None = None
 
-    def open(self, now_s: float) -> None:
-        """Open buses and the link. BusError when the link cannot listen; a bus that is not there is tried again."""
+    def open(self, now_s: float, settled: Sequence[str] = ()) -> None:
+        """Open buses and the link; `settled` says how the process runs.
+
+        BusError when the link cannot listen; a bus that is not there is tried again.
+        """
         for note in self._rack.notes():
             self._journal.say("configuration.note", "alarm", note)
         self._records.open()
@@ -84,6 +88,8 @@ class Control:
         self._next_tick_s = now_s + self._plant.timing.tick_s
         self._save_due_s = now_s  # from the first tick on the file says that a process runs
         self._journal.say("control.running", "info", f"control of rack {self._plant.name} runs")
+        if settled:
+            self._journal.say("service.scheduling", "info", "; ".join(settled))
         self._manager.ready("the link listens, the first tick is to come")
         if self._manager.error:
             self._journal.say("service.not_told", "warning", self._manager.error)
@@ -262,8 +268,9 @@ def run_file(path: Path) -> int:
 
 def _run(control: Control) -> int:
     asked = _Signals()
+    settled = list(settle())
     now_s = time.monotonic()
-    control.open(now_s)
+    control.open(now_s, settled)
     try:
         while not control.left(now_s):
             time.sleep(min(max(control.due_s() - time.monotonic(), 0.0), LONGEST_SLEEP_S))
