@@ -10,16 +10,14 @@ from itertools import pairwise
 import pytest
 
 from bmsd.control.state_file import load
-from tests.systemd.served import CONTROL, STATE, VENV, Served, run, stamp_s
+from bmsd.systemd.message_ids import MESSAGES
+from tests.systemd.served import CONFIGURATION, CONTROL, STARTED_WITHIN_S, STATE, VENV, Served, run, stamp_s
 from tests.vcan.processes import until
 from tests.vcan.slave_bus import identifier
 from tests.vcan.whole_rack import Talker, forbids, room_s
 from tests.vcan.wire import Seen
 
 pytestmark = pytest.mark.systemd
-
-STARTED_WITHIN_S = 60.0
-"""Of a process in the guest, where Python starts as slowly as the computer is busy."""
 
 
 def status() -> str:
@@ -96,6 +94,47 @@ def test_a_tick_that_hangs_is_killed_and_the_first_words_after_it_are_safe(runni
     assert sync.at_s > begun_s, "nothing more from the one that hung"
     assert forbids(first)
     assert first.at_s - begun_s < max(3.0, 3.0 * imports_s()) + room_s(begun_s, first.at_s)
+
+
+def test_a_wrong_file_changes_nothing_at_a_reload_and_is_named(running: Served) -> None:
+    pid, asked_s = CONTROL.pid, time.time()
+    CONFIGURATION.write_text(CONFIGURATION.read_text().replace("max_v = 3.65", "max_v = 36.5"))
+    run("systemctl", "reload", CONTROL.name)
+    CONTROL.says("cell.max_v: 36.5", asked_s)
+    until(lambda: "configuration" in status(), 10.0, "the status says that the file is wrong")
+    assert (CONTROL.alive, CONTROL.pid) == (True, pid)
+    assert running.whole.state().strings[0].state == "closed"
+    running.configured()
+    run("systemctl", "reload", CONTROL.name)
+    until(lambda: "configuration" not in status(), 10.0, "the file is right again")
+
+    # the same file at a start: it ends, and is not started again for nothing
+    CONTROL.stop()
+    CONFIGURATION.write_text(CONFIGURATION.read_text().replace("max_v = 3.65", "max_v = 36.5"))
+    restarts = CONTROL.restarts
+    assert "failed" in run("systemctl", "start", CONTROL.name, fails=True)
+    CONTROL.says("cell.max_v: 36.5", asked_s)
+    time.sleep(1.0)  # five times the pause before a new start
+    shown = [CONTROL.show(name) for name in ("ActiveState", "Result", "ExecMainStatus")]
+    assert shown == ["failed", "exit-code", "78"]
+    assert CONTROL.restarts == restarts
+
+
+@pytest.mark.usefixtures("running")
+def test_the_journal_has_fields_and_a_number_for_each_class_of_events() -> None:
+    began_s = time.time()
+    with Talker("vcan0") as somebody:
+        somebody.say("Heartbeat", Counter=7, Lease=1.0, ControlState=1)
+    CONTROL.says("CAN-011", began_s)
+    (raised,) = (entry for entry in CONTROL.journal(began_s) if entry.get("BMSD_FAULT") == "CAN-011")
+    assert raised["MESSAGE_ID"] == MESSAGES["fault.raised"].id
+    assert raised["SYSLOG_IDENTIFIER"] == "bmsd"
+    assert raised["BMSD_LEVEL"] == "alarm"
+    assert raised["_SYSTEMD_UNIT"] == CONTROL.name
+    found = run("journalctl", "-o", "cat", f"MESSAGE_ID={MESSAGES['control.running'].id}")
+    assert "control of rack" in found
+    scheduled = run("journalctl", "-o", "cat", f"MESSAGE_ID={MESSAGES['service.scheduling'].id}")
+    assert "SCHED_FIFO with priority 50; memory is locked" in scheduled
 
 
 def test_a_stop_is_in_order(running: Served) -> None:

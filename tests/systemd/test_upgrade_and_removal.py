@@ -1,4 +1,4 @@
-"""The Debian package and deploy/install.sh on a running rack: upgraded, gone back from, removed; what is yours stays."""
+"""The Debian package and deploy/install.sh on a running rack: upgrade, the way back, removal; what is yours stays."""
 
 from __future__ import annotations
 
