@@ -5,12 +5,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.complete
 # Two -q: only errors; the build's deprecation warnings are its maintainers' business.
 PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip install -qq --disable-pip-version-check
+PYTHON_WHEEL := PYTHONWARNINGS=ignore $(BIN)/python -m pip wheel -qq --disable-pip-version-check --no-deps --no-build-isolation
 COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/python -m piptools compile --quiet --strip-extras \
 	--generate-hashes --allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup run test tools format-check lint types imports pytest image-test format bench lock clean
+.PHONY: help setup run test tools format-check lint types imports pytest image-test format bench wheels deb lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -61,6 +62,20 @@ format: setup ## rewrite the code the way format-check wants it
 
 bench: setup ## speed, as ratios measured in one run
 	$(BIN)/python -m pytest tests/bench -s
+
+wheels: setup ## build/wheels: all packages for the Python of this system, for installations without network
+	@mkdir -p build/wheels
+	@$(BIN)/python -m pip --python /usr/bin/python3 download -qq --disable-pip-version-check --require-hashes \
+		--only-binary :all: -d build/wheels -r requirements.txt
+	@rm -rf build/wheels/bmsd-*.whl build/lib build/bdist.* # what setuptools finds there goes into the wheel
+	@$(PYTHON_WHEEL) -w build/wheels .
+
+deb: build/.deb ## build/bmsd_*.deb: the Debian package for this system
+
+build/.deb: requirements.txt pyproject.toml $(wildcard $(shell git ls-files bmsd dbc deploy systemd docs))
+	@$(MAKE) --no-print-directory wheels
+	@deploy/make-deb
+	@touch $@
 
 lock: ## pin the newest fitting packages, with hashes
 	@test -x $(BIN)/python || $(MAKE) setup

@@ -105,7 +105,7 @@ def gateway(config: ConfigFile) -> None:
     from bmsd.gateway.app import run_file
     from bmsd.serving import serving
 
-    raise typer.Exit(serving(run_file, config))
+    raise typer.Exit(serving(run_file, config, "bmsd-gateway"))
 
 
 @app.command(short_help="Control and gateway together.")

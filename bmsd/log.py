@@ -5,29 +5,79 @@ from __future__ import annotations
 import queue
 import sys
 import threading
-from typing import Any, ClassVar, TextIO
+from typing import Any, ClassVar, Protocol, TextIO
 
 import structlog
 from structlog.typing import EventDict
 
+from bmsd.systemd import journal
+from bmsd.systemd.record import Identifier, of_drops, of_event
+
 MOST_WAITING = 2000
 
 
-class Writer:
-    """Writes lines in a thread of its own. A full queue drops lines and counts them; the count is written later."""
+class Sink(Protocol):
+    """Where records end, one way or another. OSError or ValueError when they cannot."""
+
+    def write(self, record: Any) -> None: ...
+    def dropped(self, count: int) -> None:
+        """Write that so many records were dropped since start."""
+
+    def flush(self) -> None:
+        """Nothing waits any more."""
+
+
+class Lines:
+    """Lines on a stream."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._waiting: queue.Queue[str | None] = queue.Queue(MOST_WAITING)
+
+    def write(self, record: str) -> None:
+        self._stream.write(record + "\n")
+
+    def dropped(self, count: int) -> None:
+        self.write(f"log lines dropped since start: {count}")
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+
+class Records:
+    """Records with fields, to journald."""
+
+    def __init__(self, identifier: Identifier, path: str = "") -> None:
+        self._identifier = identifier
+        self._journal = journal.Journal(path)
+
+    def write(self, record: bytes) -> None:
+        self._journal.send(record)
+
+    def dropped(self, count: int) -> None:
+        self.write(journal.encode(of_drops(self._identifier, count)))
+
+    def flush(self) -> None:
+        pass
+
+
+class Writer:
+    """Writes records in a thread of its own. A full queue drops them and counts them; the count is written later.
+
+    So are records that the sink refuses: journald may come back.
+    """
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._waiting: queue.Queue[str | bytes | None] = queue.Queue(MOST_WAITING)
         self.dropped = 0
         self._said = 0
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self._thread.start()
 
-    def line(self, text: str) -> None:
-        """Hand over a line; never waits."""
+    def line(self, record: str | bytes) -> None:
+        """Hand over a record; never waits."""
         try:
-            self._waiting.put_nowait(text)
+            self._waiting.put_nowait(record)
         except queue.Full:
             self.dropped += 1
 
@@ -42,16 +92,17 @@ class Writer:
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
-        while (text := self._waiting.get()) is not None:
+        while (record := self._waiting.get()) is not None:
             try:
-                self._stream.write(text + "\n")
                 if self.dropped != self._said:
-                    self._said = self.dropped
-                    self._stream.write(f"log lines dropped since start: {self._said}\n")
+                    said = self.dropped
+                    self._sink.dropped(said)
+                    self._said = said
+                self._sink.write(record)
                 if self._waiting.empty():
-                    self._stream.flush()
+                    self._sink.flush()
             except (OSError, ValueError):
-                return
+                self.dropped += 1
 
 
 class Threshold:
@@ -77,23 +128,37 @@ def set_level(level: str) -> None:
     _threshold.level = level
 
 
-def configure(level: str = "info", style: str = "text", stream: TextIO | None = None) -> Writer:
-    """Set up structlog for this process: `style` is text (for people) or json (for machines)."""
+def configure(
+    level: str = "info", style: str = "text", stream: TextIO | None = None, identifier: Identifier = "bmsd"
+) -> Writer:
+    """Set up structlog for this process: `style` is text (for people), json (for machines) or journal.
+
+    Text is a journal where standard error goes to journald. `identifier` is whose records these are there.
+    """
     set_level(level)
-    writer = Writer(stream or sys.stderr)
-    renderer: Any = structlog.processors.JSONRenderer()
-    if style == "text":
-        renderer = structlog.dev.ConsoleRenderer(colors=(stream or sys.stderr).isatty(), pad_event_to=24)
+    if style == "journal" or (style == "text" and stream is None and journal.stderr_is_journal()):
+        writer = Writer(Records(identifier))
+        ends: list[Any] = [lambda _, method, event: journal.encode(of_event(identifier, method, event))]
+    else:
+        stream = stream or sys.stderr
+        writer = Writer(Lines(stream))
+        ends = [structlog.processors.TimeStamper(fmt="iso", utc=True), *_line(style, stream)]
     structlog.configure(
-        processors=[
-            _threshold,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            renderer,
-        ],
+        processors=[_threshold, structlog.processors.add_log_level, structlog.processors.format_exc_info, *ends],
         wrapper_class=structlog.make_filtering_bound_logger("debug"),
         logger_factory=lambda *_: writer,
         cache_logger_on_first_use=True,
     )
     return writer
+
+
+def _line(style: str, stream: TextIO) -> list[Any]:
+    if style == "json":
+        return [structlog.processors.JSONRenderer()]
+    return [_without_number, structlog.dev.ConsoleRenderer(colors=stream.isatty(), pad_event_to=24)]
+
+
+def _without_number(_: object, method: str, event: EventDict) -> EventDict:  # noqa: ARG001
+    """A person counts by time."""
+    event.pop("number", None)
+    return event

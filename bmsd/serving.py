@@ -8,31 +8,45 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bmsd.errors import BmsdError, ConfigError
+from bmsd.systemd.journal import Journal, encode, stderr_is_journal
 from bmsd.systemd.notify import Notifier
+from bmsd.systemd.record import Identifier, of_failure
 
 CANNOT, DEFECT, CONFIGURATION = 1, 70, 78
 
 
-def serving(run: Callable[[Path], int], path: Path) -> int:
-    """Run to the end; return the exit code. What went wrong is on standard error and in the status of the service."""
+def serving(run: Callable[[Path], int], path: Path, identifier: Identifier = "bmsd") -> int:
+    """Run to the end; return the exit code. What went wrong is in the log and in the status of the service."""
     try:
         return run(path)
     except ConfigError as error:
-        return _ended(CONFIGURATION, f"the configuration {path} is wrong", error.complaints)
+        _say(identifier, "configuration.wrong", error.complaints)
+        more = f" (and {len(error.complaints) - 1} more)" if len(error.complaints) > 1 else ""
+        Notifier().status(f"the configuration {path} is wrong: {error.complaints[0]}{more}")
+        return CONFIGURATION
     except BmsdError as error:
-        return _ended(CANNOT, "cannot serve", [str(error)])
-    except Exception:
-        return _ended(DEFECT, "a defect of bmsd", traceback.format_exc().splitlines())
+        _say(identifier, "service.failed", [str(error)])
+        Notifier().status(f"cannot serve: {error}")
+        return CANNOT
+    except Exception as error:
+        _say(identifier, "service.failed", [traceback.format_exc().rstrip()])
+        Notifier().status(f"a defect of bmsd: {type(error).__name__}: {error}")
+        return DEFECT
 
 
-def _ended(code: int, what: str, lines: list[str] | tuple[str, ...]) -> int:
-    for line in lines:
-        print(line, file=sys.stderr)  # noqa: T201
-    last = lines[-1] if code == DEFECT else lines[0]
-    more = f" (and {len(lines) - 1} more)" if len(lines) > 1 and code != DEFECT else ""
-    Notifier().status(f"{what}: {last}{more}")
-    return code
+def _say(identifier: Identifier, kind: str, texts: Sequence[str]) -> None:
+    """Write to journald where standard error goes there, else to standard error."""
+    try:
+        if stderr_is_journal():
+            journal = Journal()
+            for text in texts:
+                journal.send(encode(of_failure(identifier, kind, text)))
+            return
+    except OSError:
+        pass
+    for text in texts:
+        print(text, file=sys.stderr)  # noqa: T201

@@ -408,10 +408,14 @@ class Link(Section):
 
 
 class Log(Section):
-    """What is written to standard error, which systemd keeps."""
+    """What is written to standard error or to the journal of systemd."""
 
     level: Literal["debug", "info", "warning", "error"] = setting("Least weight of a message.", "info", reloadable=True)
-    format: Literal["text", "json"] = setting("For people or for machines.", "text")
+    format: Literal["text", "json", "journal"] = setting(
+        "Lines for people or for machines, or records for journald; text, where standard error goes to journald, is "
+        "records, too.",
+        "text",
+    )
 
 
 class HeartbeatOutput(Section):

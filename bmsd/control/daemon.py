@@ -24,6 +24,7 @@ from bmsd.control.heartbeat_output import Output
 from bmsd.control.host import ComputerReader
 from bmsd.control.journal import Journal
 from bmsd.control.rack_io import RackIO
+from bmsd.control.realtime import settle
 from bmsd.control.records import Records
 from bmsd.control.reload import REFUSED, Reloaded, Reloader, told
 from bmsd.control.state_file import Saver, load
@@ -90,8 +91,11 @@ class Control:
         self._stopping_since_s: float | None = None
         self.outcome: Outcome | None = None
 
-    def open(self, now_s: float) -> None:
-        """Open buses and the link. BusError when the link cannot listen; a bus that is not there is tried again."""
+    def open(self, now_s: float, settled: Sequence[str] = ()) -> None:
+        """Open buses and the link; `settled` says how the process runs.
+
+        BusError when the link cannot listen; a bus that is not there is tried again.
+        """
         for note in self._rack.notes():
             self._journal.say("configuration.note", "alarm", note)
         self._records.open()
@@ -100,6 +104,8 @@ class Control:
         self._next_tick_s = now_s + self._plant.timing.tick_s
         self._save_due_s = now_s  # from the first tick on the file says that a process runs
         self._journal.say("control.running", "info", f"control of rack {self._plant.name} runs")
+        if settled:
+            self._journal.say("service.scheduling", "info", "; ".join(settled))
         self._manager.ready("the link listens, the first tick is to come")
         if self._manager.error:
             self._journal.say("service.not_told", "warning", self._manager.error)
@@ -305,8 +311,9 @@ def run_file(path: Path) -> int:
 
 def _run(control: Control) -> int:
     asked = _Signals()
+    settled = list(settle())
     now_s = time.monotonic()
-    control.open(now_s)
+    control.open(now_s, settled)
     try:
         while not control.left(now_s):
             _wait(control.io.readable, control.due_s())

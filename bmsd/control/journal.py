@@ -17,7 +17,7 @@ from bmsd.model.host import ClockQuality
 log = structlog.get_logger()
 
 _NAMES = {row.code: row.name for row in CATALOGUE}
-_NOT_LOGGED = ("number", "now_s", "utc_s", "utc_quality", "kind")
+_NOT_LOGGED = ("now_s", "utc_s", "utc_quality", "kind")
 
 
 class Journal:
@@ -41,7 +41,8 @@ class Journal:
     def add(self, event: Event, **more: Any) -> None:
         """Add an event that has no number yet."""
         self._number += 1
-        self._untold.append(replace(event, number=self._number))
+        event = replace(event, number=self._number)
+        self._untold.append(event)
         _log(event, more)
 
     def untold(self) -> list[Event]:

@@ -53,7 +53,7 @@ def run_file(path: Path) -> int:
     ConfigError when its tables are wrong, BusError when it cannot listen.
     """
     settings = load_gateway(path)
-    writer = configure(settings.log.level, settings.log.format)
+    writer = configure(settings.log.level, settings.log.format, identifier="bmsd-gateway")
     try:
         asyncio.run(_run(path, settings, given_sockets(("modbus", "web")), Notifier()))
     finally:

@@ -36,10 +36,12 @@ class StallMeter:
         self._file = noted
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, file: Path) -> None:
+    def start(self, file: Path, priority: int = 0) -> None:
+        """Note stalls in this file; with a real-time `priority` those only that even such a process suffers."""
         file.touch()
         self._file = file
-        self._process = subprocess.Popen([sys.executable, "-m", "tests.vcan.stall", str(file)])
+        before_others = ["chrt", "-f", str(priority)] if priority else []
+        self._process = subprocess.Popen([*before_others, sys.executable, "-m", "tests.vcan.stall", str(file)])
 
     def stop(self) -> None:
         """End the process; what it noted stays."""

@@ -203,7 +203,7 @@ class Connection(asyncio.BufferedProtocol):
         self._house.counts.writes_refused += 1
         self._refused_writes += 1
         if self._refused_writes <= MOST_WRITES_LOGGED:
-            log.warning("modbus.write_refused", peer=self.peer, why=str(refused), code=int(refused.code), **what)
+            log.warning("modbus.write_refused", peer=self.peer, why=str(refused), answer=int(refused.code), **what)
 
     def done(self, adu: Adu, asked: Access, refused: RefusedError | None) -> None:
         """A write has come to its end."""
