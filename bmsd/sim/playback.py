@@ -182,6 +182,11 @@ class PlaybackCells:
         """The cells' own resistance is in the measured voltage; what remains is cable, (strings,)."""
         return self._cable
 
+    def thevenin(self, dt_s: float) -> tuple[Floats, Floats]:
+        """Return voltage (V) and resistance (ohm) of every string; measured cells do not foresee their next sample."""
+        del dt_s
+        return self.string_emf_v, self.string_ohm
+
     @property
     def finished(self) -> bool:
         """Whether the last sample has been reached."""

@@ -11,7 +11,7 @@ import numpy as np
 from bmsd.model.frame import Frame
 from bmsd.model.snapshot import CHEMISTRIES, Bools, Floats, Input
 from bmsd.sim.boards import Measured, ModuleBoard
-from bmsd.sim.cell import Cells
+from bmsd.sim.cells import Cells
 from bmsd.sim.contactor_unit import ContactorUnit, Wires
 from bmsd.sim.inverter import Inverter
 from bmsd.sim.mishap import Mishap, Mishaps, Readings
