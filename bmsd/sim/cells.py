@@ -68,9 +68,10 @@ class Cells:
         self.heat_w = np.zeros(shape)
         """Heat from outside, W: a heater, a mishap."""
         self.leak_s = np.zeros(shape)
-        """Conductance of soft shorts inside, S."""
+        """Conductance of soft shorts inside, S; set by `leak`."""
+        self._leaks = False
         self.moved_a = np.zeros(shape)
-        """Current that active balancers put into the cells, A; negative takes."""
+        """Current that active balancers put into the cells, A, negative takes; set by `move`."""
         self.hysteresis = np.zeros(shape)
         self.heat_j = 0.0
         """Heat of all cells from currents so far, J: losses, reversible heat, self-discharge, soft shorts."""
@@ -82,6 +83,8 @@ class Cells:
         """What balancers have put into the cells so far, J; negative: taken, and lost in them."""
         self._curves = Curves(p)
         self._slow_s = slow_s
+        self._discharges_itself = p.self_discharge_per_month > 0.0
+        self._moves = False
         self._slow_since_s = 0.0
         self._age_since_s = 0.0
         self._dt_s = -1.0
@@ -104,6 +107,11 @@ class Cells:
     def temperature_degc(self) -> Floats:
         """Temperature of every cell, degC."""
         return self.warmth.cell_degc
+
+    @property
+    def heat_now_j(self) -> float:
+        """Heat of all cells from currents up to now, J: with what waits to be put into their temperatures."""
+        return self.heat_j + float(self._work_j.sum())
 
     @property
     def string_emf_v(self) -> Floats:
@@ -152,6 +160,14 @@ class Cells:
         """Let cells heat themselves from inside, K/s each, until told otherwise."""
         self.heat_w = k_per_s * self.parameters.heat_capacity_j_per_k
 
+    def leak(self, conductance_s: Floats) -> None:
+        """Let cells leak inside through these conductances, S each, until told otherwise."""
+        self.leak_s, self._leaks = conductance_s, bool(conductance_s.any())
+
+    def move(self, amps: Floats) -> None:
+        """Let active balancers put these currents into the cells, A each, negative takes, until told otherwise."""
+        self.moved_a, self._moves = amps, bool(amps.any())
+
     def _of_strings(self, values: Floats) -> Floats:
         """Sum over the cells of each string; leading axes stay."""
         total: Floats = values.reshape(*values.shape[:-2], -1) @ self._ones
@@ -194,7 +210,7 @@ class Cells:
         self._half_v = curves.nearest(curves.half_v, soc)
         self._entropy = curves.nearest(curves.entropy_v_per_k, soc)
         self._entropy_v = self._entropy * (degc - 25.0)
-        if p.self_discharge_per_month > 0.0:
+        if self._discharges_itself:
             self._self_a = self._self_discharge_25 * np.exp(-p.self_discharge_activation_k * warm)
         else:
             self._self_a = np.zeros(degc.shape)
@@ -204,17 +220,17 @@ class Cells:
     def _drain_a(self, dt_s: float, bleeding: Bools) -> Floats:
         """Current that leaves the cells beside the string's, A."""
         drain_a = self._self_a - self.moved_a
-        if self.leak_s.any():
+        if self._leaks:
             leak_a = self.cell_v * self.leak_s
             self._work_j += leak_a * self.cell_v * dt_s
             drain_a = drain_a + leak_a
-        if self._self_a.any():
+        if self._discharges_itself:
             self._work_j += self._self_a * self.cell_v * dt_s
         if bleeding.any():
             bleed_a = np.where(bleeding, self.cell_v / self.parameters.bleeder_ohm, 0.0)
             self.bled_j += dt_s * float(np.vdot(bleed_a, self.cell_v))
             drain_a = drain_a + bleed_a
-        if self.moved_a.any():
+        if self._moves:
             self.balancer_j += dt_s * float(np.vdot(self.moved_a, self.cell_v))
         return drain_a
 

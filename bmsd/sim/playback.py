@@ -206,6 +206,9 @@ class PlaybackCells:
         """Add a rise to the measured temperatures, K/s each, until told otherwise."""
         self._warm_k_per_s = k_per_s
 
+    def leak(self, conductance_s: Floats) -> None:
+        """Soft shorts: a measured voltage does not fall because of one."""
+
     def _index(self, position_s: Floats) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
         if self._repeats:
             position_s = np.mod(position_s, self.series.duration_s)

@@ -38,6 +38,7 @@ class Source(Protocol):
     def thevenin(self, dt_s: float) -> tuple[Floats, Floats]: ...
     def step(self, dt_s: float, string_a: Floats, plus_closed: Bools, bleeding: Bools) -> Floats: ...
     def warm(self, k_per_s: Floats) -> None: ...
+    def leak(self, conductance_s: Floats) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,8 @@ class Rack:
         """Highest current since start, magnitude, with the first instant of a closing: an inrush shows here."""
         self.load_s = 0.0
         """Conductance of a load across the bus that is not the inverter's, S."""
+        self.mean_v = 0.0
+        """Mean voltage of the bus over the last step, V."""
         self.path_j = 0.0
         """Heat of cables, contactors and precharge resistors so far, J."""
         self._time_s = 0.0
@@ -138,8 +141,8 @@ class Rack:
         emf_v, inner_ohm = self.cells.thevenin(dt_s)
         conductance = 1.0 / (inner_ohm + path_ohm)
         first_a = (self.bus_v - self.cells.string_emf_v) / (self.cells.string_ohm + path_ohm)
-        mean_v = self._charge_bus(dt_s, inverter_a - load_a, conductance, emf_v)
-        mean_a = conductance * (mean_v - emf_v) + self._ripple(dt_s, inverter_a, conductance)
+        self.mean_v = self._charge_bus(dt_s, inverter_a - load_a, conductance, emf_v)
+        mean_a = conductance * (self.mean_v - emf_v) + self._ripple(dt_s, inverter_a, conductance)
         self.string_a = self.cells.step(dt_s, mean_a, self.plus_closed, bleeding)
         self.peak_a = np.maximum(self.peak_a, np.maximum(np.abs(first_a), np.abs(self.string_a)))
         self.path_j += dt_s * float((self.string_a**2) @ np.where(np.isfinite(path_ohm), path_ohm, 0.0))
