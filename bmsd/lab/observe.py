@@ -7,6 +7,8 @@ is never late on simulated time, so its period is told as at most the second aft
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from bmsd.core.tick import Outcome
@@ -17,8 +19,10 @@ from bmsd.model.snapshot import (
     MODULE_BOARD,
     Buses,
     Feedback,
+    Floats,
     Host,
     Input,
+    Ints,
     Modules,
     Reading,
     Snapshot,
@@ -36,34 +40,86 @@ _SENSOR_CODES = {SENSOR_OPEN: Reading.OPEN, SENSOR_SHORT: Reading.SHORT}
 _COIL_V = 24.0
 
 
+def calm(plant: Plant, cell_v: Floats) -> Snapshot:
+    """Return a snapshot in which nothing is wrong and no current flows; all else is to be replaced."""
+    layout = plant.layout
+    zero, off = np.zeros(layout.module_shape, dtype=np.int64), np.zeros(layout.module_shape, dtype=np.bool_)
+    one, low = np.zeros(layout.strings, dtype=np.int64), np.zeros(layout.strings, dtype=np.bool_)
+    age_s, unit_age_s = np.full(layout.module_shape, AGE_S), np.full(layout.strings, AGE_S)
+    string_v = cell_v.sum(axis=(1, 2))
+    modules = Modules(
+        cell_v=cell_v,
+        cell_reading=np.zeros(layout.cell_shape, dtype=np.int64),
+        cell_age_s=age_s,
+        cell_sync=zero - 1,
+        temperature_degc=np.full(layout.sensor_shape, 25.0),
+        temperature_reading=np.zeros(layout.sensor_shape, dtype=np.int64),
+        temperature_age_s=age_s,
+        temperature_sync=zero - 1,
+        module_v=cell_v.sum(axis=2),
+        balancing=np.zeros(layout.cell_shape, dtype=np.bool_),
+        state_age_s=age_s,
+        board_degc=np.full(layout.module_shape, 25.0),
+        self_test=zero,
+        trip_active=off,
+        trip_code=zero,
+        heartbeat_lost=off,
+        identified=~off,
+        cell_count=zero + layout.cells,
+        uid=1 + np.arange(zero.size).reshape(layout.module_shape),
+        board_type=zero + MODULE_BOARD,
+        chemistry=zero + CHEMISTRIES.index(plant.cell.chemistry),
+        frames=zero,
+        crc_errors=zero,
+        counter_errors=zero,
+        duplicates=zero,
+    )
+    units = Units(
+        current_a=np.zeros(layout.strings),
+        charge_as=np.zeros(layout.strings),
+        current_age_s=unit_age_s,
+        current_sync=one - 1,
+        bus_v=string_v,
+        string_v=string_v,
+        coil_v=np.full(layout.strings, _COIL_V),
+        voltage_age_s=unit_age_s,
+        minus=one,
+        plus=one,
+        precharge=one,
+        minus_output=low,
+        plus_output=low,
+        precharge_output=low,
+        enable_output=low,
+        inputs=np.full((layout.strings, len(INPUTS)), int(Input.OK)),
+        heartbeat_lost=low,
+        trip_code=one,
+        open_reason=one,
+        state_age_s=unit_age_s,
+        state_sync=one - 1,
+        identified=~low,
+        crc_errors=one,
+        self_test=one,
+    )
+    buses = Buses(("field", "inverter"), np.ones(2, bool), np.zeros(2, bool), np.zeros(2), np.zeros(2, dtype=np.int64))
+    return Snapshot(0.0, modules, units, buses, Host(min(plant.timing.tick_s, ON_TIME_S), 0), 0.0)
+
+
 class Observer:
     """Watches one twin for one core."""
 
     def __init__(self, plant: Plant, twin: Twin) -> None:
         layout = plant.layout
         self._plant, self._twin = plant, twin
-        self._poll = -1
-        self._slow = -1
-        self._zero = zero = np.zeros(layout.module_shape, dtype=np.int64)
-        self._calm = np.zeros(layout.module_shape, dtype=np.bool_)
-        self._cells_count = zero + layout.cells
-        self._uid = 1 + np.arange(zero.size).reshape(layout.module_shape)
-        self._type = zero + MODULE_BOARD
-        self._chemistry = zero + CHEMISTRIES.index(plant.cell.chemistry)
-        self._known = ~self._calm
-        self._frames = zero.copy()
-        self._unit_zero = np.zeros(layout.strings, dtype=np.int64)
-        self._unit_calm = np.zeros(layout.strings, dtype=np.bool_)
-        self._buses = Buses(
-            ("field", "inverter"), np.ones(2, bool), np.zeros(2, bool), np.zeros(2), np.zeros(2, dtype=np.int64)
-        )
         self._measured = twin.measure()
+        self._calm = calm(plant, self._measured.cell_v)
+        self._poll = self._slow = -1
         self._sensor_degc, self._sensor_code = self._measured.sensor_degc, self._measured.sensor_code
         self._cell_s = np.full(layout.module_shape, -np.inf)
         self._degc_s = np.full(layout.module_shape, -np.inf)
-        self._cell_sync, self._degc_sync = zero - 1, zero - 1
+        self._cell_sync = self._degc_sync = self._calm.modules.cell_sync
+        self._frames = self._calm.modules.frames
         self._unit_s = np.full(layout.strings, -np.inf)
-        self._unit_sync = self._unit_zero - 1
+        self._unit_sync = self._calm.units.state_sync
         self._current = (twin.current_a, twin.charge_as)
         self._bleeding = twin.bleeding
         self._board_degc = twin.balancers.board_degc
@@ -77,8 +133,7 @@ class Observer:
         heard = ~self._twin.silent_units
         self._unit_s = np.where(heard, now_s - AGE_S, self._unit_s)
         self._unit_sync = np.where(heard, self._unit_sync + 1, self._unit_sync)
-        host = Host(min(self._plant.timing.tick_s, ON_TIME_S), 0)
-        return Snapshot(now_s, self._modules(now_s), self._units(now_s), self._buses, host, 0.0)
+        return replace(self._calm, now_s=now_s, modules=self._modules(now_s), units=self._units(now_s))
 
     def _measure(self, now_s: float, poll: int) -> None:
         """One poll: what silent boards had said stays."""
@@ -104,9 +159,10 @@ class Observer:
             self._degc_sync = np.where(silent, self._degc_sync, poll)
 
     def _modules(self, now_s: float) -> Modules:
-        seen, own, zero = self._measured, self._twin.own, self._zero
+        seen, own = self._measured, self._twin.own
         cell_age_s = now_s - self._cell_s
-        return Modules(
+        return replace(
+            self._calm.modules,
             cell_v=seen.cell_v,
             cell_reading=_readings(seen.cell_code, _CELL_CODES),
             cell_age_s=cell_age_s,
@@ -119,32 +175,23 @@ class Observer:
             balancing=self._bleeding,
             state_age_s=cell_age_s,
             board_degc=self._board_degc,
-            self_test=zero,
             trip_active=own.module_code != 0,
             trip_code=own.module_code.copy(),
-            heartbeat_lost=self._calm,
-            identified=self._known,
-            cell_count=self._cells_count,
-            uid=self._uid,
-            board_type=self._type,
-            chemistry=self._chemistry,
             frames=self._frames,
-            crc_errors=zero,
-            counter_errors=zero,
-            duplicates=zero,
         )
 
     def _units(self, now_s: float) -> Units:
-        twin, seen, calm, zero = self._twin, self._measured, self._unit_calm, self._unit_zero
-        contacts, coil, plant = twin.rack.contactors.closed, twin.outputs, twin.mishap
+        twin, seen, plant = self._twin, self._measured, self._twin.mishap
+        contacts, coil = twin.rack.contactors.closed, twin.outputs
         if not twin.silent_units.any():
             self._current = (twin.current_a, twin.charge_as)
         feedback = np.where(plant.feedback_lost, int(Feedback.UNKNOWN), contacts.astype(np.int64))
-        inputs = np.full((len(zero), len(INPUTS)), int(Input.OK))
-        inputs[:, INPUTS.index("interlock")] = np.where(plant.interlock, int(Input.ACTIVE), int(Input.OK))
-        inputs[:, INPUTS.index("emergency_stop")] = np.where(plant.emergency_stop, int(Input.ACTIVE), int(Input.OK))
+        inputs = self._calm.units.inputs.copy()
+        inputs[plant.interlock, INPUTS.index("interlock")] = int(Input.ACTIVE)
+        inputs[plant.emergency_stop, INPUTS.index("emergency_stop")] = int(Input.ACTIVE)
         age_s = now_s - self._unit_s
-        return Units(
+        return replace(
+            self._calm.units,
             current_a=self._current[0],
             charge_as=self._current[1],
             current_age_s=age_s,
@@ -161,18 +208,14 @@ class Observer:
             precharge_output=coil[:, PRECHARGE].copy(),
             enable_output=twin.orders.enable,
             inputs=inputs,
-            heartbeat_lost=calm,
             trip_code=twin.own.unit_code.copy(),
             open_reason=twin.own.open_reason.copy(),
             state_age_s=age_s,
             state_sync=self._unit_sync,
-            identified=~calm,
-            crc_errors=zero,
-            self_test=zero,
         )
 
 
-def _readings(codes: np.ndarray, meant: dict[int, Reading]) -> np.ndarray:
+def _readings(codes: Ints, meant: dict[int, Reading]) -> Ints:
     if not codes.any():
         return codes
     found = np.where(codes != 0, int(Reading.INVALID), int(Reading.OK))

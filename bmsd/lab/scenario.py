@@ -233,6 +233,7 @@ def _cell(file: ScenarioFile, capacity_ah: float) -> CellParameters:
     return replace(
         CellParameters.scaled(capacity_ah, file.spread.capacity, file.spread.resistance),
         **given,
+        rc_activation_k=file.cell.activation_k,
         bleeder_ohm=file.balancer.bleeder_ohm,
         self_discharge_spread=file.spread.self_discharge,
         heat_transfer_spread=file.spread.heat_transfer,
@@ -289,12 +290,13 @@ def _strings(file: ScenarioFile) -> Iterator[str]:
 
 
 def _relaxations(file: ScenarioFile) -> Iterator[str]:
-    ohm, tau_s = file.cell.rc_ohm, file.cell.rc_tau_s
-    if (ohm is None) is not (tau_s is None) or (ohm is not None and tau_s is not None and len(ohm) != len(tau_s)):
-        yield f"cell.rc_tau_s: {_count(tau_s)}; expected one for each entry of cell.rc_ohm ({_count(ohm)})"
-    for name, values, least in (("rc_ohm", ohm, 0.0), ("rc_tau_s", tau_s, 1e-3)):
-        if values is not None and not all(least <= value < 1e6 for value in values):
-            yield f"cell.{name}: {values}; expected numbers from {least:g} on"
+    for size, tau in (("rc_ohm", "rc_tau_s"), ("diffusion_soc_per_c", "diffusion_tau_s")):
+        sizes, taus_s = getattr(file.cell, size), getattr(file.cell, tau)
+        if (sizes is None) is not (taus_s is None) or len(sizes or ()) != len(taus_s or ()):
+            yield f"cell.{tau}: {_count(taus_s)}; expected one for each entry of cell.{size} ({_count(sizes)})"
+        for name, values, least in ((size, sizes, 0.0), (tau, taus_s, 1e-3)):
+            if values is not None and not all(least <= value < 1e6 for value in values):
+                yield f"cell.{name}: {values}; expected numbers from {least:g} on"
 
 
 def _curves(file: ScenarioFile) -> Iterator[str]:

@@ -46,10 +46,18 @@ class Cell(Section):
     """The cells; what is left out is that of an LFP cell of the rack's capacity. Resistances at 25 degC."""
 
     r0_ohm: float | None = number("Resistance at once.", "ohm", 1e-6, 0.2, None)
+    r0_soc: list[float] | None = setting(
+        "States of charge of `r0_factor`, rising.", None, min_length=2, max_length=1001
+    )
+    r0_factor: list[float] | None = setting("Factor of `r0_ohm` over SoC.", None, min_length=2, max_length=1001)
     rc_ohm: list[float] | None = setting(
         "Resistances of the relaxations.", None, unit="ohm", min_length=1, max_length=5
     )
     rc_tau_s: list[float] | None = setting("Their time constants.", None, unit="s", min_length=1, max_length=5)
+    diffusion_soc_per_c: list[float] | None = setting(
+        "How far the particles' surface is ahead of their mean at 1C.", None, unit="share", max_length=5
+    )
+    diffusion_tau_s: list[float] | None = setting("Time constants of that.", None, unit="s", max_length=5)
     activation_k: float = number("Activation temperature of all resistances.", "K", 0.0, 10000.0, 2500.0)
     hysteresis_gamma: float = number("Speed of the change of branch.", "1/share", 0.0, 500.0, 40.0)
     coulombic_efficiency: float = number("Charge that comes out over what went in.", "share", 0.9, 1.0, 0.9995)

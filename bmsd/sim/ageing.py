@@ -79,6 +79,11 @@ class Ageing:
         self._lowest, self._highest = np.full(shape, np.inf), np.full(shape, -np.inf)
         self._depth: Floats = np.zeros(shape)
 
+    def make_alike(self) -> None:
+        """Let every string age like the first one."""
+        for values in (self._pace, self.calendar, self.cycling, self._left):
+            values[:] = values[:1]
+
     @property
     def capacity_factor(self) -> Floats:
         """Capacity now over the capacity when new."""

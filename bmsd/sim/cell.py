@@ -42,6 +42,9 @@ class CellParameters:
     r0_ohm: float = 0.25e-3
     rc_ohm: tuple[float, ...] = (0.12e-3, 0.18e-3)
     rc_tau_s: tuple[float, ...] = (20.0, 600.0)
+    diffusion_soc_per_c: tuple[float, ...] = ()
+    """How far the surface of the particles is ahead of their mean after long enough at 1C, by time constant."""
+    diffusion_tau_s: tuple[float, ...] = ()
     hysteresis_gamma: float = 40.0
     """Per unit of SoC: the branch is changed to 63 % after 1 / gamma."""
     activation_k: float = 2500.0
@@ -65,6 +68,9 @@ class CellParameters:
     gap_soc: tuple[float, ...] = _GAP_SOC
     gap_v: tuple[float, ...] = _GAP_V
     """Distance of charge and discharge branch, V."""
+    r0_soc: tuple[float, ...] = (0.0, 1.0)
+    r0_factor: tuple[float, ...] = (1.0, 1.0)
+    """Resistance over SoC, as a factor of `r0_ohm`."""
     entropy_soc: tuple[float, ...] = _ENTROPY_SOC
     entropy_v_per_k: tuple[float, ...] = _ENTROPY_V_PER_K
 
@@ -101,6 +107,7 @@ class Curves:
         self.slope_v = np.append(np.diff(self.mid_v), 0.0)
         self.slope_v[-1] = self.slope_v[-2]
         self.half_v = 0.5 * _on_grid(p.gap_soc, p.gap_v)
+        self.r0_factor = _on_grid(p.r0_soc, p.r0_factor)
         self.entropy_v_per_k = _on_grid(p.entropy_soc, p.entropy_v_per_k)
 
     def nearest(self, table: Floats, soc: Floats) -> Floats:

@@ -6,6 +6,9 @@ constants tau_j, exactly for a current that is constant over the step. The hyste
 branch) to +1 (charge branch) with the charge passed: h <- e h + (1 - e) sgn(i), e = exp(-gamma |i| dt / Q), standing
 still below C/200.
 
+Where a cell has diffusion parameters the rest voltage is that of the surface of its particles, which is ahead of their
+mean by states that follow the current like x_j: the drop then grows where the curve is steep, as of a single particle.
+
 Every update is an exponential, so that a step may be long. What couples strings is their current: a string is offered
 to the circuit as `thevenin`, the voltage and resistance that it will show at the end of the step, linear in the
 current of the step (relaxation and slope of the rest voltage included). Solving the circuit with those is implicit:
@@ -92,11 +95,26 @@ class Cells:
         self._charge_slow = self.charge_as.copy()
         self._over_v = np.zeros(shape)
         self._relaxed_v = np.zeros((len(p.rc_ohm), *shape))
+        self._ahead = np.zeros((len(p.diffusion_tau_s), *shape))
         self._ones = np.ones(shape[1] * shape[2])
         self._set_capacity()
         self._set_slow()
         self._set_voltages()
         self.cell_v: Floats = self.emf_v.copy()
+
+    def make_alike(self) -> None:
+        """Give every string the cells of the first one, for comparing what else is different."""
+        for values in (self.capacity_as, self._size, self.charge_as, self._self_discharge_25):
+            values[:] = values[:1]
+        self.warmth.make_alike()
+        if self.ageing is not None:
+            self.ageing.make_alike()
+        np.copyto(self._charge_slow, self.charge_as)
+        self._set_capacity()
+        self._set_slow()
+        self._set_voltages()
+        self.cell_v = self.emf_v.copy()
+        self._dt_s = -1.0
 
     @property
     def soc(self) -> Floats:
@@ -127,9 +145,12 @@ class Cells:
         """Return voltage (V) and resistance (ohm) of every string at the end of a step of constant current."""
         if dt_s != self._dt_s:
             self._new_step(dt_s)
-        relaxed = self._of_strings(self._relaxed_v)
-        emf_v = self._of_strings(self.emf_v) - self._decay @ relaxed
-        return emf_v, self._step_ohm + self._of_strings(self._slope_v) * self._slope_ohm
+        emf_v = self._of_strings(self.emf_v) - self._decay @ self._of_strings(self._relaxed_v)
+        slope_v = self._of_strings(self._slope_v)
+        if len(self._ahead):
+            falls = (self._ahead_decay * self._ahead).sum(axis=0)
+            emf_v -= self._of_strings(falls * self._slope_v)
+        return emf_v, self._step_ohm + slope_v * self._slope_ohm
 
     def step(self, dt_s: float, string_a: Floats, plus_closed: Bools, bleeding: Bools) -> Floats:
         """Let `string_a` (strings,) flow for `dt_s`; return the current that flowed: the same.
@@ -188,7 +209,13 @@ class Cells:
         self._rc_gain = ohm[:, None, None, None] * self._rc_factor
         self._rc_decay = self._decay[:, None, None, None]
         self._step_ohm = self._string_ohm + self._of_strings(self._rc_gain).sum(axis=0)
-        self._slope_ohm = self._dt_s / (GRID_STEP * self.capacity_as.mean(axis=(1, 2)))
+        per_amp = self._dt_s
+        if len(self._ahead):
+            self._ahead_decay = -np.expm1(-self._dt_s / np.array(p.diffusion_tau_s))[:, None, None, None]
+            leads_s = 3600.0 * np.array(p.diffusion_soc_per_c)[:, None, None, None] * self._ahead_decay
+            self._ahead_gain = leads_s * self._to_grid
+            per_amp += float(leads_s.sum())
+        self._slope_ohm = per_amp / (GRID_STEP * self.capacity_as.mean(axis=(1, 2)))
         self._hysteresis_rate = -p.hysteresis_gamma * self._dt_s / self.capacity_as
 
     def _set_capacity(self) -> None:
@@ -203,7 +230,7 @@ class Cells:
         warm = 1.0 / (degc + KELVIN) - 1.0 / (25.0 + KELVIN)
         aged = self._size if self.ageing is None else self._size * self.ageing.resistance_factor
         factor = np.exp(p.activation_k * warm)
-        self._r0 = p.r0_ohm * aged * factor
+        self._r0 = p.r0_ohm * aged * factor * curves.nearest(curves.r0_factor, soc)
         same = p.rc_activation_k == p.activation_k
         self._rc_factor = aged * (factor if same else np.exp(p.rc_activation_k * warm))
         self._string_ohm = self._of_strings(self._r0)
@@ -245,6 +272,8 @@ class Cells:
 
     def _relax(self, current_a: Floats) -> None:
         self._relaxed_v += self._rc_gain * current_a - self._rc_decay * self._relaxed_v
+        if len(self._ahead):
+            self._ahead += self._ahead_gain * current_a - self._ahead_decay * self._ahead
 
     def _move_hysteresis(self, current_a: Floats) -> None:
         size = np.abs(current_a)
@@ -259,20 +288,30 @@ class Cells:
         """Equilibrium voltage, what is over it, and their sum, at the present charge."""
         position = self.charge_as * self._to_grid
         position -= GRID_LOW / GRID_STEP
-        index = position.astype(np.int64)
-        np.maximum(index, 0, out=index)
-        np.minimum(index, GRID_SIZE - 2, out=index)
-        self._slope_v = self._curves.slope_v.take(index)
-        position -= index
-        position *= self._slope_v
-        position += self._curves.mid_v.take(index)
-        position += self._entropy_v
-        self._mid_v = position
         over_v = self.hysteresis * self._half_v
         for relaxed_v in self._relaxed_v:
             over_v += relaxed_v
-        self._over_v = over_v
-        self.emf_v = position + over_v
+        if len(self._ahead):
+            surface = position + self._ahead.sum(axis=0)
+            mid_v, _ = self._look_up(position)
+            surface_v, self._slope_v = self._look_up(surface)
+            over_v += surface_v - mid_v
+        else:
+            mid_v, self._slope_v = self._look_up(position)
+        mid_v += self._entropy_v
+        self._mid_v, self._over_v = mid_v, over_v
+        self.emf_v = mid_v + over_v
+
+    def _look_up(self, position: Floats) -> tuple[Floats, Floats]:
+        """Rest voltage at a place on the grid, and its rise from one grid point to the next; `position` is used up."""
+        index = position.astype(np.int64)
+        np.maximum(index, 0, out=index)
+        np.minimum(index, GRID_SIZE - 2, out=index)
+        slope_v = self._curves.slope_v.take(index)
+        position -= index
+        position *= slope_v
+        position += self._curves.mid_v.take(index)
+        return position, slope_v
 
     # what is renewed slowly
 

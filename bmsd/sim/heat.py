@@ -71,6 +71,11 @@ class Warmth:
         self._exotherm_k = exotherm_k
         self._air_end = self.air_degc
 
+    def make_alike(self) -> None:
+        """Let the cells of every string be cooled like those of the first one."""
+        self._transfer[:] = self._transfer[:1]
+        self._module_transfer[:] = self._module_transfer[:1]
+
     @property
     def stored_j(self) -> float:
         """Heat in cells and air above 0 degC, J."""
