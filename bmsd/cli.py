@@ -170,6 +170,68 @@ def sim(
     run_file(config, seconds)
 
 
+@app.command(short_help="Rack and core on simulated time.")
+@_explained
+def simulate(
+    scenario: Annotated[Path, typer.Option("--scenario", "-s", metavar="FILE", help="Scenario (TOML).")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write rows to this .csv or .parquet file.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Run a scenario: a simulated rack and the core that decides, in one process, faster than the clock.
+
+    No bus, no hardware. Scenarios and the columns of the output: docs/simulation.md, deploy/scenarios. It prints how
+    long was simulated and how fast, and how the rack was at the end.
+    """
+    from bmsd.lab.simulate import run_file
+
+    for line in run_file(scenario, output, as_json=as_json):
+        typer.echo(line)
+
+
+study = typer.Typer(name="study", no_args_is_help=True, help="Answer a question by simulation.", rich_markup_mode=None)
+app.add_typer(study, short_help="Answer a question by simulation.")
+
+
+@study.command(short_help="What is balancing worth?")
+@_explained
+def balancing(
+    years: Annotated[float, typer.Option(metavar="N", help="Years of daily solar cycling.")] = 2.0,
+    capacity_ah: Annotated[float, typer.Option("--capacity-ah", metavar="AH", help="Capacity of a cell.")] = 100.0,
+    strategy: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="none, passive, active, hybrid; may be repeated; left out: all."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of cells and weather.")] = 1,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="A plot (.png) or every day (.csv).")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Compare no, passive, active (1 A and 2 A) and hybrid balancing of a string of 8 modules of 16 cells.
+
+    Usable capacity, lost energy, spread, early ends of charge and discharge, and how long until it is balanced.
+    Two years of all strategies take a few minutes. What is assumed: docs/simulation.md.
+    """
+    from bmsd.lab.study import run_balancing
+
+    def told(share: float) -> None:
+        if sys.stderr.isatty():
+            typer.echo(f"\r{100.0 * share:.0f} %", err=True, nl=share >= 1.0)
+
+    for line in run_balancing(
+        years=years,
+        capacity_ah=capacity_ah,
+        names=strategy or [],
+        seed=seed,
+        output=output,
+        as_json=as_json,
+        told=told,
+    ):
+        typer.echo(line)
+
+
 @app.command(short_help="Simulated rack and real control on this computer.")
 @_explained
 def demo(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
+from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from bmsd.config.described import Setting, section_of, sections, settings
@@ -34,16 +35,16 @@ SLIPS: Mapping[str, tuple[tuple[str, Callable[[float], float]], ...]] = {
 """Units that are easily taken for the right one."""
 
 
-def complaint(error: ErrorDetails, data: Mapping[str, Any]) -> str:
-    """Return the line for one of pydantic's errors about this file's content."""
+def complaint(error: ErrorDetails, data: Mapping[str, Any], whole: type[BaseModel] = WholeFile) -> str:
+    """Return the line for one of pydantic's errors about this content of a file of the kind `whole`."""
     where = plain(error["loc"])
     kind = error["type"]
     given = _at(data, where)
-    known = settings().get(dotted(where, items=False))
+    known = settings(whole).get(dotted(where, items=False))
     if kind == "extra_forbidden":
-        return _unknown(where)
+        return _unknown(where, whole)
     if kind == "missing":
-        return _missing(where, known)
+        return _missing(where, known, whole)
     if where[: len(OPTION_PATH)] == OPTION_PATH and len(where) > len(OPTION_PATH):
         return f"{dotted(where)}: {shown(given)}; expected a number, a text, true or false"
     if kind in ("model_type", "dict_type") or known is None:
@@ -106,28 +107,28 @@ def _at(data: Mapping[str, Any], where: Sequence[int | str]) -> Any:
     return value
 
 
-def _unknown(where: Sequence[int | str]) -> str:
+def _unknown(where: Sequence[int | str], whole: type[BaseModel]) -> str:
     name = str(where[-1])
     if len(where) == 1:
-        here = _elsewhere(name)
-        return f"{dotted(where)}: unknown section{here or nearest(name, WholeFile.model_fields)}"
-    model = _model(where[:-1])
+        here = _elsewhere(name, whole)
+        return f"{dotted(where)}: unknown section{here or nearest(name, whole.model_fields)}"
+    model = _model(where[:-1], whole)
     names = list(model.model_fields) if model else []
     close = nearest(name, names)
     if not close.startswith("; did"):
-        close = _elsewhere(name) or close
+        close = _elsewhere(name, whole) or close
     return f"{dotted(where)}: unknown setting{close}"
 
 
-def _elsewhere(name: str) -> str:
+def _elsewhere(name: str, whole: type[BaseModel]) -> str:
     """Where a setting of this name belongs."""
-    homes = [found.section for found in settings().values() if found.name == name]
-    return f"; it belongs in [{homes[0]}]" if homes else ""
+    homes = [found.section for found in settings(whole).values() if found.name == name]
+    return f"; it belongs in [{homes[0]}]" if homes and homes[0] else ""
 
 
-def _model(where: Sequence[int | str]) -> type[Section] | None:
+def _model(where: Sequence[int | str], whole: type[BaseModel]) -> type[Section] | None:
     model: type[Section] | None = None
-    fields = WholeFile.model_fields
+    fields = whole.model_fields
     for part in where:
         if isinstance(part, int):
             continue
@@ -140,11 +141,11 @@ def _model(where: Sequence[int | str]) -> type[Section] | None:
     return model
 
 
-def _missing(where: Sequence[int | str], known: Setting | None) -> str:
+def _missing(where: Sequence[int | str], known: Setting | None, whole: type[BaseModel]) -> str:
     path = dotted(where)
     if known is not None:
         return f"{path}: missing; expected {known.expected}: {known.meaning}"
-    model = sections()[str(where[-1])]
+    model = sections(whole)[str(where[-1])]
     needed = [name for name, info in model.model_fields.items() if info.is_required()]
     return f"{path}: the section is missing; it must have {', '.join(needed)}"
 

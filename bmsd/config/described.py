@@ -87,14 +87,14 @@ class Setting:
 
 
 @cache
-def settings() -> dict[str, Setting]:
-    """All settings by path, in the order of the schema; the entries of curves too, not free tables' contents."""
-    return {found.path: found for found in _walk(WholeFile, "")}
+def settings(whole: type[BaseModel] = WholeFile) -> dict[str, Setting]:
+    """All settings of a file by path, in the order of the schema; entries of curves too, not free tables' contents."""
+    return {found.path: found for found in _walk(whole, "")}
 
 
-def sections() -> dict[str, type[Section]]:
+def sections(whole: type[BaseModel] = WholeFile) -> dict[str, type[Section]]:
     """The sections with fixed settings by name."""
-    return {name: kind for name, info in WholeFile.model_fields.items() if (kind := section_of(info)) is not None}
+    return {name: kind for name, info in whole.model_fields.items() if (kind := section_of(info)) is not None}
 
 
 def section_of(info: FieldInfo) -> type[Section] | None:
@@ -158,7 +158,8 @@ def _kind(annotation: Any) -> tuple[str, list[Any], tuple[str, ...]]:
         kind, metadata, choices = _kind(arguments[0])
         return f"list of {kind}s" if not kind.startswith("list") else f"list of {kind}", metadata, choices
     if origin in (Union, UnionType):
-        return "value", [], ()
+        given = [argument for argument in arguments if argument is not type(None)]
+        return _kind(given[0]) if len(given) == 1 else ("value", [], ())
     if hasattr(annotation, "__metadata__"):
         fields = [entry for entry in annotation.__metadata__ if isinstance(entry, FieldInfo)]
         return _kind(arguments[0])[0], [limit for field in fields for limit in field.metadata], ()

@@ -18,12 +18,12 @@ def number(
     unit: str,
     low: float,
     high: float,
-    default: float = REQUIRED,
+    default: float | None = REQUIRED,
     *,
     reloadable: bool = False,
     lfp: bool = False,
 ) -> Any:
-    """A setting between `low` and `high` (both allowed) in `unit`."""
+    """A setting between `low` and `high` (both allowed) in `unit`; default None: may be left out."""
     return Field(default, ge=low, le=high, description=meaning, json_schema_extra=_extra(unit, reloadable, lfp))
 
 

@@ -78,17 +78,18 @@ def load(path: Path | str, profiles: Profiles | None = None, further: Sequence[C
     `further` checks are those of other rooms. Raises ConfigError with one line for everything that is wrong.
     """
     path = Path(path)
-    return parse(_read(path), profiles, path.name, further)
+    return parse(read(path), profiles, path.name, further)
 
 
 def parse(
     text: str, profiles: Profiles | None = None, name: str = "configuration", further: Sequence[Check] = ()
 ) -> Settings:
     """Return the settings of this TOML text, otherwise as `load`; `name` is for messages about the TOML itself."""
-    return checked(_tables(text, name), profiles, further)
+    return checked(tables(text, name), profiles, further)
 
 
-def _tables(text: str, name: str) -> dict[str, Any]:
+def tables(text: str, name: str) -> dict[str, Any]:
+    """Return the tables of this TOML text; ConfigError says in which line it is none."""
     try:
         return tomllib.loads(text)
     except RecursionError:
@@ -116,7 +117,7 @@ def checked(data: Mapping[str, Any], profiles: Profiles | None = None, further: 
 def load_gateway(path: Path | str) -> GatewaySettings:
     """Return the gateway's settings of this file. ConfigError lists all that is wrong with its tables."""
     path = Path(path)
-    return checked_gateway(_tables(_read(path), path.name))
+    return checked_gateway(tables(read(path), path.name))
 
 
 def checked_gateway(data: Mapping[str, Any]) -> GatewaySettings:
@@ -230,7 +231,8 @@ def fingerprint(settings: Settings) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _read(path: Path) -> str:
+def read(path: Path) -> str:
+    """Return the text of this file, or raise ConfigError with why it is no configuration."""
     try:
         if path.is_dir():
             raise ConfigError([f"{path}: is a folder; expected a configuration file"])

@@ -9,13 +9,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import exp, inf, pi, sin
 from struct import unpack_from
-from typing import Literal
+from typing import Literal, Protocol
 
 from bmsd.model.frame import Frame
 
 LIMITS_ID, FLAGS_ID, KEEPALIVE_ID = 0x351, 0x35C, 0x305
 CHARGE_ENABLE, DISCHARGE_ENABLE, FORCE_CHARGE = 0x80, 0x40, 0x30
 _ENABLE_DROP_TAU_S = 0.05
+
+
+class Wanted(Protocol):
+    """What the site wants of the rack."""
+
+    def at(self, time_s: float) -> float:
+        """Return the wanted current at a time since start, A at the battery, positive charges."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,7 @@ class InverterSettings:
     while its enable contact is held. `silence_s`: no 0x351 for so long and it stops.
     """
 
-    profile: Profile = Profile()
+    profile: Wanted = Profile()
     lag_s: float = 1.0
     silence_s: float = 3.0
     standby_w: float = 50.0
@@ -83,6 +90,7 @@ class Inverter:
         self._discharge_room_a = 0.0
         self._awake_s = inf
         self._keepalive_due_s = -inf
+        self._rack: tuple[float, float] | None = None
 
     @property
     def cvl_v(self) -> float:
@@ -121,20 +129,42 @@ class Inverter:
         if frame.can_id == LIMITS_ID and len(frame.data) >= 6:
             cvl, ccl, dcl = unpack_from("<Hhh", frame.data)
             dvl = unpack_from("<H", frame.data, 6)[0] if len(frame.data) == 8 else 0
-            self._limits = (0.1 * cvl, 0.1 * max(ccl, 0), 0.1 * max(dcl, 0), 0.1 * dvl)
-            self._limits_s = now_s
+            self._told((0.1 * cvl, 0.1 * max(ccl, 0), 0.1 * max(dcl, 0), 0.1 * dvl), now_s)
         elif frame.can_id == FLAGS_ID and frame.data:
             self._flags, self._flags_s = frame.data[0], now_s
+
+    def take(
+        self, cvl_v: float, ccl_a: float, dcl_a: float, dvl_v: float, now_s: float, *, force_charge: bool = False
+    ) -> None:
+        """Take limits without a bus between: both enabled where they are above zero."""
+        self._told((cvl_v, ccl_a, dcl_a, dvl_v), now_s)
+        enabled = CHARGE_ENABLE * (ccl_a > 0.0) | DISCHARGE_ENABLE * (dcl_a > 0.0)
+        self._flags, self._flags_s = enabled | FORCE_CHARGE * force_charge, now_s
+
+    def _told(self, limits: tuple[float, float, float, float], now_s: float) -> None:
+        self._limits, self._limits_s = limits, now_s
 
     def heard(self, now_s: float) -> bool:
         """Return whether the battery has told its limits lately."""
         return now_s - self._limits_s < self.settings.silence_s and now_s - self._flags_s < self.settings.silence_s
 
-    def step(self, now_s: float, dt_s: float, since_start_s: float, bus_v: float, path: bool, enable: bool) -> None:
+    def step(
+        self,
+        now_s: float,
+        dt_s: float,
+        since_start_s: float,
+        bus_v: float,
+        path: bool,
+        enable: bool,
+        rack: tuple[float, float] | None = None,
+    ) -> None:
         """Move the current towards what may and shall flow during `dt_s`.
 
-        `path`: a string is on the bus without precharge resistor. `enable`: the enable contact is held.
+        `path`: a string is on the bus without precharge resistor. `enable`: the enable contact is held. `rack`:
+        voltage (V) and resistance (ohm) that the rack will show at the end of the step; with it the voltage is held
+        by the current that this needs, for steps that are too long for the controller.
         """
+        self._rack = rack
         self._wake(now_s, bus_v)
         may_run = enable or not self.settings.enable_wired
         if not path or now_s - self._awake_s < self.settings.boot_s:
@@ -179,6 +209,11 @@ class Inverter:
         dcl_a = dcl_a if heard and self.discharge_enabled else 0.0
         if heard and self._flags & FORCE_CHARGE:
             wanted_a = max(wanted_a, self.settings.force_charge_a)
+        if self._rack is not None:
+            emf_v, ohm = self._rack
+            charge_a = min(max((cvl_v - emf_v) / ohm, 0.0), ccl_a)
+            discharge_a = min(max((emf_v - dvl_v) / ohm, 0.0), dcl_a)
+            return min(max(wanted_a, -discharge_a), charge_a)
         charge_a = self._room(dt_s, cvl_v - bus_v, ccl_a, charging=True)
         discharge_a = self._room(dt_s, bus_v - dvl_v, dcl_a, charging=False)
         return min(max(wanted_a, -discharge_a), charge_a)

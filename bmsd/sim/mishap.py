@@ -66,6 +66,11 @@ class Plant:
     emergency_stop: Bools
     interlock: Bools
     coil_lost: Bools
+    leak_s: Floats
+    """Conductance of soft shorts by cell, S."""
+    shunt_offset_a: Floats
+    fan_lost: Bools
+    """(strings, modules)."""
     inverter_ignores: bool = False
     load_s: float = 0.0
     """Conductance of what hangs across the bus, S."""
@@ -113,6 +118,21 @@ def bus_load(m: Mishap, plant: Plant) -> None:
     plant.load_s += 1.0 / m.value if m.value > 0.0 else 0.0
 
 
+def soft_short(m: Mishap, plant: Plant) -> None:
+    """A cell loses charge inside, through `value` ohm."""
+    plant.leak_s[m.place()] += 1.0 / m.value if m.value > 0.0 else 0.0
+
+
+def shunt_offset(m: Mishap, plant: Plant) -> None:
+    """The string's current measurement reads `value` A too high."""
+    plant.shunt_offset_a[_from_one(m.string)] += m.value
+
+
+def fan_lost(m: Mishap, plant: Plant) -> None:
+    """The fan of a module does not turn."""
+    plant.fan_lost[m.place()[:2]] = True
+
+
 def emergency_stop(m: Mishap, plant: Plant) -> None:
     """Somebody pressed the button."""
     plant.emergency_stop[_from_one(m.string)] = True
@@ -149,6 +169,11 @@ def cell_voltage(m: Mishap, readings: Readings, _memory: Memory) -> None:
 def temperature(m: Mishap, readings: Readings, _memory: Memory) -> None:
     """Sensors (`cell` counts sensors) read `value` degC."""
     readings.sensor_degc[m.place()] = m.value
+
+
+def temperature_offset(m: Mishap, readings: Readings, _memory: Memory) -> None:
+    """Sensors (`cell` counts sensors) read `value` K too high: an NTC has drifted or come off its cell."""
+    readings.sensor_degc[m.place()] += m.value
 
 
 def open_wire(m: Mishap, readings: Readings, _memory: Memory) -> None:
@@ -233,6 +258,9 @@ OF_PLANT: dict[str, Callable[[Mishap, Plant], None]] = {
         jammed_contactor,
         feedback_lost,
         bus_load,
+        soft_short,
+        shunt_offset,
+        fan_lost,
         emergency_stop,
         interlock_open,
         coil_supply_lost,
@@ -240,7 +268,17 @@ OF_PLANT: dict[str, Callable[[Mishap, Plant], None]] = {
     )
 }
 OF_READINGS: dict[str, Callable[[Mishap, Readings, Memory], None]] = {
-    f.__name__: f for f in (offset, cell_voltage, temperature, open_wire, sensor_open, sensor_short, frozen_readings)
+    f.__name__: f
+    for f in (
+        offset,
+        cell_voltage,
+        temperature,
+        temperature_offset,
+        open_wire,
+        sensor_open,
+        sensor_short,
+        frozen_readings,
+    )
 }
 OF_FRAMES: dict[str, Callable[[Mishap, Sequence[Frame], Memory, float, Random], Iterable[Frame]]] = {
     f.__name__: f for f in (lost, stuck, garbage, delayed, silent_board)
@@ -270,6 +308,9 @@ class Mishaps:
             np.zeros(strings, dtype=np.bool_),
             np.zeros(strings, dtype=np.bool_),
             np.zeros(strings, dtype=np.bool_),
+            np.zeros(self._layout.cell_shape),
+            np.zeros(strings),
+            np.zeros(self._layout.module_shape, dtype=np.bool_),
         )
         for mishap in self._mishaps:
             if mishap.kind in OF_PLANT and mishap.active(time_s):

@@ -182,6 +182,11 @@ class PlaybackCells:
         """The cells' own resistance is in the measured voltage; what remains is cable, (strings,)."""
         return self._cable
 
+    def thevenin(self, dt_s: float) -> tuple[Floats, Floats]:
+        """Return voltage (V) and resistance (ohm) of every string; measured cells do not foresee their next sample."""
+        del dt_s
+        return self.string_emf_v, self.string_ohm
+
     @property
     def finished(self) -> bool:
         """Whether the last sample has been reached."""
@@ -200,6 +205,9 @@ class PlaybackCells:
     def warm(self, k_per_s: Floats) -> None:
         """Add a rise to the measured temperatures, K/s each, until told otherwise."""
         self._warm_k_per_s = k_per_s
+
+    def leak(self, conductance_s: Floats) -> None:
+        """Soft shorts: a measured voltage does not fall because of one."""
 
     def _index(self, position_s: Floats) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
         if self._repeats:

@@ -5,7 +5,8 @@ to the bus through the contactor, precharge through its resistor; without minus 
 the inverter's capacitor: C dV/dt = I_inverter - I_load - G V - sum i_s, G a load that is not the inverter's. With a
 closed string its time constant is below a millisecond: a step is solved exactly (exponential), with E_s and the
 sources held for the step, and the string currents are the exact means over the step. So the charges of a step always
-add up, for any step.
+add up, for any step. E_s and R_s are those that the cells will show at its end (`Cells.thevenin`): that keeps
+strings in parallel from swinging against each other, however long it is.
 """
 
 from __future__ import annotations
@@ -25,16 +26,19 @@ class Source(Protocol):
     """Cells of all strings, computed or played back."""
 
     cell_v: Floats
-    temperature_degc: Floats
 
+    @property
+    def temperature_degc(self) -> Floats: ...
     @property
     def soc(self) -> Floats: ...
     @property
     def string_emf_v(self) -> Floats: ...
     @property
     def string_ohm(self) -> Floats: ...
+    def thevenin(self, dt_s: float) -> tuple[Floats, Floats]: ...
     def step(self, dt_s: float, string_a: Floats, plus_closed: Bools, bleeding: Bools) -> Floats: ...
     def warm(self, k_per_s: Floats) -> None: ...
+    def leak(self, conductance_s: Floats) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -79,9 +83,11 @@ class Contactors:
 class Rack:
     """Strings, contactors and bus."""
 
-    def __init__(self, cells: Source, bus: BusParameters) -> None:
+    def __init__(self, cells: Source, bus: BusParameters, cable_ohm: Floats | None = None) -> None:
+        """`cable_ohm` (strings,): cables, fuse and busbars of each string; left out: the bus parameters' for all."""
         self.cells = cells
         self.bus = bus
+        self.cable_ohm = bus.cable_ohm if cable_ohm is None else cable_ohm
         strings = cells.string_emf_v.shape[0]
         self.contactors = Contactors(strings)
         self.bus_v = 0.0
@@ -91,6 +97,10 @@ class Rack:
         """Highest current since start, magnitude, with the first instant of a closing: an inrush shows here."""
         self.load_s = 0.0
         """Conductance of a load across the bus that is not the inverter's, S."""
+        self.mean_v = 0.0
+        """Mean voltage of the bus over the last step, V."""
+        self.path_j = 0.0
+        """Heat of cables, contactors and precharge resistors so far, J."""
         self._time_s = 0.0
 
     @property
@@ -101,30 +111,41 @@ class Rack:
 
     @property
     def path_ohm(self) -> Floats:
-        """Resistance from the cells' inner voltage to the bus, (strings,); inf when open."""
+        """Resistance from the cells' terminals to the bus, (strings,); inf when open."""
         closed = self.contactors.closed
         through = np.where(
             closed[:, PLUS], self.bus.contactor_ohm, np.where(closed[:, PRECHARGE], self.bus.precharge_ohm, np.inf)
         )
-        return np.where(closed[:, MINUS], self.cells.string_ohm + self.bus.cable_ohm + through, np.inf)
+        return np.where(closed[:, MINUS], self.cable_ohm + through, np.inf)
 
     @property
     def string_v(self) -> Floats:
         """Voltage of the cells at the battery side of the contactors, (strings,)."""
         cells_v: Floats = self.cells.cell_v.sum(axis=(1, 2))
-        return cells_v + self.bus.cable_ohm * self.string_a
+        return cells_v + self.cable_ohm * self.string_a
+
+    def equivalent(self, dt_s: float) -> tuple[float, float]:
+        """Return voltage (V) and resistance (ohm) of the rack at its bus for a step; nan and inf with no string on it.
+
+        A source that wants V at the end of the step must drive (V - voltage) / resistance.
+        """
+        emf_v, inner_ohm = self.cells.thevenin(dt_s)
+        conductance = 1.0 / (inner_ohm + self.path_ohm)
+        total = float(conductance.sum())
+        return (float(conductance @ emf_v) / total, 1.0 / total) if total > 0.0 else (float("nan"), float("inf"))
 
     def step(self, dt_s: float, inverter_a: float, load_a: float, bleeding: Bools) -> None:
         """Let time pass: `inverter_a` into the bus (positive charges), `load_a` out of it, both for `dt_s`."""
         self.contactors.step(dt_s)
         path_ohm = self.path_ohm
-        conductance = 1.0 / path_ohm
-        emf_v = self.cells.string_emf_v
-        first_a = conductance * (self.bus_v - emf_v)
-        mean_v = self._charge_bus(dt_s, inverter_a - load_a, conductance, emf_v)
-        mean_a = conductance * (mean_v - emf_v) + self._ripple(dt_s, inverter_a, conductance)
+        emf_v, inner_ohm = self.cells.thevenin(dt_s)
+        conductance = 1.0 / (inner_ohm + path_ohm)
+        first_a = (self.bus_v - self.cells.string_emf_v) / (self.cells.string_ohm + path_ohm)
+        self.mean_v = self._charge_bus(dt_s, inverter_a - load_a, conductance, emf_v)
+        mean_a = conductance * (self.mean_v - emf_v) + self._ripple(dt_s, inverter_a, conductance)
         self.string_a = self.cells.step(dt_s, mean_a, self.plus_closed, bleeding)
         self.peak_a = np.maximum(self.peak_a, np.maximum(np.abs(first_a), np.abs(self.string_a)))
+        self.path_j += dt_s * float((self.string_a**2) @ np.where(np.isfinite(path_ohm), path_ohm, 0.0))
         self._time_s += dt_s
 
     def _charge_bus(self, dt_s: float, source_a: float, conductance: Floats, emf_v: Floats) -> float:

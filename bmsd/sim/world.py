@@ -11,7 +11,7 @@ import numpy as np
 from bmsd.model.frame import Frame
 from bmsd.model.snapshot import CHEMISTRIES, Bools, Floats, Input
 from bmsd.sim.boards import Measured, ModuleBoard
-from bmsd.sim.cell import Cells
+from bmsd.sim.cells import Cells
 from bmsd.sim.contactor_unit import ContactorUnit, Wires
 from bmsd.sim.inverter import Inverter
 from bmsd.sim.mishap import Mishap, Mishaps, Readings
@@ -95,6 +95,7 @@ class SimWorld:
         self._start_s: float | None = None
         self._now_s = 0.0
         self._load_a = 0.0
+        self._shunt_offset_a = [0.0] * layout.strings
 
     @property
     def next_due_s(self) -> float:
@@ -112,6 +113,8 @@ class SimWorld:
         self.rack.contactors.welded, self.rack.contactors.jammed = plant.welded, plant.jammed
         self.rack.load_s = plant.load_s
         self.rack.cells.warm(plant.extra_k_per_s)
+        self.rack.cells.leak(plant.leak_s)
+        self._shunt_offset_a = plant.shunt_offset_a.tolist()
         self._move(now_s)
         self._touch(now_s)
         for unit, pressed, pulled, dead, lost in zip(
@@ -179,8 +182,8 @@ class SimWorld:
             inverter.step(self._now_s, dt_s, self._now_s - self._start_s, rack.bus_v, path, enable)
             self._load_a = inverter.load_a(rack.bus_v, self._now_s)
             rack.step(dt_s, inverter.current_a, self._load_a, self._bleeding)
-            for unit, string_a in zip(self.units, rack.string_a.tolist(), strict=True):
-                unit.measure_current(string_a, dt_s)
+            for unit, string_a, offset_a in zip(self.units, rack.string_a.tolist(), self._shunt_offset_a, strict=True):
+                unit.measure_current(string_a + offset_a, dt_s)
         self._now_s = max(now_s, self._now_s)
 
     def _touch(self, now_s: float) -> None:

@@ -5,7 +5,8 @@ import time
 import numpy as np
 import pytest
 
-from bmsd.sim.cell import CellParameters, Cells, half_gap_v, ocv_v
+from bmsd.sim.cell import CellParameters, half_gap_v, ocv_v
+from bmsd.sim.cells import Cells
 
 ONE = (1, 1, 1)
 ALIKE = CellParameters.scaled(100.0, capacity_spread=0.0, resistance_spread=0.0)
@@ -62,14 +63,21 @@ def test_the_first_answer_to_a_current_step_is_the_ohmic_one() -> None:
 
 
 def test_relaxation_follows_the_two_time_constants() -> None:
-    parameters = CellParameters(capacity_ah=100.0, capacity_spread=0.0, resistance_spread=0.0, r1_ohm=1e-3, r2_ohm=2e-3)
+    parameters = CellParameters(
+        capacity_ah=100.0,
+        capacity_spread=0.0,
+        resistance_spread=0.0,
+        rc_ohm=(1e-3, 2e-3),
+        rc_activation_k=0.0,
+        entropy_v_per_k=(0.0,) * 11,
+    )
     cells = cells_at(0.5, parameters)
     flow(cells, 3600.0, 0.4)  # below C/200: the hysteresis stands still, SoC moves 0.4 %
     loaded = cells.emf_v[0, 0, 0] - ocv_v(cells.soc)[0, 0, 0]
-    x2 = 1.0 - np.exp(-3600.0 / parameters.tau2_s)
+    x2 = 1.0 - np.exp(-3600.0 / parameters.rc_tau_s[1])
     assert loaded == pytest.approx(0.4 * (1e-3 + 2e-3 * x2), rel=1e-6)
     flow(cells, 30.0, 0.0)
-    left = 0.4 * (1e-3 * np.exp(-30.0 / parameters.tau1_s) + 2e-3 * x2 * np.exp(-30.0 / parameters.tau2_s))
+    left = 0.4 * (1e-3 * np.exp(-30.0 / parameters.rc_tau_s[0]) + 2e-3 * x2 * np.exp(-30.0 / parameters.rc_tau_s[1]))
     assert cells.emf_v[0, 0, 0] - ocv_v(cells.soc)[0, 0, 0] == pytest.approx(left, rel=1e-6)
 
 
@@ -110,8 +118,8 @@ def test_a_loaded_cell_warms_to_its_steady_temperature() -> None:
     ohmic = CellParameters(
         capacity_ah=100.0,
         r0_ohm=0.7e-3,
-        r1_ohm=0.0,
-        r2_ohm=0.0,
+        rc_ohm=(0.0, 0.0),
+        entropy_v_per_k=(0.0,) * 11,
         hysteresis_gamma=0.0,
         activation_k=0.0,
         capacity_spread=0.0,

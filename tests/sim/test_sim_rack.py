@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bmsd.sim.cell import CellParameters, Cells
+from bmsd.sim.cell import CellParameters
+from bmsd.sim.cells import Cells
 from bmsd.sim.rack import MINUS, PLUS, PRECHARGE, BusParameters, Contactors, Rack
 
 SHAPE = (2, 1, 16)

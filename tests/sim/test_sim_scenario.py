@@ -8,6 +8,7 @@ import pytest
 from bmsd.config.load import parse
 from bmsd.errors import ConfigError
 from bmsd.model.layout import Layout
+from bmsd.sim.inverter import Profile
 from bmsd.sim.mishap import KINDS
 from bmsd.sim.scenario import default_settings, load_settings
 from bmsd.simulate import simulation
@@ -55,6 +56,7 @@ def test_a_table_becomes_settings() -> None:
     assert settings.layout == Layout(2, 3, 16, 4)
     assert settings.cell.capacity_ah == 100.0
     assert (settings.seed, settings.soc0, settings.ambient_degc) == (7, 0.8, 10.0)
+    assert isinstance(settings.inverter.profile, Profile)
     assert settings.inverter.profile.discharge_a == 30.0
     assert settings.inverter.lag_s == 10.0
     assert settings.inverter.wake_v == pytest.approx(2.9 * 48)

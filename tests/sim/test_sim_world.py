@@ -10,7 +10,7 @@ from slave_traffic import Driver, balance, flags, limits, trip_reset
 from bmsd.model.frame import Frame
 from bmsd.model.layout import Layout
 from bmsd.sim.boards import CELL_OVER_VOLTAGE
-from bmsd.sim.cell import Cells
+from bmsd.sim.cells import Cells
 from bmsd.sim.contactor_unit import OpenReason
 from bmsd.sim.inverter import Profile
 from bmsd.sim.packing import CELL_OPEN_WIRE, SENSOR_OPEN, SENSOR_SHORT, Received, unpack

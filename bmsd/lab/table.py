@@ -1,0 +1,73 @@
+"""Rows of numbers into a CSV file, or a Parquet file where pyarrow is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from bmsd.errors import BmsdError, ConfigError
+
+SUFFIXES = (".csv", ".parquet")
+LAB_EXTRA = "install bmsd with its extra `lab`: pip install 'bmsd[lab]'"
+
+
+class Table:
+    """Rows for one file. What is not known (NaN) is an empty field of CSV, a null of Parquet."""
+
+    def __init__(self, path: Path, columns: Sequence[str]) -> None:
+        self._path = path
+        self._columns = list(columns)
+        self._rows: list[list[float]] = []
+
+    def add(self, row: list[float]) -> None:
+        """Take one row, values in the order of the columns."""
+        self._rows.append(row)
+
+    def write(self) -> None:
+        """Write the file."""
+        try:
+            if self._path.suffix == ".parquet":
+                self._write_parquet()
+            else:
+                self._write_csv()
+        except OSError as error:
+            raise BmsdError(f"{self._path}: cannot be written: {error.strerror or error}") from error
+
+    def _write_csv(self) -> None:
+        with self._path.open("w", encoding="utf-8", newline="") as file:
+            file.write(",".join(self._columns) + "\n")
+            file.writelines(",".join(map(_text, row)) + "\n" for row in self._rows)
+
+    def _write_parquet(self) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        columns = np.array(self._rows, dtype=np.float64).reshape(-1, len(self._columns)).T
+        arrays = [pa.array(column, from_pandas=True) for column in columns]
+        pq.write_table(pa.table(dict(zip(self._columns, arrays, strict=True))), self._path)
+
+
+def check_output(path: Path) -> list[str]:
+    """Return what is against writing this file; nothing is written."""
+    if path.suffix not in SUFFIXES:
+        return [f"{path}: expected a name that ends with {' or '.join(SUFFIXES)}"]
+    if not path.parent.is_dir():
+        return [f"{path}: its folder does not exist"]
+    if path.suffix == ".parquet":
+        try:
+            import pyarrow.parquet  # noqa: F401
+        except ImportError:
+            return [f"{path}: Parquet needs pyarrow, which is not installed; {LAB_EXTRA}, or write .csv"]
+    return []
+
+
+def refuse(complaints: list[str]) -> None:
+    """Raise ConfigError when there is something to complain about."""
+    if complaints:
+        raise ConfigError(complaints)
+
+
+def _text(value: float) -> str:
+    return "" if value != value else f"{value:.9g}"
