@@ -316,7 +316,7 @@ def _run(control: Control) -> int:
     control.open(now_s, settled)
     try:
         while not control.left(now_s):
-            _wait(control.io.readable, control.due_s())
+            wait(control.io.readable, control.due_s())
             now_s = time.monotonic()
             if asked.stop:
                 control.stop(now_s)
@@ -338,7 +338,7 @@ def _idle(outcome: Outcome) -> bool:
     return not bool((told | units.minus_output | units.precharge_output | units.plus_output).any())
 
 
-def _wait(buses: Sequence[CanPort], until_s: float) -> None:
+def wait(buses: Sequence[CanPort], until_s: float) -> None:
     """Wait until then, or until a frame has come and its companions have had time to follow it."""
     ready, _, _ = select.select(buses, (), (), max(until_s - time.monotonic(), 0.0))
     if ready:
