@@ -16,7 +16,7 @@ _CLASSES = {os.SCHED_FIFO: "SCHED_FIFO", os.SCHED_RR: "SCHED_RR"}
 def settle() -> Iterator[str]:
     """Lock memory, set aside what stays for good; yield sentences on how this process runs."""
     gc.collect()
-    gc.freeze()  # else a full collection looks at all modules and tables again: 20 ms here, several times that on a Pi
+    gc.freeze()  # else a full collection looks at all modules and tables again, for longer than a tick may take
     for look in (_scheduled, _locked):
         try:
             yield look()
