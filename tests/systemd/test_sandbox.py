@@ -97,7 +97,7 @@ def _probe(running: Served) -> None:  # noqa: ARG001
 
 def test_the_sandboxes_deny_what_they_should_and_nothing_more() -> None:
     surroundings = ["env", "STATE_DIRECTORY=/run", "CREDENTIALS_DIRECTORY=/run"]
-    free = json.loads(run(*surroundings, VENV / "bin/python", "-I", PROBE, GATEWAY.pid, OPEN))
+    free = json.loads(run(*surroundings, VENV / "bin/python", "-I", PROBE, str(GATEWAY.pid), OPEN))
     control, gateway = probed(CONTROL, GATEWAY), probed(GATEWAY, CONTROL)
     if free["IPv6"] != "done":  # a kernel without it
         gateway["IPv6"] = "done"

@@ -45,7 +45,7 @@ def test_systemd_has_nothing_to_say_against_the_units(tmp_path: Path) -> None:
 @needs_systemd
 @pytest.mark.parametrize("service", SERVICES)
 def test_each_service_is_exposed_by_15_of_100_at_most(service: str) -> None:
-    command = ["systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=15", FOLDER / service]
+    command = ["systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=15", str(FOLDER / service)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Overall exposure level" in done.stdout
