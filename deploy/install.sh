@@ -72,7 +72,8 @@ uninstall() {
 parse "$@"
 [ "$(id -u)" -eq 0 ] || fail "only root can do this: sudo $0 $*"
 umask 022
-if command -v dpkg-query >/dev/null && dpkg-query -W -f '${db:Status-Status}' bmsd 2>/dev/null | grep -qv not-installed; then
-    fail "installed as a Debian package: apt install ./bmsd_*.deb upgrades it, apt remove bmsd removes it"
-fi
+case $(dpkg-query -W -f '${db:Status-Status}' bmsd 2>/dev/null) in
+    '' | not-installed | config-files) ;;
+    *) fail "installed as a Debian package: apt install ./bmsd_*.deb upgrades it, apt remove bmsd removes it" ;;
+esac
 if [ $task = uninstall ]; then uninstall; else install_or_upgrade; fi

@@ -50,7 +50,7 @@ TRIES: dict[str, Callable[[], object]] = {
     "homes": lambda: os.listdir("/root"),
     "kernel log": lambda: os.open("/dev/kmsg", os.O_RDONLY),
     "memory of the computer": lambda: os.open("/dev/mem", os.O_RDONLY),
-    "terminal": lambda: os.open("/dev/ttyS0", os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK),
+    "serial line": lambda: os.stat("/dev/ttyS0"),
     "kernel settings": lambda: Path("/proc/sys/kernel/hostname").read_text(),
     "other processes": lambda: os.stat(f"/proc/{sys.argv[1]}/status"),
     "kill the other": lambda: os.kill(int(sys.argv[1]), 0),
