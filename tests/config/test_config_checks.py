@@ -29,6 +29,11 @@ DISCHARGE_T, DISCHARGE_T_SHARE = (-20.0, -10.0, 0.0, 45.0, 55.0), (0.0, 0.3, 1.0
 
 EDGES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     # path of the complaint, changes that are just right, changes that are just wrong
+    ("heartbeat_output.feedback_line",
+     {"heartbeat_output.chip": "/dev/gpiochip0", "heartbeat_output.line": 17, "heartbeat_output.feedback_line": 18},
+     {"heartbeat_output.chip": "/dev/gpiochip0", "heartbeat_output.line": 17, "heartbeat_output.feedback_line": 17}),
+    ("heartbeat_output.chip", {"heartbeat_output.chip": "/dev/gpiochip0", "fieldbus.listen_only": False},
+     {"heartbeat_output.chip": "/dev/gpiochip0", "fieldbus.listen_only": True}),
     ("protection.cell_over_voltage_alarm_v", {"cell.max_v": 3.60}, {"cell.max_v": 3.60 - STEP}),
     ("protection.cell_over_voltage_trip_v", {"cell.max_v": 3.60}, {"cell.max_v": 3.59}),
     ("protection.cell_over_voltage_critical_v", {"cell.max_v": 3.60}, {"cell.max_v": 3.59}),

@@ -187,3 +187,26 @@ def test_what_the_computer_and_the_clock_say_is_in_the_record(settings: Checked)
     assert 5.0 < snapshot.host.computer.resident_mib < 1000.0
     assert snapshot.utc_quality is not ClockQuality.UNSET
     assert abs(snapshot.utc_s - time.time()) < 30.0
+
+
+def test_a_heartbeat_output_that_cannot_work_is_noted_before_the_start_and_a_fault_after_it(tmp_path: Path) -> None:
+    file = tmp_path / "rack.toml"
+    text = demo_toml(1, 1, str(tmp_path / "field"), str(tmp_path / "inverter"), tmp_path)
+    file.write_text(text + '[heartbeat_output]\nchip = "/dev/no-such-chip"\n')
+    rack_ = checked(file)
+    notes = list(rack_.notes())
+    assert "there is no /dev/no-such-chip" in notes[0]
+    assert "whether the relay drops out is not known" in notes[1]
+    control = Control(rack_)
+    now_s = time.monotonic()
+    control.open(now_s)
+    with capture_logs() as lines:
+        for _ in range(70):
+            now_s += 0.1
+            control.turn(now_s)
+    control.close()
+    told = [line["text"] for line in lines if line["event"] == "heartbeat.output"]
+    assert len(told) == 1, "once, not at every try"
+    assert "/dev/no-such-chip line 17: No such file or directory: there is no such chip" in told[0]
+    assert control.outcome is not None
+    assert "SYS-017" in rack.codes(control.outcome)

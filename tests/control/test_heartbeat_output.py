@@ -1,7 +1,7 @@
 """The safety relay follows finished ticks, or it is a fault.
 
 The relay is a charge pump as a text book has it. Lines are those of a double of the kernel's GPIO device at the level
-of its ioctls, whose sizes and numbers are held to the C header.
+of its ioctls, whose sizes and numbers are held to the C header; tests/gpio/run drives a real kernel's.
 """
 
 from __future__ import annotations
