@@ -25,7 +25,7 @@ pytestmark = needs_stores
 DEMO = ROOT / "deploy" / "compose" / "demo.toml"
 MISHAP = '[[sim.mishap]]\nkind = "silent_board"\nstring = 2\nmodule = 2\n'
 CHOSEN = {"$instance": "rack-1", "$string": ".*", "$module": ".*", "$site": ".*", "$__rate_interval": "5s"}
-WITHIN_S = 60.0
+WITHIN_S = 120.0
 SEEN_WITHIN_S = 15.0
 """A store shows what it has scraped a little later."""
 STORES = ("prometheus", "victoria-metrics")
