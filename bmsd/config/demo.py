@@ -36,9 +36,14 @@ def demo_toml(
     The counts are not checked here: `parse` does that.
     """
     outlets = outlets or Outlets()
-    host, port = outlets.broker or ("127.0.0.1", 1883)
-    folder = Path(state_dir)
-    scale = 0.01 if modules * CELLS * HIGHEST_V <= 327.67 else 0.1
+    return (
+        _rack(strings, modules)
+        + _edges(modules, (field_channel, inverter_channel), Path(state_dir), outlets)
+        + _sim(strings)
+    )
+
+
+def _rack(strings: int, modules: int) -> str:
     return f"""\
 # A simulated rack: this file is read by the daemon and by the simulator.
 [rack]
@@ -74,13 +79,20 @@ precharge_ohm = 10.0
 rise_a_per_s_per_100a = 5.0
 hold_after_zero_s = 1.0
 
+"""
+
+
+def _edges(modules: int, channels: tuple[str, str], folder: Path, outlets: Outlets) -> str:
+    host, port = outlets.broker or ("127.0.0.1", 1883)
+    scale = 0.01 if modules * CELLS * HIGHEST_V <= 327.67 else 0.1
+    return f"""\
 [fieldbus]
 interface = "unix"
-channel = {json.dumps(field_channel)}
+channel = {json.dumps(channels[0])}
 
 [inverter]
 interface = "unix"
-channel = {json.dumps(inverter_channel)}
+channel = {json.dumps(channels[1])}
 profile = "pylontech_lv"
 options = {{ voltage_scale = {scale} }}
 
@@ -104,6 +116,11 @@ period_s = 1.0
 [web]
 port = {outlets.web}
 
+"""
+
+
+def _sim(strings: int) -> str:
+    return f"""\
 # Nearly full and not well balanced, so that the top is reached within seconds.
 [sim]
 soc0 = 0.972

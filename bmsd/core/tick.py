@@ -53,89 +53,101 @@ def tick(plant: Plant, protections: Protections, was: Memory, snapshot: Snapshot
     snapshot = plausible(plant, snapshot)
     in_circuit = contactors.outputs(was.contactors).in_circuit
     soc_memory, estimate = soc.estimate(plant, was.soc, snapshot, dt_s, in_circuit)
-    commissioned = commissioning.commissioned(
-        was.commissioned, snapshot.modules.uid, snapshot.requests, was.waiting_s + dt_s
+    now = _asked(plant, replace(was, soc=soc_memory), snapshot, dt_s)
+    evidence = _evidence(plant, was, snapshot, dt_s, now.commissioned)
+    protection, verdict = protect(protections, was.protection, evidence, _resets(now, snapshot))
+    released = contactors.released(plant, was.contactors, snapshot)
+    strings = contactors.step(plant, released, snapshot, _orders(now, verdict), dt_s)
+    now, limits, command = _decided(
+        plant, replace(now, protection=protection, contactors=strings), snapshot, estimate, verdict, dt_s
     )
-    evidence = _evidence(plant, was, snapshot, dt_s, commissioned)
-    resets = tuple(request for request in snapshot.requests if isinstance(request, Reset))
-    trip_reset, trip_reset_s = _trip_reset(was, resets, dt_s)
-    protection, verdict = protect(protections, was.protection, evidence, (*resets, *_of_node_trips(trip_reset)))
-    stopping = was.stopping or any(isinstance(request, Shutdown) for request in snapshot.requests)
-    connect = next((r.closed for r in reversed(snapshot.requests) if isinstance(r, Connect)), was.connect)
+    guarded = guard(plant, command, snapshot)
+    memory = _remembered(now, snapshot, guarded.command)
+    return Outcome(
+        memory,
+        snapshot,
+        estimate,
+        verdict.faults,
+        limits,
+        guarded.command,
+        guarded.vetoes,
+        strings,
+        memory.started,
+    )
+
+
+def _asked(plant: Plant, was: Memory, snapshot: Snapshot, dt_s: float) -> Memory:
+    """The memory with what people ask, and whether limits and commands may leave."""
+    requests = snapshot.requests
     started, waiting_s = _started(plant, was, snapshot, dt_s)
-    orders = contactors.Orders(
+    trip_reset, trip_reset_s = _trip_reset(was, tuple(r for r in requests if isinstance(r, Reset)), dt_s)
+    leases = dispatch.step(was.leases, requests, snapshot.now_s)
+    return replace(
+        was,
+        started=started,
+        waiting_s=waiting_s,
+        trip_reset=trip_reset,
+        trip_reset_s=trip_reset_s,
+        stopping=was.stopping or any(isinstance(request, Shutdown) for request in requests),
+        connect=next((r.closed for r in reversed(requests) if isinstance(r, Connect)), was.connect),
+        commissioned=commissioning.commissioned(was.commissioned, snapshot.modules.uid, requests, waiting_s),
+        leases=leases,
+        set_point_lost=dispatch.lost(was.set_point_lost, was.leases, leases, requests),
+    )
+
+
+def _resets(now: Memory, snapshot: Snapshot) -> tuple[Reset, ...]:
+    """What people acknowledge, and what the reset of trips that nodes are still told of acknowledges, too."""
+    resets = tuple(request for request in snapshot.requests if isinstance(request, Reset))
+    return (*resets, *_of_node_trips(now.trip_reset))
+
+
+def _orders(now: Memory, verdict: Verdict) -> contactors.Orders:
+    return contactors.Orders(
         opens=verdict.opens,
         opens_now=verdict.opens_now,
         opens_still=verdict.opens_still,
         why=verdict.why_open,
         barred=verdict.bars,
-        wanted=connect and not stopping,
-        stopping=stopping,
-        started=started,
-        interrupted=was.interrupted,
-        unread=was.unread,
+        wanted=now.connect and not now.stopping,
+        stopping=now.stopping,
+        started=now.started,
+        interrupted=now.interrupted,
+        unread=now.unread,
     )
-    released = contactors.released(plant, was.contactors, snapshot)
-    strings = contactors.step(plant, released, snapshot, orders, dt_s)
-    outs = contactors.outputs(strings)
+
+
+def _decided(
+    plant: Plant, now: Memory, snapshot: Snapshot, estimate: Estimate, verdict: Verdict, dt_s: float
+) -> tuple[Memory, Limits, Command]:
+    """Limits, voltages and the command of these strings; the memory with what they carry on."""
+    outs = contactors.outputs(now.contactors)
+    loose = outs.leaving | contactors.not_open(plant, now.contactors, snapshot) | contactors.in_doubt(now.contactors)
     pack_v = charge.pack_voltage(plant, snapshot, outs.connected)
-    leases = dispatch.step(was.leases, snapshot.requests, snapshot.now_s)
-    asked = dispatch.bounds(leases, estimate.string_soc, pack_v)
+    leased = dispatch.bounds(now.leases, estimate.string_soc, pack_v)
+    bounds = (verdict.charge + leased[0], verdict.discharge + leased[1])
     limit_memory, limits = limiting.limits(
-        plant,
-        was.limits,
-        snapshot,
-        estimate,
-        outs.connected,
-        bool((outs.leaving | contactors.not_open(plant, strings, snapshot) | contactors.in_doubt(strings)).any()),
-        (verdict.charge + asked[0], verdict.discharge + asked[1]),
-        dt_s,
+        plant, now.limits, snapshot, estimate, outs.connected, bool(loose.any()), bounds, dt_s
     )
     stopped = _charge_stopped(verdict, outs.connected)
-    charge_memory, volts = charge.voltages(plant, was.charge, snapshot, pack_v, outs.connected, stopped, dt_s)
-    force = _force_charge(plant, was.force_charge or verdict.force_charge, verdict, estimate)
-    command = _command(
-        plant,
-        snapshot,
-        estimate,
-        verdict,
-        limits,
-        outs,
-        volts,
-        pack_v,
-        force=force,
-        started=started,
-        trip_reset_s=trip_reset_s,
-    )
-    guarded = guard(plant, command, snapshot)
-    command = guarded.command
-    memory = Memory(
+    charge_memory, volts = charge.voltages(plant, now.charge, snapshot, pack_v, outs.connected, stopped, dt_s)
+    force = _force_charge(plant, now.force_charge or verdict.force_charge, verdict, estimate)
+    now = replace(now, limits=limit_memory, charge=charge_memory, force_charge=force)
+    return now, limits, _command(plant, now, snapshot, estimate, verdict, limits, outs, volts, pack_v)
+
+
+def _remembered(now: Memory, snapshot: Snapshot, command: Command) -> Memory:
+    """The memory with what left, and which measurements this tick has seen."""
+    return replace(
+        now,
         now_s=snapshot.now_s,
-        started=started,
-        waiting_s=waiting_s,
-        protection=protection,
-        soc=soc_memory,
-        limits=limiting.settled(limit_memory, command.ccl_a, command.dcl_a),
-        charge=charge_memory,
-        contactors=strings,
-        sent=was.sent.with_limits(snapshot.now_s, command.ccl_a, command.dcl_a),
+        limits=limiting.settled(now.limits, command.ccl_a, command.dcl_a),
+        sent=now.sent.with_limits(snapshot.now_s, command.ccl_a, command.dcl_a),
         cell_sync=snapshot.modules.cell_sync,
         temperature_sync=snapshot.modules.temperature_sync,
         current_sync=snapshot.units.current_sync,
         state_sync=snapshot.units.state_sync,
-        force_charge=force,
-        stopping=stopping,
-        connect=connect,
-        interrupted=was.interrupted,
-        unread=was.unread,
-        trip_reset=trip_reset,
-        trip_reset_s=trip_reset_s,
-        commissioned=commissioned,
-        leases=leases,
-        starts=was.starts,
-        set_point_lost=dispatch.lost(was.set_point_lost, was.leases, leases, snapshot.requests),
     )
-    return Outcome(memory, snapshot, estimate, verdict.faults, limits, command, guarded.vetoes, strings, started)
 
 
 def _evidence(plant: Plant, was: Memory, snapshot: Snapshot, dt_s: float, commissioned: Ints | None) -> Evidence:
@@ -200,6 +212,7 @@ def _force_charge(plant: Plant, was: bool, verdict: Verdict, estimate: Estimate)
 
 def _command(
     plant: Plant,
+    now: Memory,
     snapshot: Snapshot,
     estimate: Estimate,
     verdict: Verdict,
@@ -207,22 +220,17 @@ def _command(
     outs: contactors.Outputs,
     volts: charge.Voltages,
     pack_v: float | None,
-    *,
-    force: bool,
-    started: bool,
-    trip_reset_s: float,
 ) -> Command:
-    fresh = (
-        started and bool(outs.connected.any() | complete(snapshot).any()) and _fresh(plant, snapshot, outs.connected)
-    )
+    measured = bool(outs.connected.any() | complete(snapshot).any())
+    fresh = now.started and measured and _fresh(plant, snapshot, outs.connected)
     flows = fresh and bool(outs.connected.any())
     ccl_a = limits.charge_a if flows else 0.0
     dcl_a = limits.discharge_a if flows else 0.0
     degc = snapshot.modules.temperature_degc
     known = degc[np.isfinite(degc)]
     return Command(
-        cvl_v=volts.cvl_v if started else None,
-        dvl_v=volts.dvl_v if started else None,
+        cvl_v=volts.cvl_v if now.started else None,
+        dvl_v=volts.dvl_v if now.started else None,
         ccl_a=ccl_a,
         dcl_a=dcl_a,
         charge_enabled=ccl_a > 0.0,
@@ -233,8 +241,8 @@ def _command(
         inverter_enable=outs.connected & ~outs.leaving,
         commanded=outs.commanded,
         balance=balancing.balance(plant, snapshot, outs.connected & ~verdict.opens),
-        heartbeat=started and snapshot.host.period_s <= MOST_PERIOD_S and not _stalled(snapshot),
-        force_charge=force,
+        heartbeat=now.started and snapshot.host.period_s <= MOST_PERIOD_S and not _stalled(snapshot),
+        force_charge=now.force_charge,
         alarms=verdict.alarms,
         warnings=verdict.warnings,
         voltage_v=pack_v,
@@ -244,7 +252,7 @@ def _command(
         soh=estimate.soh,
         modules_online=int((snapshot.modules.cell_age_s <= plant.timing.hold_s).sum()),
         fresh=fresh,
-        trip_resets=_trip_resets(plant, snapshot, trip_reset_s),
+        trip_resets=_trip_resets(plant, snapshot, now.trip_reset_s),
     )
 
 

@@ -215,9 +215,9 @@ def test_whatever_happens_to_units_and_control_the_circuit_is_safe_and_comes_bac
         story.step(*asked)
     heal(story)
     for second in range(240):
-        asked = (*SERVICE, Connect(True)) if second % 20 == 0 else ()
+        cure: tuple[Request, ...] = (*SERVICE, Connect(True)) if second % 20 == 0 else ()
         for part in range(10):
-            outcome = story.step(*(asked if part == 0 else ()))
+            outcome = story.step(*(cure if part == 0 else ()))
         if all(state == "closed" for state in rack.states(outcome)) and outcome.command.ccl_a > 0.0:
             return
     reasons = [string.reason for string in outcome.contactors]

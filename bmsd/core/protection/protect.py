@@ -109,67 +109,79 @@ def protect(
 
 
 def _conclude(protections: Protections, states: Mapping[Scope, FaultState], in_circuit: Bools) -> Verdict:
-    strings = len(in_circuit)
-    faults: list[Fault] = []
-    charge: list[Bound] = []
-    discharge: list[Bound] = []
-    opens = np.zeros(strings, dtype=bool)
-    opens_now = np.zeros(strings, dtype=bool)
-    bars = np.zeros(strings, dtype=bool)
-    opens_still = np.zeros(strings, dtype=bool)
-    why_open: list[tuple[Level, str]] = [(Level.INFO, "")] * strings
-    force_charge = False
-    alarms: set[Alarm] = set()
-    warnings: set[Alarm] = set()
+    """Follow from every row that is beyond or raised what strings, limits and inverter are told."""
+    said = _Said(in_circuit)
     for scope, rows in protections.scopes.items():
         state = states[scope]
-        concerned = (state.beyond | state.raised).any(axis=1)
-        for index in np.flatnonzero(concerned):
-            row = rows.table[index]
-            acts = state.raised[index] | (state.beyond[index] & row.bound_at_once)
-            string_of = protections.string_of[scope]
+        for index in np.flatnonzero((state.beyond | state.raised).any(axis=1)).tolist():
+            row, string_of = rows.table[index], protections.string_of[scope]
             if row.whole_rack:
                 string_of = np.full_like(string_of, -1)
-            if row.stops_charge:
-                charge += _zeros(row, acts, string_of)
-            if row.stops_discharge:
-                discharge += _zeros(row, acts, string_of)
-            if row.bars_closing:
-                bars |= _strings_with(acts, string_of, strings)
-            if not state.raised[index].any():
-                continue
-            faults.append(_fault(row, state, int(index), protections.shapes[scope]))
-            where = _strings_with(state.raised[index], string_of, strings)
-            if row.open_after_s is not None:
-                # what is about to open is not closed first, nor for that time after a restart
-                bars |= where
-            # an isolated string is the technician's business: the inverter goes on with the others
-            concerns = row.opens_others or not in_circuit.any() or bool((where & in_circuit).any())
-            force_charge |= row.force_charge and concerns
-            (alarms if row.level >= Level.ALARM and concerns else warnings).update(row.alarms)
-            wanted, at_once = _openings(row, state, int(index))
-            opened = _strings_with(wanted, string_of, strings)
-            opens |= opened
-            opens_now |= _strings_with(at_once, string_of, strings)
-            if row.opens_others:
-                opens_still |= ~where
-                opened = opened | ~where
-            for string in np.flatnonzero(opened):
-                why_open[string] = max(why_open[string], (row.level, _why(row)), key=lambda why: why[0])
-    faults.sort(key=lambda fault: (-fault.level, fault.code))
-    return Verdict(
-        faults=tuple(faults),
-        charge=tuple(charge),
-        discharge=tuple(discharge),
-        opens=opens,
-        opens_now=opens_now,
-        bars=bars,
-        opens_still=opens_still,
-        why_open=tuple(text for _, text in why_open),
-        force_charge=force_charge,
-        alarms=frozenset(alarms),
-        warnings=frozenset(warnings),
-    )
+            said.bounds(row, state, index, string_of)
+            if state.raised[index].any():
+                said.faults.append(_fault(row, state, index, protections.shapes[scope]))
+                said.raised(row, state, index, string_of)
+    return said.verdict()
+
+
+class _Said:
+    """What the rows say together, row after row."""
+
+    def __init__(self, in_circuit: Bools) -> None:
+        self.in_circuit, self.strings = in_circuit, len(in_circuit)
+        self.faults: list[Fault] = []
+        self.charge: list[Bound] = []
+        self.discharge: list[Bound] = []
+        self.opens, self.opens_now, self.opens_still, self.bars = np.zeros((4, self.strings), dtype=bool)
+        self.why_open: list[tuple[Level, str]] = [(Level.INFO, "")] * self.strings
+        self.force_charge = False
+        self.alarms: set[Alarm] = set()
+        self.warnings: set[Alarm] = set()
+
+    def bounds(self, row: Row, state: FaultState, index: int, string_of: Ints) -> None:
+        """What acts on limits and on closing: the fault, or for some rows its first sample."""
+        acts = state.raised[index] | (state.beyond[index] & row.bound_at_once)
+        if row.stops_charge:
+            self.charge += _zeros(row, acts, string_of)
+        if row.stops_discharge:
+            self.discharge += _zeros(row, acts, string_of)
+        if row.bars_closing:
+            self.bars |= _strings_with(acts, string_of, self.strings)
+
+    def raised(self, row: Row, state: FaultState, index: int, string_of: Ints) -> None:
+        """What a raised fault tells the inverter, and which strings it opens."""
+        where = _strings_with(state.raised[index], string_of, self.strings)
+        if row.open_after_s is not None:
+            # what is about to open is not closed first, nor for that time after a restart
+            self.bars |= where
+        # an isolated string is the technician's business: the inverter goes on with the others
+        concerns = row.opens_others or not self.in_circuit.any() or bool((where & self.in_circuit).any())
+        self.force_charge |= row.force_charge and concerns
+        (self.alarms if row.level >= Level.ALARM and concerns else self.warnings).update(row.alarms)
+        wanted, at_once = _openings(row, state, index)
+        opened = _strings_with(wanted, string_of, self.strings)
+        self.opens |= opened
+        self.opens_now |= _strings_with(at_once, string_of, self.strings)
+        if row.opens_others:
+            self.opens_still |= ~where
+            opened = opened | ~where
+        for string in np.flatnonzero(opened):
+            self.why_open[string] = max(self.why_open[string], (row.level, _why(row)), key=lambda why: why[0])
+
+    def verdict(self) -> Verdict:
+        return Verdict(
+            faults=tuple(sorted(self.faults, key=lambda fault: (-fault.level, fault.code))),
+            charge=tuple(self.charge),
+            discharge=tuple(self.discharge),
+            opens=self.opens,
+            opens_now=self.opens_now,
+            bars=self.bars,
+            opens_still=self.opens_still,
+            why_open=tuple(text for _, text in self.why_open),
+            force_charge=self.force_charge,
+            alarms=frozenset(self.alarms),
+            warnings=frozenset(self.warnings),
+        )
 
 
 def _why(row: Row) -> str:

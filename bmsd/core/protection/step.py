@@ -123,26 +123,11 @@ def step(
     """
     value, gate, new, delay_s = _stack(rows, readings, was)
     known = ~np.isnan(value)
-    signed = value * rows.sign
-    with np.errstate(invalid="ignore"):
-        beyond = (signed > rows.trip) & gate
-        good_side = signed < rows.clear
-        # a row whose clear equals its trip (an age, a flag) is good when it is not beyond
-        good_side |= known & (rows.clear == rows.trip) & ~(signed > rows.trip)
-    beyond |= ~known & rows.unknown_trips
+    beyond, good_side = _sides(rows, value, gate)
     hold = ~known & ~rows.unknown_trips
-
-    counting = beyond & (was.bad_s >= 0.0)
-    bad_s = np.where(counting, was.bad_s + dt_s, np.where(beyond, 0.0, -1.0))
-    bad_s = np.where(hold, np.where(was.bad_s >= 0.0, was.bad_s + dt_s, -1.0), bad_s)
-    samples = np.where(hold, was.samples, np.where(beyond, was.samples + new, 0))
+    samples, bad_s = _counted(was, beyond, hold, new, dt_s)
     due = beyond & (samples >= rows.samples) & (bad_s >= delay_s - 1e-9)
-
-    hour_s = was.hour_s + dt_s
-    fresh_hour = hour_s >= HOUR_S
-    starts = due & ~was.raised
-    raises = np.where(fresh_hour, 0, was.raises) + starts
-    hour_s = np.where(fresh_hour | (starts & (raises == 1)), 0.0, hour_s)
+    raises, hour_s = _raises(was, due & ~was.raised, dt_s)
 
     raised = was.raised | due
     raised_s = np.where(was.raised, was.raised_s + dt_s, 0.0)
@@ -151,22 +136,19 @@ def step(
     latched = raised & (was.latched | (due & (rows.latching | (raises > rows.most_per_hour))))
 
     asked = _asked(rows, resets)
-    gone = raised & good_side & (good_s >= rows.clear_s - 1e-9)
     used_up = was.acknowledged & due
-    raised_s = np.where(used_up, 0.0, raised_s)
     grants = asked & was.raised & rows.recloses
-    bad_s = np.where(grants & beyond, 0.0, bad_s)
-    samples = np.where(grants, 0, samples)
     acknowledged = (was.acknowledged & ~used_up) | grants
+    gone = raised & good_side & (good_s >= rows.clear_s - 1e-9)
     clears = gone & (~latched | asked | acknowledged)
     clears |= raised & good_side & latched & asked
     raised = raised & ~clears
     return FaultState(
-        samples=np.where(clears, 0, samples),
-        bad_s=bad_s,
+        samples=np.where(clears | grants, 0, samples),
+        bad_s=np.where(grants & beyond, 0.0, bad_s),
         good_s=np.where(raised, good_s, -1.0),
         raised=raised,
-        raised_s=np.where(raised, raised_s, 0.0),
+        raised_s=np.where(raised & ~used_up, raised_s, 0.0),
         latched=latched & raised,
         acknowledged=acknowledged & raised,
         raises=raises,
@@ -174,6 +156,32 @@ def step(
         beyond=np.where(hold, was.beyond, beyond),
         value=value,
     )
+
+
+def _sides(rows: Rows, value: Floats, gate: Bools) -> tuple[Bools, Bools]:
+    """Which values are beyond, and which are on the good side; an unknown one is beyond where the row says so."""
+    signed, known = value * rows.sign, ~np.isnan(value)
+    with np.errstate(invalid="ignore"):
+        past = signed > rows.trip
+        good_side = signed < rows.clear
+    # a row whose clear equals its trip (an age, a flag) is good when it is not beyond
+    good_side |= known & (rows.clear == rows.trip) & ~past
+    return (past & gate) | (~known & rows.unknown_trips), good_side
+
+
+def _counted(was: FaultState, beyond: Bools, hold: Bools, new: Bools, dt_s: float) -> tuple[Ints, Floats]:
+    """Samples and time of the debounce: what is unknown counts no sample, and its time goes on."""
+    begun = was.bad_s >= 0.0
+    bad_s = np.where(beyond | hold, np.where(begun, was.bad_s + dt_s, np.where(beyond, 0.0, -1.0)), -1.0)
+    return np.where(hold, was.samples, np.where(beyond, was.samples + new, 0)), bad_s
+
+
+def _raises(was: FaultState, starts: Bools, dt_s: float) -> tuple[Ints, Floats]:
+    """Number of raises within the running hour, and the time of that hour, which the first of them begins."""
+    hour_s = was.hour_s + dt_s
+    fresh_hour = hour_s >= HOUR_S
+    raises = np.where(fresh_hour, 0, was.raises) + starts
+    return raises, np.where(fresh_hour | (starts & (raises == 1)), 0.0, hour_s)
 
 
 def _stack(rows: Rows, readings: Sequence[Reading], was: FaultState) -> tuple[Floats, Bools, Bools, Floats]:
