@@ -1,8 +1,8 @@
-"""A cable between the daemon's interface and a bus of the tests: cut, pulled out, spoilt, held up.
+"""A cable between the daemon's interface and a bus of the tests: it is pulled out, cut, spoilt and held up.
 
-The daemon has one end of a vxcan pair; the kernel's CAN gateway (cangw) carries frames between the other end and a vcan,
-where boards, inverter and candump are. Unlike on a vcan, what waits in a queue is not yet heard at the other end, and
-an end whose other one is down has no carrier, like the interface of a controller that is bus-off.
+The daemon has one end of a vxcan pair; the kernel's CAN gateway (cangw) carries frames between the other end and a
+vcan, where boards, inverter and candump are. Unlike on a vcan, what waits in a queue is not yet heard at the other end,
+and an end whose other one is down has no carrier, like the interface of a controller that is bus-off.
 """
 
 from __future__ import annotations
@@ -60,13 +60,14 @@ class Cable:
             self._no_longer(self.bus, self.end, *changed)
 
     @contextmanager
-    def doubled(self) -> Iterator[None]:
-        """Each frame comes to the daemon twice."""
-        self._carry(self.bus, self.end, "-l", "1")
+    def doubled(self, can_id: int) -> Iterator[None]:
+        """Frames of this identifier come to the daemon twice."""
+        it = ("-f", f"{can_id | EXTENDED:X}:9FFFFFFF")
+        self._carry(self.bus, self.end, *it)
         try:
             yield
         finally:
-            self._no_longer(self.bus, self.end, "-l", "1")
+            self._no_longer(self.bus, self.end, *it)
 
     @contextmanager
     def no_carrier(self) -> Iterator[None]:

@@ -20,7 +20,7 @@ from bmsd.model.snapshot import Controller, Snapshot
 from tests.vcan.cable import Cable
 from tests.vcan.processes import until
 from tests.vcan.slave_bus import UNIT, identifier
-from tests.vcan.whole_rack import SET, WholeRack, allows, forbids, quick, room_s
+from tests.vcan.whole_rack import SET, WholeRack, allows, forbids, quick, room_s, told_of
 from tests.vcan.wire import Candump, cansend, nobody_acknowledges
 
 pytestmark = pytest.mark.vcan
@@ -83,7 +83,7 @@ def test_the_kernel_gives_the_daemon_what_it_listens_to_and_nothing_else(well: C
 
     fd, received = whole.dropped("field", "fd"), whole.state().buses[0].received
     began_s = time.monotonic()
-    cansend("vcan0", "123#0102", f"{CELLS_OF_1:X}##1" + "11" * 12, f"{CELLS_OF_1:X}#R")
+    cansend(well.field.end, "123#0102", f"{CELLS_OF_1:X}##1" + "11" * 12, f"{CELLS_OF_1:X}#R")
     until(lambda: whole.dropped("field", "fd") == fd + 1, 3.0, "the FD frame is counted")
     assert whole.state().snapshot.buses.foreign_frames.tolist() == [0, 0], "its own frames are not heard as foreign"
     rate = (whole.state().buses[0].received - received) / (time.monotonic() - began_s)
@@ -129,7 +129,7 @@ def test_a_recorded_trace_gives_a_daemon_that_only_listens_the_same_snapshots(we
                 while player.poll() is None:
                     heard.append(client.newest(5.0).snapshot)
             client.close()
-            assert daemon.stop() == 0
+            assert daemon.alive
             assert len(wire.frames) == len(trace.read_text().splitlines()), "nothing but the trace was on the bus"
     finally:
         subprocess.run(["ip", "link", "del", "vcan2"], check=True)
@@ -145,7 +145,7 @@ def report(cable: Cable, classes: int, data: str = "00" * 8) -> None:
     cansend(cable.end, f"{0x20000000 | classes:08X}#{data}")
 
 
-def test_a_controller_that_is_passive_is_shown_and_warned_of(well: Cabled) -> None:
+def test_controllers_that_are_passive_bus_off_and_without_carrier_and_a_queue_that_stands(well: Cabled) -> None:
     whole = well.whole
     assert whole.state().snapshot.buses.controller.tolist() == [Controller.NOT_REPORTED] * 2
     report(well.field, 0x204, "0020000000008860")  # transmit passive, counters 136 and 96
@@ -153,21 +153,6 @@ def test_a_controller_that_is_passive_is_shown_and_warned_of(well: Cabled) -> No
     assert now.snapshot.buses.controller.tolist() == [Controller.PASSIVE, Controller.NOT_REPORTED]
     assert (now.snapshot.buses.transmit_errors[0], now.snapshot.buses.receive_errors[0]) == (136, 96)
     assert now.command.dcl_a > 0.0, "a warning takes nothing away"
-    report(well.field, 0x204, "0040000000000000")  # error active again
-    whole.state_when(lambda now: now.snapshot.buses.controller[0] == Controller.ACTIVE, 2.0, "error-active")
-
-
-def test_what_was_held_up_is_not_said_late_and_a_bus_off_controller_stops_the_rack(well: Cabled) -> None:
-    whole = well.whole
-    with nobody_acknowledges("can9", queue=100):
-        whole.state_when(lambda now: "CAN-005" in {fault.code for fault in now.faults}, 4.0, "nothing gets out")
-        time.sleep(1.0)
-        told = whole.inverter.count
-    until(lambda: len([f for f in whole.inverter.frames[told:] if f.can_id == 0x351]) >= 2, 5.0, "limits go out again")
-    out = [frame for frame in whole.inverter.frames[told:] if frame.can_id in SET]
-    late = [frame for frame in out if frame.at_s - out[0].at_s < 0.005]
-    assert len(late) <= len(SET), "at most what was said in one instant, though the queue has room for 100"
-    assert forbids([frame for frame in out if frame.can_id == 0x351][1]), "and the next limit is zero"
 
     told = whole.inverter.count
     report(well.field, 0x40)
@@ -177,32 +162,47 @@ def test_what_was_held_up_is_not_said_late_and_a_bus_off_controller_stops_the_ra
     now = whole.state_when(lambda now: "CAN-001" in {fault.code for fault in now.faults}, 2.0, "bus-off")
     assert now.snapshot.buses.bus_offs.tolist() == [1, 0]
     report(well.field, 0x100)
+    whole.state_when(lambda now: now.snapshot.buses.controller[0] == Controller.ACTIVE, 2.0, "restarted by the link")
 
+    # the rest in the 10 s for which limits stay zero
+    what_was_held_up_is_not_said_late(well)
     with well.inverter.no_carrier():  # no frame says so
         whole.state_when(
             lambda now: bool(now.snapshot.buses.bus_off[1]), 5.0, "an interface without carrier is bus-off"
         )
         sent = whole.state().buses[1].sent
-        time.sleep(0.5)
+        time.sleep(0.3)
         assert whole.state().buses[1].sent == sent, "nothing is handed to it"
     whole.state_when(lambda now: not now.snapshot.buses.bus_off.any(), 8.0, "the carrier is back")
     assert forbids(whole.inverter.wait_for(0x351, within_s=3.0)), "for 10 s"
 
 
+def what_was_held_up_is_not_said_late(well: Cabled) -> None:
+    whole = well.whole
+    with nobody_acknowledges("can9", queue=100):
+        whole.state_when(lambda now: "CAN-005" in {fault.code for fault in now.faults}, 4.0, "nothing gets out")
+        time.sleep(1.0)
+        told = whole.inverter.count
+    until(lambda: len([f for f in whole.inverter.frames[told:] if f.can_id == 0x351]) >= 2, 5.0, "limits go out again")
+    out = [frame for frame in whole.inverter.frames[told:] if frame.can_id in SET]
+    late = [frame for frame in out if frame.at_s - out[0].at_s < 0.005]
+    assert len(late) <= len(SET), "at most what was said in one instant, though the queue has room for 100"
+
+
 def test_frames_that_are_dropped_spoilt_doubled_and_late(well: Cabled) -> None:
     whole = well.whole
     doubles = whole.dropped("field", "protocol_duplicate")
-    with well.field.doubled():
+    with well.field.doubled(CELLS_OF_1):  # all frames of a board twice would be a second board: MOD-003
         told = whole.inverter.count
-        until(lambda: whole.dropped("field", "protocol_duplicate") > doubles + 50, 5.0, "they are counted")
+        until(lambda: whole.dropped("field", "protocol_duplicate") > doubles + 5, 5.0, "they are counted")
         frames = [frame for frame in whole.inverter.frames[told:] if frame.can_id == 0x351]
-        assert not any(forbids(frame) for frame in frames), "and are no harm"
+        assert not any(forbids(frame) for frame in frames), f"and are no harm: {told_of(whole)}"
 
     told, crc = whole.inverter.count, whole.dropped("field", "protocol_crc")
     with well.field.dropped_and_spoilt((CELLS_OF_1, 0x1FFFFFFC), spoilt=CELLS_OF_2):
         whole.inverter.wait_for(forbids, within_s=3.0, after=told)
         now = whole.state_when(
-            lambda now: {"MOD-001", "MOD-006"} <= {fault.code for fault in now.faults}, 8.0, "silent and damaged"
+            lambda now: {"MOD-001", "MOD-007"} <= {fault.code for fault in now.faults}, 8.0, "silent and damaged"
         )
         assert whole.dropped("field", "protocol_crc") > crc + 3
         assert np.isnan(now.snapshot.modules.cell_v[0, :, :4]).all(), (
@@ -217,7 +217,7 @@ def test_frames_that_are_dropped_spoilt_doubled_and_late(well: Cabled) -> None:
     )
     with nobody_acknowledges(well.field.end, queue=1000):
         whole.inverter.wait_for(forbids, within_s=3.0, after=told)
-        time.sleep(0.5)
+        time.sleep(0.2)
     until(
         lambda: whole.dropped("field", "protocol_late") + whole.dropped("field", "protocol_counter") > late + 20,
         3.0, "what comes late is not believed",
