@@ -11,7 +11,7 @@ COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/python -m piptools compile 
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup run test tools format-check lint types imports pytest image-test format bench wheels deb lock clean
+.PHONY: help setup run test tools format-check lint types imports pytest image-test format bench soak wheels deb lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -62,6 +62,10 @@ format: setup ## rewrite the code the way format-check wants it
 
 bench: setup ## speed, as ratios measured in one run
 	$(BIN)/python -m pytest tests/bench -s
+
+soak: setup ## simulated days of simulator, control and gateway; DAYS=2 is the default, one takes hours
+	@PYTHON=$(PYTHON) tests/tools/install soak
+	tests/soak/run $(or $(DAYS),2)
 
 wheels: setup ## build/wheels: all packages for the Python of this system, for installations without network
 	@mkdir -p build/wheels

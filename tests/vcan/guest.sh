@@ -31,7 +31,8 @@ memory_folder() {
 # $VCAN_JOB: the FILEs, the list of $writable folders, the folder of kernel modules; it writes `output`, which comes
 # here as it grows, and `status`, the exit code.
 boot_guest() {
-    local cpu guest status init=$1
+    local cpu guest status options init=$1
+    read -r -a options <<<"${UML_OPTIONS:-}"
     # The guest's processes are traced by one host process: on one CPU each switch between them is cheapest.
     cpu=$(taskset -cp $$ | sed 's/.*: //; s/[-,].*//')
     printf '%s\n' "${writable[@]}" >"$job/writable"
@@ -42,7 +43,7 @@ boot_guest() {
     TMPDIR=$(memory_folder) timeout -k 2 "$seconds" taskset -c "$cpu" "$uml" \
         root=/dev/root rootfstype=hostfs rootflags=/ ro mem="$memory" quiet \
         uml_dir="$job" umid=guest con=null con0=null,fd:1 \
-        init="$job/${init##*/}" VCAN_JOB="$job" </dev/null >"$job/console" 2>&1 &
+        init="$job/${init##*/}" VCAN_JOB="$job" "${options[@]}" </dev/null >"$job/console" 2>&1 &
     guest=$!
     trap 'kill "$guest" 2>/dev/null; exit 143' INT TERM HUP
     tail -f -n +1 -s 0.05 --pid="$guest" "$job/output"

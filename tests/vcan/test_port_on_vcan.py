@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from bmsd.fieldbus.bus import FIRST_PAUSE_S, LONGEST_PAUSE_S, CanPort, buses, frames_of
+from bmsd.fieldbus.bus import FIRST_PAUSE_S, LONGEST_PAUSE_S, LONGEST_QUEUED_S, CanPort, buses, frames_of
 from bmsd.fieldbus.can_socket import Filter
 from bmsd.model.frame import Frame
 from tests.vcan.processes import until
@@ -153,7 +153,7 @@ def test_an_interface_that_is_taken_out_and_put_back() -> None:
         assert not port.up
         port.step(port.due_s)
         assert not port.up
-        assert "vcan9" in port.last_error
+        assert "no CAN interface of this name" in port.last_error
         ip("add", "vcan9", "type", "vcan")
         ip("set", "vcan9", "up")
         try:
@@ -182,6 +182,35 @@ def test_a_bus_that_acknowledges_nothing_is_up_but_stalled() -> None:
     assert [frame.can_id for frame in seen.frames] == [0x100, 0x101, 0x102, 0x103, 0x200], (
         "no refused frame comes later"
     )
+
+
+def test_nothing_is_put_behind_frames_that_have_been_waiting() -> None:
+    with opened(now_s=100.0) as port, Candump("vcan0") as seen:
+        with nobody_acknowledges("vcan0", queue=1000):
+            assert port.send(Frame(0x100, b"", False))
+            port.drain()  # sees that it waits
+            port.step(100.0 + LONGEST_QUEUED_S - 0.01)
+            assert port.send(Frame(0x101, b"", False)), "of the same instant"
+            port.step(100.0 + LONGEST_QUEUED_S)
+            assert port.send(Frame(0x102, b"", False)) is False
+            assert port.counts.no_room == 1
+            assert port.send_stalled_s(100.5) == 0.5, "since the first one waits"
+        port.drain()
+        assert port.send_stalled_s(100.5) == pytest.approx(0.5 - LONGEST_QUEUED_S), "since it was refused"
+        assert port.send(Frame(0x103, b"", False)) is True
+        assert port.send_stalled_s(101.0) == 0.0
+        seen.wait_for(0x103, within_s=5.0, after=0)
+    assert ids([Frame(frame.can_id, b"", False) for frame in seen.frames]) == [0x100, 0x101, 0x103]
+
+
+def test_only_a_few_frames_wait_where_only_a_few_may() -> None:
+    with nobody_acknowledges("vcan0", queue=1000):
+        port = CanPort("socketcan", "vcan0", most_queued=6)
+        port.step(100.0)
+        taken = [port.send(Frame(0x100, bytes(8), False)) for _ in range(20)]
+        port.close()
+    assert 4 <= sum(taken) <= 8
+    assert not any(taken[sum(taken) :])
 
 
 def test_bus_off_and_restart_as_a_driver_reports_them() -> None:

@@ -20,10 +20,12 @@ FIELD = "field"
 """The bus on which somebody must answer. An inverter may be off, or get its supply from the rack only."""
 
 
-@detector
-def bus_off(evidence: Evidence) -> Reading:
-    """1 where the controller has left the bus."""
-    return Reading(evidence.snapshot.buses.bus_off.astype(np.float64))
+@remembering
+def bus_off(evidence: Evidence, was: Ints | None) -> tuple[Reading, Ints]:
+    """1 where the controller has left the bus, if only between two ticks."""
+    buses = evidence.snapshot.buses
+    left = buses.bus_off if was is None else buses.bus_off | (buses.bus_offs > was)
+    return Reading(left.astype(np.float64)), buses.bus_offs
 
 
 @detector
