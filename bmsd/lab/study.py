@@ -62,7 +62,7 @@ def check_output(path: Path) -> list[str]:
         return [f"{path}: its folder does not exist"]
     if path.suffix == ".png":
         try:
-            import matplotlib  # noqa: F401, ICN001
+            import matplotlib  # noqa: F401
         except ImportError:
             return [f"{path}: a plot needs matplotlib, which is not installed; {LAB_EXTRA}, or write .csv"]
     return []
