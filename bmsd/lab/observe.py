@@ -1,8 +1,9 @@
 """What the core would be told of the twin: one snapshot a tick, measured when the field bus would have measured it.
 
-Boards and units are measured once in every poll, temperatures in every fifth, currents at every tick. Between two polls
-the last values stay with their age, and those of a board that is silent grow old, as on a real bus. The process itself
-is never late on simulated time, so its period is told as at most the second after which a heartbeat is withheld.
+Boards are measured once in every poll, temperatures in every fifth, units at every tick. Between two polls the last
+values stay with their age, and those of a board that is silent grow old, as on a real bus. With a tick that is longer
+than the poll, the poll of the tick is the only one that the core sees. The process itself is never late on simulated
+time: its period is told as the configured one.
 """
 
 from __future__ import annotations
@@ -34,7 +35,6 @@ from bmsd.sim.twin import Orders, Twin
 
 AGE_S = 0.02
 """From the SYNC to the tick that uses its values."""
-ON_TIME_S = 1.0
 _CELL_CODES = {CELL_OPEN_WIRE: Reading.OPEN}
 _SENSOR_CODES = {SENSOR_OPEN: Reading.OPEN, SENSOR_SHORT: Reading.SHORT}
 _COIL_V = 24.0
@@ -117,7 +117,7 @@ def calm(plant: Plant, cell_v: Floats) -> Snapshot:
         malformed_frames=none,
         unheard_s=np.zeros(2),
     )
-    return Snapshot(0.0, modules, units, buses, Host(min(plant.timing.tick_s, ON_TIME_S), 0), 0.0)
+    return Snapshot(0.0, modules, units, buses, Host(plant.timing.tick_s, 0), 0.0)
 
 
 class Observer:

@@ -18,7 +18,7 @@ from bmsd.errors import ConfigError
 from bmsd.lab import wanted
 from bmsd.lab.scenario_file import Cell, Profile, ScenarioFile
 from bmsd.model.layout import MAX_MODULES
-from bmsd.model.plant import Plant, Timing
+from bmsd.model.plant import Plant
 from bmsd.sim.ageing import AgeingParameters
 from bmsd.sim.balancer import BalancerParameters
 from bmsd.sim.boards import ModuleBoardSettings
@@ -31,7 +31,6 @@ from bmsd.sim.rack import BusParameters
 from bmsd.sim.sensors import SensorParameters
 from bmsd.sim.twin import StringParameters, TwinSettings
 
-SHORTEST_POLL_S = 0.2
 LONGEST_STEP_S = 10.0
 _SHAPE = ("strings", "modules_per_string", "cells_per_module", "sensors_per_module", "capacity_ah",
           "charge_max_c", "discharge_max_c")  # fmt: skip
@@ -113,7 +112,7 @@ def _built(file: ScenarioFile, folder: Path, unknown: frozenset[str]) -> Scenari
         step_s=min(step_s, file.tick_s),
         every_s=file.output.every_s or max(file.tick_s, 1.0),
         twin=_twin(file, rack, current, room),
-        plant=_timed(rack, file.tick_s),
+        plant=rack,
         with_core=file.core.enabled,
     )
 
@@ -158,7 +157,7 @@ def _configuration(file: ScenarioFile) -> dict[str, Any]:
             "contactor_a": max(1.25 * highest_a, 1.0),
             "contactor_break_a": max(4.0 * highest_a, 1.0),
             "cable_ohm": min(bus.cable_ohm + bus.contactor_ohm, 0.1),
-            "precharge_ohm": max(bus.precharge_ohm or 50.0, 1.0),
+            "precharge_ohm": max(bus.precharge_ohm or 20.0, 1.0),
             "bus_capacitance_f": bus.capacitance_f or 0.048,
         },
         "fieldbus": {"interface": "unix", "channel": "/nowhere/field"},
@@ -169,11 +168,6 @@ def _configuration(file: ScenarioFile) -> dict[str, Any]:
             "options": {"voltage_scale": 0.01 if series * 3.65 <= 327.67 else 0.1},
         },
     }
-
-
-def _timed(rack: Plant, tick_s: float) -> Plant:
-    """The same rack on the scenario's clock: boards are polled at least every other tick of a real rack."""
-    return replace(rack, timing=Timing(tick_s, max(SHORTEST_POLL_S, tick_s), rack.timing.current_phases))
 
 
 # the rack as it is
@@ -196,7 +190,7 @@ def _twin(file: ScenarioFile, rack: Plant, current: Wanted, room: Callable[[floa
             contactor_ohm=bus.contactor_ohm,
         ),
         inverter=InverterSettings(
-            profile=current, wake_v=2.7 * series, sleep_v=2.4 * series, keepalive=False, **file.inverter.model_dump()
+            profile=current, wake_v=2.9 * series, sleep_v=2.5 * series, keepalive=False, **file.inverter.model_dump()
         ),
         ambient_degc=room,
         enclosure=Enclosure(**file.enclosure.model_dump()),

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from bmsd.core import memory
+from bmsd.core.contactors.table import MOVING
 from bmsd.core.protection.protect import Protections
 from bmsd.core.tick import Outcome, tick
 from bmsd.lab.observe import Observer, all_closed, orders
@@ -74,11 +75,20 @@ class Run:
         )
 
     def advance(self) -> None:
-        """One tick: the rack moves on, is measured, and is told what to do."""
+        """One tick of the scenario: the rack moves on, is measured, and is told what to do.
+
+        While contactors of a string are on their way the core is asked as often as on a real rack.
+        """
+        end_s, scenario = self.twin.time_s + self.scenario.tick_s, self.scenario
+        while (left_s := end_s - self.twin.time_s) > 1e-6:
+            quick = self.outcome is not None and any(string.state in MOVING for string in self.outcome.contactors)
+            self._tick(min(left_s, scenario.plant.timing.tick_s) if quick else left_s)
+
+    def _tick(self, dt_s: float) -> None:
         scenario, twin = self.scenario, self.twin
-        steps = max(math.ceil(scenario.tick_s / scenario.step_s - 1e-9), 1)
+        steps = max(math.ceil(dt_s / scenario.step_s - 1e-9), 1)
         for _ in range(steps):
-            twin.step(scenario.tick_s / steps)
+            twin.step(dt_s / steps)
         if not scenario.with_core:
             twin.obey(all_closed(twin))
             return
