@@ -215,6 +215,13 @@ def test_nothing_is_said_twice_in_one_tick_and_no_loop_runs_wild() -> None:
     assert gate.send(sync, 10.020)
 
 
+def test_a_sync_that_was_late_does_not_keep_the_next_from_going_out() -> None:
+    own = SlaveField(PLANT)
+    gate = TransmitGate(Wire(), own.rules, decode_contactors=own.order)
+    sent = [gate.send(frame, now_s) for now_s in (10.0, 10.0749, 10.1) for frame in own.questions(now_s)[:1]]
+    assert sent == [True, True, True]
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_whatever_is_late_the_gate_blocks_nothing_that_a_large_rack_is_told(seed: int) -> None:
     """Polls, commands that change with every tick, trips released, a stop: each as late as it likes."""

@@ -153,7 +153,6 @@ class _Facts:
     current_a: float
     current_s: float
     report_s: float
-    started: bool
     locked: bool
     left_open: bool
     stop: bool
@@ -204,7 +203,6 @@ class _Facts:
             current_a=float(units.current_a[string]),
             current_s=float(units.current_age_s[string]),
             report_s=float(units.state_age_s[string]),
-            started=orders.started,
             locked=was.then is S.LOCKED,
             left_open=orders.unread or (orders.interrupted and int(units.open_reason[string]) != OPENED_BY_POWER_ON),
             stop=own or bool(orders.opens_still[string]) or not orders.wanted,
@@ -274,7 +272,7 @@ class _Facts:
         """Whether the contacts may part: without current; else after the time for it, or for the fuse."""
         if abs(self.current_a) < STILL_A:
             return not self.only_still or abs(self.rack_a) < STILL_A
-        if self.only_still or not self.started:
+        if self.only_still:
             return False
         if abs(self.current_a) > self.plant.ratings.break_a(charging=self.current_a > 0.0):
             return self.since_s >= FUSE_WAIT_S
