@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -123,7 +124,7 @@ def test_with_liionpacks_cells_the_circuit_has_liionpacks_currents() -> None:
             assert rack.string_a == pytest.approx(theirs[number], abs=0.01 * abs(total_a[number]) / 8.0)
 
 
-def prada(**changes: float) -> CellParameters:
+def prada(**changes: Any) -> CellParameters:
     """The cell of Prada (2013), fitted on one ordinary branch of the liionpack run; rest voltage of PyBaMM at C/50."""
     with np.load(FOLDER / "pybamm_prada" / "ocv_c50_nohyst.npz") as data:
         amps, volts = data["i"], data["v"]
