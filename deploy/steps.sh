@@ -96,7 +96,8 @@ activate() {
     old=$(readlink $venv || true)
     prepare "$new" && fits "$new" || return 1
     if ! switch_to "$new"; then
-        systemctl --no-pager -l -n 10 status bmsd.service >&2 || true
+        journalctl --sync || true
+        journalctl -u bmsd.service -n 30 -o cat --no-pager >&2 || true
         complain "control does not come up, see above"
         [ -n "$old" ] && [ "$old" != "$new" ] || return 1
         complain "back to ${old##*/}"
