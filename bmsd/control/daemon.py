@@ -45,7 +45,7 @@ from bmsd.systemd.notify import Notifier
 
 STOP_WITHIN_S = 10.0
 GATHER_S = 0.010
-"""Frames that come this soon after the first are read together with it: each wait for so long at most."""
+"""Frames that come within this time of one another are read together: each waits for so long at most."""
 STOP_AGAIN_S = 0.25
 """After a defect a limit frame that came too soon after the one before is said once more; intervals are 0.2 s."""
 DEFECT = 70
@@ -316,7 +316,7 @@ def _run(control: Control) -> int:
     control.open(now_s, settled)
     try:
         while not control.left(now_s):
-            wait(control.io.readable, control.due_s())
+            wait(control.io.readable, control.due_s(), silent=control.io.silent(time.monotonic()))
             now_s = time.monotonic()
             if asked.stop:
                 control.stop(now_s)
@@ -338,11 +338,13 @@ def _idle(outcome: Outcome) -> bool:
     return not bool((told | units.minus_output | units.precharge_output | units.plus_output).any())
 
 
-def wait(buses: Sequence[CanPort], until_s: float) -> None:
-    """Wait until then, or until a frame has come and its companions have had time to follow it."""
-    ready, _, _ = select.select(buses, (), (), max(until_s - time.monotonic(), 0.0))
-    if ready:
-        time.sleep(max(min(until_s - time.monotonic(), GATHER_S), 0.0))
+def wait(buses: Sequence[CanPort], until_s: float, *, silent: bool) -> None:
+    """Wait until then at the latest: on silent buses until a frame comes, else until those that come have gathered."""
+    left_s = max(until_s - time.monotonic(), 0.0)
+    if silent:
+        select.select(buses, (), (), left_s)
+    else:
+        time.sleep(min(left_s, GATHER_S))
 
 
 class _Signals:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -24,6 +25,7 @@ from bmsd.model.snapshot import Snapshot
 
 MOST_QUEUED_LIMITS = 6
 """Frames to the inverter that may wait in the kernel: a set."""
+SILENT_S = 1.0
 _NO_DROP = ("received", "sent", "opened", "left_waiting")
 
 
@@ -71,6 +73,7 @@ class RackIO:
             listen_only=bus.listen_only,
         )
         self._heard: list[Frame] = []
+        self._received_s = -math.inf
         self._foreign_to_inverter = 0
 
     @property
@@ -97,6 +100,10 @@ class RackIO:
         """Why frames were blocked, with their numbers."""
         return dict(self._field_gate.reasons + self._inverter_gate.reasons)
 
+    def silent(self, now_s: float) -> bool:
+        """Whether no frame has come for a while: then nothing needs to be looked for until one does."""
+        return now_s - self._received_s > SILENT_S
+
     def open(self, now_s: float) -> None:
         """Try to open both buses; one that is not there is tried again with growing pauses."""
         for port in self._ports:
@@ -107,8 +114,10 @@ class RackIO:
         self.open(now_s)
         frames = self.field.drain()
         if len(frames):
+            self._received_s = now_s
             self._boards.feed(frames, now_s)
         for frame in frames_of(self.inverter.drain()):
+            self._received_s = now_s
             if (frame.can_id, frame.extended) in self._to_inverter_only:
                 self._foreign_to_inverter += not self._listen_only
             else:
