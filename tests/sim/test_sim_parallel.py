@@ -131,9 +131,9 @@ def prada() -> CellParameters:
         down = np.interp(GRID, left[amps > 0.0][::-1], volts[amps > 0.0][::-1])
         mid_v = 0.5 * (down + np.interp(GRID, left[amps < 0.0], volts[amps < 0.0])) + 1e-6 * GRID
     return CellParameters(
-            capacity_ah=2.3, r0_ohm=0.0315, rc_ohm=(0.00075,), rc_tau_s=(10.0,), activation_k=0.0, rc_activation_k=0.0,
-            diffusion_soc_per_c=(0.0856, 0.0842), diffusion_tau_s=(48.0, 469.0), hysteresis_gamma=0.0,
-            ocv_soc=tuple(GRID), ocv_v=tuple(mid_v), gap_v=(0.0,) * 10, entropy_v_per_k=(0.0,) * 11,
+        capacity_ah=2.3, r0_ohm=0.0315, rc_ohm=(0.00075,), rc_tau_s=(10.0,), activation_k=0.0, rc_activation_k=0.0,
+        diffusion_soc_per_c=(0.0856, 0.0842), diffusion_tau_s=(48.0, 469.0), hysteresis_gamma=0.0,
+        ocv_soc=tuple(GRID), ocv_v=tuple(mid_v), gap_v=(0.0,) * 10, entropy_v_per_k=(0.0,) * 11,
     ).alike()  # fmt: skip
 
 
