@@ -225,6 +225,38 @@ def sim_tables() -> Iterator[str]:
         yield f"| `{kind}` | {' '.join((getattr(mishap, kind).__doc__ or '').split())} |"
 
 
+def scenario_tables() -> Iterator[str]:
+    """Yield the tables of docs/simulation.md: every setting of a scenario, its mishaps, the columns of the output."""
+    from bmsd.config.described import settings
+    from bmsd.lab.scenario_file import KINDS, ScenarioFile
+    from bmsd.lab.simulate import COLUMNS, STRING_COLUMNS
+    from bmsd.sim import mishap
+
+    section = None
+    for found in settings(ScenarioFile).values():
+        if found.kind == "table" or (found.kind == "list of tables"):
+            continue
+        if found.section != section:
+            section = found.section
+            listed = section in ("string", "mishap")
+            title = f"[[{section}]]" if listed else f"[{section}]" if section else "Before all tables"
+            yield from ("", f"## {title}", "", "| setting | range | default | meaning |", "|---|---|---|---|")
+        default = "**required**" if found.required else "" if found.default is None else f"`{_written(found.default)}`"
+        range_ = found.range or ", ".join(f"`{choice}`" for choice in found.choices if section != "mishap")
+        yield f"| `{found.name}` | {range_} | {default} | {found.meaning} |"
+    yield from ("", "## Kinds of mishaps of a scenario", "", "| kind | what happens |", "|---|---|")
+    for kind in KINDS:
+        yield f"| `{kind}` | {' '.join((getattr(mishap, kind).__doc__ or '').split())} |"
+    yield from ("", "## Columns of the output", "", "| column | meaning |", "|---|---|")
+    for name, meaning in (*COLUMNS, *STRING_COLUMNS):
+        yield f"| `{name}` | {meaning} |"
+
+
+def _written(value: Any) -> str:
+    """A default as it is written in a file."""
+    return str(value).lower() if isinstance(value, bool) else '""' if value == "" else str(value)
+
+
 def _default(name: str, field: Mapping[str, Any], table: Mapping[str, Any]) -> str:
     if name in table.get("required", ()):
         return "**required**"
@@ -258,10 +290,16 @@ def renew(folder: Path) -> None:
     faults = "\n".join(fault_lines(None, None, markdown=True)) + "\n"
     (folder / "docs" / "faults.md").write_text(faults, encoding="utf-8")
     (folder / "docs" / "journal.md").write_text(journal_markdown(), encoding="utf-8")
-    page = folder / "docs" / "simulator.md"
-    written = page.read_text(encoding="utf-8").partition(PRINTED)[0]
-    page.write_text("\n".join((written + PRINTED, *sim_tables())) + "\n", encoding="utf-8")
+    _renew_end(folder / "docs" / "simulator.md", sim_tables())
+    _renew_end(folder / "docs" / "simulation.md", scenario_tables())
     _renew_map(folder / "docs")
+
+
+def _renew_end(page: Path, lines: Iterator[str]) -> None:
+    """Write the printed end of a page, where there is the page."""
+    if page.exists():
+        written = page.read_text(encoding="utf-8").partition(PRINTED)[0]
+        page.write_text("\n".join((written + PRINTED, *lines)) + "\n", encoding="utf-8")
 
 
 def _renew_map(docs: Path) -> None:

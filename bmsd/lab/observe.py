@@ -254,6 +254,7 @@ def orders(outcome: Outcome, was: Orders) -> Orders:
         dcl_a=command.dcl_a,
         dvl_v=command.dvl_v or 0.0,
         force_charge=command.force_charge,
+        reset_trips=bool(command.trip_resets),
     )
 
 

@@ -20,6 +20,7 @@ from bmsd.core import memory
 from bmsd.core.contactors.table import MOVING
 from bmsd.core.protection.protect import Protections
 from bmsd.core.tick import Outcome, tick
+from bmsd.errors import ConfigError
 from bmsd.lab.observe import Observer, all_closed, orders
 from bmsd.lab.scenario import Scenario, load_scenario
 from bmsd.lab.table import Table, check_output, refuse
@@ -204,7 +205,7 @@ def energy_wh(twin: Twin) -> dict[str, float]:
         name: joule / 3600.0
         for name, joule in {
             "from_inverter": twin.inverter_j,
-            "stored_in_cells": cells.chemical_j,
+            "stored_in_cells": cells.chemical_now_j,
             "heat_of_cells": cells.heat_now_j,
             "heat_of_cables": twin.rack.path_j,
             "heat_of_bleeders": cells.bled_j,
@@ -219,8 +220,9 @@ def run_file(path: Path, output: Path | None, *, as_json: bool) -> list[str]:
     complaints = [] if output is None else check_output(output)
     try:
         scenario = load_scenario(path)
-    finally:
-        refuse(complaints)
+    except ConfigError as error:
+        raise ConfigError([*error.complaints, *complaints]) from None
+    refuse(complaints)
     report = simulate(scenario, output)
     return [json.dumps(report, indent=2)] if as_json else list(_lines(report, output))
 

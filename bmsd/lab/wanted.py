@@ -76,7 +76,7 @@ def from_csv(path: Path, scale: float, repeats: bool) -> tuple[Series, Series | 
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise ConfigError([f'profile.file: "{path}": cannot be read: {why}; expected a CSV file']) from error
-    table = np.array(rows, dtype=np.float64).reshape(len(rows), -1)
+    table = np.array(rows, dtype=np.float64).reshape(len(rows), len(names))
     if not complaints:
         complaints += _wrong(path, table)
     if complaints:

@@ -79,7 +79,7 @@ class Cells:
         self.heat_j = 0.0
         """Heat of all cells from currents so far, J: losses, reversible heat, self-discharge, soft shorts."""
         self.chemical_j = 0.0
-        """What the cells have taken in as chemical energy so far, J."""
+        """What the cells have taken in as chemical energy up to the last renewal, J; up to now: `chemical_now_j`."""
         self.bled_j = 0.0
         """What bleeders have turned into heat so far, J."""
         self.balancer_j = 0.0
@@ -100,6 +100,7 @@ class Cells:
         self._set_capacity()
         self._set_slow()
         self._set_voltages()
+        self._mid_slow_v = self._mid_v
         self.cell_v: Floats = self.emf_v.copy()
 
     def make_alike(self) -> None:
@@ -113,6 +114,7 @@ class Cells:
         self._set_capacity()
         self._set_slow()
         self._set_voltages()
+        self._mid_slow_v = self._mid_v
         self.cell_v = self.emf_v.copy()
         self._dt_s = -1.0
 
@@ -130,6 +132,15 @@ class Cells:
     def heat_now_j(self) -> float:
         """Heat of all cells from currents up to now, J: with what waits to be put into their temperatures."""
         return self.heat_j + float(self._work_j.sum())
+
+    @property
+    def chemical_now_j(self) -> float:
+        """Chemical energy taken in up to now, J: the rest voltage over the charge."""
+        return self.chemical_j + self._taken_j()
+
+    def _taken_j(self) -> float:
+        """Chemical energy taken in since the last renewal, J: charge times the mean of rest voltages then and now."""
+        return 0.5 * float(np.vdot(self.charge_as - self._charge_slow, self._mid_slow_v + self._mid_v))
 
     @property
     def string_emf_v(self) -> Floats:
@@ -164,14 +175,14 @@ class Cells:
         self._charge(current_a, dt_s)
         self._relax(current_a)
         self._move_hysteresis(current_a)
-        mid_before_v, over_before_v = self._mid_v, self._over_v
+        over_before_v = self._over_v
         self._set_voltages()
         drop_v = self._r0 * current_a
         self.cell_v = self.emf_v + drop_v
         drop_v += 0.5 * (over_before_v + self._over_v)
         drop_v *= current_a
-        self._work_j += drop_v * dt_s
-        self.chemical_j += 0.5 * dt_s * float(np.vdot(current_a, mid_before_v + self._mid_v))
+        drop_v *= dt_s
+        self._work_j += drop_v
         self._slow_since_s += dt_s
         if self._slow_since_s >= self._slow_s - 1e-9 or self._hottest_degc > EXOTHERM_DEGC:
             self._renew()
@@ -187,7 +198,10 @@ class Cells:
 
     def move(self, amps: Floats) -> None:
         """Let active balancers put these currents into the cells, A each, negative takes, until told otherwise."""
-        self.moved_a, self._moves = amps, bool(amps.any())
+        moves = bool(amps.any())
+        if moves or self._moves:
+            self.moved_a, self._moves = amps, moves
+            self._steady_a = self._self_a - self.moved_a
 
     def _of_strings(self, values: Floats) -> Floats:
         """Sum over the cells of each string; leading axes stay."""
@@ -241,18 +255,17 @@ class Cells:
             self._self_a = self._self_discharge_25 * np.exp(-p.self_discharge_activation_k * warm)
         else:
             self._self_a = np.zeros(degc.shape)
+        self._steady_a = self._self_a - self.moved_a
 
     # one step
 
     def _drain_a(self, dt_s: float, bleeding: Bools) -> Floats:
         """Current that leaves the cells beside the string's, A."""
-        drain_a = self._self_a - self.moved_a
+        drain_a = self._steady_a
         if self._leaks:
             leak_a = self.cell_v * self.leak_s
             self._work_j += leak_a * self.cell_v * dt_s
             drain_a = drain_a + leak_a
-        if self._discharges_itself:
-            self._work_j += self._self_a * self.cell_v * dt_s
         if bleeding.any():
             bleed_a = np.where(bleeding, self.cell_v / self.parameters.bleeder_ohm, 0.0)
             self.bled_j += dt_s * float(np.vdot(bleed_a, self.cell_v))
@@ -268,7 +281,6 @@ class Cells:
             lost_as = np.maximum(current_a, 0.0) * (lost * dt_s)
             self.charge_as -= lost_as
             self._work_j += lost_as * self._mid_v
-            self.chemical_j -= float(np.vdot(lost_as, self._mid_v))
 
     def _relax(self, current_a: Floats) -> None:
         self._relaxed_v += self._rc_gain * current_a - self._rc_decay * self._relaxed_v
@@ -321,7 +333,8 @@ class Cells:
         flowed_as = self.charge_as - self._charge_slow
         reversible_j = flowed_as * self._entropy * (warmth.cell_degc + KELVIN)
         self._work_j += reversible_j
-        self.chemical_j -= float(reversible_j.sum())
+        self._work_j += self._self_a * self.cell_v * dt_s
+        self.chemical_j += self._taken_j() - float(reversible_j.sum())
         self.heat_j += float(self._work_j.sum())
         warmth.step(dt_s, self._work_j / dt_s + self.heat_w, self.ambient_degc)
         if self.ageing is not None:
@@ -334,6 +347,7 @@ class Cells:
         # the equilibrium moved with the temperature: the voltages of now belong to it
         shift_v = self._entropy_v - before_v
         self._mid_v = self._mid_v + shift_v
+        self._mid_slow_v = self._mid_v
         self.emf_v = self.emf_v + shift_v
         self._set_step()
 

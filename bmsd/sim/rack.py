@@ -66,13 +66,17 @@ class Contactors:
         self._closing_s = closing_s
         self._opening_s = opening_s
         self._moving_s = np.zeros((strings, 3))
+        self._any_moving = False
 
     def step(self, dt_s: float) -> None:
         """Move the contacts towards their coils."""
         moving = self.coil != self.closed
         if not moving.any():
-            self._moving_s[:] = 0.0
+            if self._any_moving:
+                self._moving_s[:] = 0.0
+                self._any_moving = False
             return
+        self._any_moving = True
         self._moving_s = np.where(moving, self._moving_s + dt_s, 0.0)
         there = moving & (self._moving_s >= np.where(self.coil, self._closing_s, self._opening_s) - 1e-9)
         held = (self.welded & self.closed) | (self.jammed & ~self.closed)
@@ -102,6 +106,8 @@ class Rack:
         self.path_j = 0.0
         """Heat of cables, contactors and precharge resistors so far, J."""
         self._time_s = 0.0
+        self._places = b""
+        self._find_path()
 
     @property
     def plus_closed(self) -> Bools:
@@ -112,11 +118,21 @@ class Rack:
     @property
     def path_ohm(self) -> Floats:
         """Resistance from the cells' terminals to the bus, (strings,); inf when open."""
+        self._find_path()
+        return self._path_ohm
+
+    def _find_path(self) -> bool:
+        """Bring the resistances up to where the contacts are; return whether they have moved."""
         closed = self.contactors.closed
+        if (places := closed.tobytes()) == self._places:
+            return False
+        self._places = places
         through = np.where(
             closed[:, PLUS], self.bus.contactor_ohm, np.where(closed[:, PRECHARGE], self.bus.precharge_ohm, np.inf)
         )
-        return np.where(closed[:, MINUS], self.cable_ohm + through, np.inf)
+        self._path_ohm: Floats = np.where(closed[:, MINUS], self.cable_ohm + through, np.inf)
+        self._loss_ohm = np.where(np.isfinite(self._path_ohm), self._path_ohm, 0.0)
+        return True
 
     @property
     def string_v(self) -> Floats:
@@ -137,15 +153,18 @@ class Rack:
     def step(self, dt_s: float, inverter_a: float, load_a: float, bleeding: Bools) -> None:
         """Let time pass: `inverter_a` into the bus (positive charges), `load_a` out of it, both for `dt_s`."""
         self.contactors.step(dt_s)
-        path_ohm = self.path_ohm
+        if self._find_path():
+            first_a = (self.bus_v - self.cells.string_emf_v) / (self.cells.string_ohm + self._path_ohm)
+            self.peak_a = np.maximum(self.peak_a, np.abs(first_a))
         emf_v, inner_ohm = self.cells.thevenin(dt_s)
-        conductance = 1.0 / (inner_ohm + path_ohm)
-        first_a = (self.bus_v - self.cells.string_emf_v) / (self.cells.string_ohm + path_ohm)
+        conductance = 1.0 / (inner_ohm + self._path_ohm)
         self.mean_v = self._charge_bus(dt_s, inverter_a - load_a, conductance, emf_v)
-        mean_a = conductance * (self.mean_v - emf_v) + self._ripple(dt_s, inverter_a, conductance)
+        mean_a = conductance * (self.mean_v - emf_v)
+        if self.bus.ripple_a != 0.0:
+            mean_a = mean_a + self._ripple(dt_s, inverter_a, conductance)
         self.string_a = self.cells.step(dt_s, mean_a, self.plus_closed, bleeding)
-        self.peak_a = np.maximum(self.peak_a, np.maximum(np.abs(first_a), np.abs(self.string_a)))
-        self.path_j += dt_s * float((self.string_a**2) @ np.where(np.isfinite(path_ohm), path_ohm, 0.0))
+        self.peak_a = np.maximum(self.peak_a, np.abs(self.string_a))
+        self.path_j += dt_s * float(np.dot(self.string_a * self.string_a, self._loss_ohm))
         self._time_s += dt_s
 
     def _charge_bus(self, dt_s: float, source_a: float, conductance: Floats, emf_v: Floats) -> float:
@@ -163,7 +182,7 @@ class Rack:
 
     def _ripple(self, dt_s: float, inverter_a: float, conductance: Floats) -> Floats:
         """Mean of the inverter's ripple over the step by string; strings share it by conductance."""
-        if self.bus.ripple_a == 0.0 or inverter_a == 0.0 or not self.plus_closed.any():
+        if inverter_a == 0.0 or not self.plus_closed.any():
             return np.zeros_like(conductance)
         omega = 2.0 * pi * self.bus.ripple_hz
         swing = cos(omega * self._time_s) - cos(omega * (self._time_s + dt_s))

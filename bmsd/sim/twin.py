@@ -79,6 +79,8 @@ class Orders:
     dcl_a: float = 0.0
     dvl_v: float = 0.0
     force_charge: bool = False
+    reset_trips: bool = False
+    """Boards and units are told to release their trips."""
 
 
 @dataclass
@@ -143,6 +145,10 @@ class Twin:
 
     def obey(self, orders: Orders) -> None:
         """Take what boards, units and inverter are told from now on."""
+        was, will = (told.contacts[:, MINUS] | told.contacts[:, PLUS] for told in (self.orders, orders))
+        self.own.commanded(np.asarray(was & ~will))
+        if orders.reset_trips:
+            self.own.reset()
         self.orders, self._told = orders, True
 
     def step(self, dt_s: float) -> None:

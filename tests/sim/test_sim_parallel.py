@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -124,7 +122,7 @@ def test_with_liionpacks_cells_the_circuit_has_liionpacks_currents() -> None:
             assert rack.string_a == pytest.approx(theirs[number], abs=0.01 * abs(total_a[number]) / 8.0)
 
 
-def prada(**changes: Any) -> CellParameters:
+def prada() -> CellParameters:
     """The cell of Prada (2013), fitted on one ordinary branch of the liionpack run; rest voltage of PyBaMM at C/50."""
     with np.load(FOLDER / "pybamm_prada" / "ocv_c50_nohyst.npz") as data:
         amps, volts = data["i"], data["v"]
@@ -132,14 +130,11 @@ def prada(**changes: Any) -> CellParameters:
         left = 1.0 - data["dAh"] / capacity_ah
         down = np.interp(GRID, left[amps > 0.0][::-1], volts[amps > 0.0][::-1])
         mid_v = 0.5 * (down + np.interp(GRID, left[amps < 0.0], volts[amps < 0.0])) + 1e-6 * GRID
-    return replace(
-        CellParameters(
-            capacity_ah=2.3, r0_ohm=0.0315, rc_ohm=(0.00075,), rc_tau_s=(10.0,), activation_k=0.0, rc_activation_k=0.0,
-            diffusion_soc_per_c=(0.0856, 0.0842), diffusion_tau_s=(48.0, 469.0), hysteresis_gamma=0.0,
-            ocv_soc=tuple(GRID), ocv_v=tuple(mid_v), gap_v=(0.0,) * 10, entropy_v_per_k=(0.0,) * 11,
-        ).alike(),
-        **changes,
-    )  # fmt: skip
+    return CellParameters(
+        capacity_ah=2.3, r0_ohm=0.0315, rc_ohm=(0.00075,), rc_tau_s=(10.0,), activation_k=0.0, rc_activation_k=0.0,
+        diffusion_soc_per_c=(0.0856, 0.0842), diffusion_tau_s=(48.0, 469.0), hysteresis_gamma=0.0,
+        ocv_soc=tuple(GRID), ocv_v=tuple(mid_v), gap_v=(0.0,) * 10, entropy_v_per_k=(0.0,) * 11,
+    ).alike()  # fmt: skip
 
 
 @needs_data
