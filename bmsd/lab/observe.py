@@ -21,6 +21,7 @@ from bmsd.model.snapshot import (
     Buses,
     Feedback,
     Floats,
+    Ints,
     Host,
     Input,
     Ints,
@@ -139,6 +140,11 @@ class Observer:
         self._current = (twin.current_a, twin.charge_as)
         self._bleeding = twin.bleeding
         self._board_degc = twin.balancers.board_degc
+
+    @property
+    def uid(self) -> Ints:
+        """Unique numbers of the boards, shape (strings, modules)."""
+        return self._calm.modules.uid
 
     def snapshot(self, now_s: float) -> Snapshot:
         """Return what is known at this time of the twin's clock."""

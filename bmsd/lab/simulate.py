@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -68,12 +68,12 @@ class Run:
 
     @classmethod
     def of(cls, scenario: Scenario) -> Run:
-        """Return the scenario before its first tick."""
+        """Return the scenario before its first tick; its boards are those that service accepted long ago."""
         twin = Twin(scenario.twin)
+        observer = Observer(scenario.plant, twin)
         protections = Protections.of(scenario.plant, 2)
-        return cls(
-            scenario, twin, Observer(scenario.plant, twin), protections, memory.start(scenario.plant, protections)
-        )
+        first = replace(memory.start(scenario.plant, protections), commissioned=observer.uid)
+        return cls(scenario, twin, observer, protections, first)
 
     def advance(self) -> None:
         """One tick of the scenario: the rack moves on, is measured, and is told what to do.
