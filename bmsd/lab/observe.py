@@ -21,7 +21,6 @@ from bmsd.model.snapshot import (
     Buses,
     Feedback,
     Floats,
-    Ints,
     Host,
     Input,
     Ints,
