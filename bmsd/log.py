@@ -136,7 +136,9 @@ def configure(
     Text is a journal where standard error goes to journald. `identifier` is whose records these are there.
     """
     set_level(level)
-    if style == "journal" or (style == "text" and stream is None and journal.stderr_is_journal()):
+    wanted = style == "journal" or (style == "text" and stream is None and journal.stderr_is_journal())
+    listens = journal.listens()
+    if wanted and listens:
         writer = Writer(Records(identifier))
         ends: list[Any] = [lambda _, method, event: journal.encode(of_event(identifier, method, event))]
     else:
@@ -149,6 +151,10 @@ def configure(
         logger_factory=lambda *_: writer,
         cache_logger_on_first_use=True,
     )
+    if style == "journal" and not listens:
+        structlog.get_logger().warning(
+            "log.no_journal", text=f"no journald at {journal.SOCKET}: lines are written instead"
+        )
     return writer
 
 

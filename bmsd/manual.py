@@ -1,6 +1,6 @@
-"""Pages of the manual that are printed: faults from the catalogue, the simulator's tables, the Modbus map.
+"""Pages of the manual that are printed: faults from the catalogue, the simulator's tables, the Modbus map, the journal.
 
-`python -m bmsd.manual FOLDER` renews docs/faults.md, docs/simulator.md and docs/modbus-map.* of that checkout.
+`python -m bmsd.manual FOLDER` renews faults.md, journal.md, simulator.md and modbus-map.* in docs/ of that checkout.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 from bmsd.errors import ConfigError
 from bmsd.model.catalogue import CATALOGUE, Latch, Row
+from bmsd.systemd.page import journal_markdown
 
 _CLEARS = {
     Latch.AUTO: "by itself",
@@ -233,6 +234,7 @@ def renew(folder: Path) -> None:
     """Write the printed pages of a checkout."""
     faults = "\n".join(fault_lines(None, None, markdown=True)) + "\n"
     (folder / "docs" / "faults.md").write_text(faults, encoding="utf-8")
+    (folder / "docs" / "journal.md").write_text(journal_markdown(), encoding="utf-8")
     page = folder / "docs" / "simulator.md"
     written = page.read_text(encoding="utf-8").partition(PRINTED)[0]
     page.write_text("\n".join((written + PRINTED, *sim_tables())) + "\n", encoding="utf-8")

@@ -6,6 +6,7 @@ The codes are those of sysexits.h where there is one. A wrong configuration does
 
 from __future__ import annotations
 
+import faulthandler
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ CANNOT, DEFECT, CONFIGURATION = 1, 70, 78
 
 def serving(run: Callable[[Path], int], path: Path, identifier: Identifier = "bmsd") -> int:
     """Run to the end; return the exit code. What went wrong is in the log and in the status of the service."""
+    faulthandler.enable()  # a watchdog aborts: then standard error says where every thread was
     try:
         return run(path)
     except ConfigError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,7 @@ class Records:
         self._blocked = 0
         self._blocked_due_s = 0.0
         self.boot_id = uuid.uuid4().hex
+        self._hello = _hello(rack, self.boot_id)
 
     def open(self) -> None:
         """Listen on the link. BusError when that is not possible."""
@@ -49,7 +51,7 @@ class Records:
         self._server = LinkServer(
             self._rack.link_socket,
             self._rack.service_socket,
-            _hello(self._rack, self.boot_id),
+            self._hello,
             takes=link.takes,
             groups=(link.group, link.service_group),
         )
@@ -57,10 +59,10 @@ class Records:
             self._journal.say("link.group", "info", note)
 
     def reconfigured(self, rack: Checked) -> None:
-        """From now on the rack has these settings."""
-        self._rack = rack
+        """From now on the rack has these settings: who opens the link is told their hash."""
+        self._hello = replace(self._hello, configuration=fingerprint(rack.settings))
         if self._server:
-            self._server.greet(_hello(rack, self.boot_id))
+            self._server.greet(self._hello)
 
     def requests(self, now_s: float) -> list[Request]:
         """What readers asked since the last tick; taken or refused, it is an event."""

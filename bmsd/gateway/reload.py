@@ -40,9 +40,10 @@ class Reload:
     async def _read(self) -> None:
         try:
             read = await asyncio.to_thread(load_gateway, self._path)
-        except ConfigError as error:
-            self.wrong = f"the configuration file is wrong, the settings before hold: {'; '.join(error.complaints)}"
-            log.error("configuration.refused", text=self.wrong, complaints=list(error.complaints))
+        except Exception as error:  # the gateway goes on with what it has, whatever it was
+            complaints = error.complaints if isinstance(error, ConfigError) else (repr(error),)
+            self.wrong = f"the configuration file is wrong, the settings before hold: {'; '.join(complaints)}"
+            log.error("configuration.refused", text=self.wrong, complaints=list(complaints))
         else:
             self.wrong = ""
             self._take(read)

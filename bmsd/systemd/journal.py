@@ -26,6 +26,11 @@ def stderr_is_journal(environment: Mapping[str, str] = os.environ) -> bool:
     return environment.get("JOURNAL_STREAM", "") == f"{found.st_dev}:{found.st_ino}"
 
 
+def listens() -> bool:
+    """Whether journald is there."""
+    return os.path.exists(SOCKET)
+
+
 def encode(fields: Mapping[str, str]) -> bytes:
     """Return the datagram of these fields. Names are made valid, values that are too long are cut."""
     parts: list[bytes] = []

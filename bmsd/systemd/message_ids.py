@@ -39,6 +39,7 @@ service.not_told 9e743ba84aae4275ba29a7ea03f8e3a6 The service manager cannot be 
 service.failed 61853bf55fcc462da8077aa28cf11276 The process cannot serve, and ends.
 service.scheduling 7a00eb4f9b424f9f8aac37edec3983b5 How the process is scheduled, whether its memory is locked.
 log.dropped 174ade747d7b4588ae24ddfc5e008b4e The log was too slow: records were dropped.
+log.no_journal 7f4b8d98efd3492b8e9c310901f2ef02 There is no journald: lines are written instead.
 gateway.running 0f1bdcc6e82b43f4877b96e36b5bc5dd The gateway runs.
 gateway.stopping 9a8070ca8b97409f9fc2c9e9637006ac The gateway was asked to leave.
 gateway.left 423303b602b5499fac1612bbb06f28b6 The gateway has left.

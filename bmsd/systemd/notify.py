@@ -42,6 +42,7 @@ class Notifier:
         if status != self._status:
             self._waiting = deque((one for one in self._waiting if not one.startswith(b"STATUS=")), MOST_WAITING)
             self._say("", status)
+        self._flushed()
 
     def reloading(self) -> None:
         """Say that the configuration is read again; `ready` ends that."""

@@ -15,7 +15,7 @@ from bmsd.model.catalogue import CATALOGUE
 from tests.programs import ROOT, bmsd, command
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-PRINTED_PAGES = ("faults.md", "simulator.md", "modbus-map.md", "modbus-map.csv")
+PRINTED_PAGES = ("faults.md", "journal.md", "simulator.md", "modbus-map.md", "modbus-map.csv")
 BLOCK = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import io
 import os
 import re
 import subprocess
@@ -156,13 +157,14 @@ def test_a_journal_that_takes_nothing_holds_nobody_up_and_what_is_lost_is_counte
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bmsd.systemd.journal.SOCKET", str(tmp_path / "journal"))
-    before = structlog.get_config()
+    gone, before = Journald(tmp_path / "journal"), structlog.get_config()
     writer = log.configure("info", "journal")
     try:
         say = structlog.get_logger().info
+        gone.close()
         say("gateway.running")
         until_s = time.monotonic() + PATIENCE_S
-        while writer.dropped < 1:  # there is no journald at all
+        while writer.dropped < 1:  # journald has gone
             assert time.monotonic() < until_s
             time.sleep(0.01)
         journald = Journald(tmp_path / "journal")  # whom nobody reads: his queue is full soon
@@ -181,6 +183,18 @@ def test_a_journal_that_takes_nothing_holds_nobody_up_and_what_is_lost_is_counte
     finally:
         writer.close()
         structlog.configure(**before)
+
+
+def test_where_no_journald_is_lines_are_written_and_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bmsd.systemd.journal.SOCKET", str(tmp_path / "journal"))
+    before, lines = structlog.get_config(), io.StringIO()
+    try:
+        log.configure("info", "journal", lines).close()
+    finally:
+        structlog.configure(**before)
+    assert f"no journald at {tmp_path}/journal: lines are written instead" in lines.getvalue()
 
 
 def test_every_kind_that_is_logged_has_a_message_id_and_each_has_its_own() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from bmsd.systemd.notify import Notifier
-from tests.programs import Program, free_port, rack_file
+from tests.programs import Program, bmsd, free_port, rack_file
 from tests.service_manager import Manager
 
 PATIENCE_S = 2.0
@@ -97,6 +97,39 @@ def test_the_gateway_is_ready_when_it_listens_and_names_control_and_broker(manag
     assert manager.told("STOPPING") == ["1"]
 
 
+def test_of_control_and_gateway_together_control_tells_and_both_read_the_file_again(
+    manager: Manager, tmp_path: Path
+) -> None:
+    config = rack_file(tmp_path)
+    config.write_text(f"{config.read_text()}\n[web]\nport = {free_port()}\n[modbus]\nport = {free_port()}\n")
+    given = {**manager.environment, "WATCHDOG_PID": "1", "LISTEN_PID": "1", "LISTEN_FDS": "2"}
+    with Program(tmp_path, "up", "-c", config, environment=given) as up:
+        up.wait_for(lambda: manager.told("READY") and manager.told("WATCHDOG") and "web.listening" in up.err)
+        up.process.send_signal(signal.SIGHUP)
+        up.wait_for(lambda: up.err.count("configuration.unchanged") == 2)
+        assert manager.told("RELOADING") == ["1"]
+        assert not any("serves" in line for line in manager.told("STATUS"))
+        assert up.end() == 0
+
+
+@pytest.mark.parametrize("command", ["run", "gateway"])
+def test_why_it_cannot_serve_is_its_last_status(command: str, manager: Manager, tmp_path: Path) -> None:
+    config = rack_file(tmp_path)
+    config.write_text(config.read_text().replace('name = "rack"', "").replace("[layout]", "[layout]\ncels = 1"))
+    assert bmsd(command, "-c", config, environment=manager.environment).returncode == 78
+    assert manager.told("READY") == []
+    (status,) = manager.told("STATUS")
+    assert status.startswith(f"the configuration {config} is wrong: rack.name: missing; expected ")
+    assert status.endswith("(and 1 more)") == (command == "run")
+
+
+def test_who_is_aborted_says_where_it_was(tmp_path: Path) -> None:
+    with Program(tmp_path, "run", "-c", rack_file(tmp_path)) as run:
+        run.wait_for(lambda: "control.running" in run.err)
+        assert run.end(signal.SIGABRT) == -signal.SIGABRT
+    assert "daemon.py" in run.err.partition("Fatal Python error: Aborted")[2]
+
+
 def test_what_finds_no_room_comes_later_in_order_but_old_signs_of_life_do_not(tmp_path: Path) -> None:
     manager = Manager(tmp_path / "notify", PATIENCE_S)
     notifier = Notifier(manager.environment)
@@ -109,8 +142,10 @@ def test_what_finds_no_room_comes_later_in_order_but_old_signs_of_life_do_not(tm
     notifier.status("second")
     assert len(manager.hear()) < 1000
     assert not any("READY" in message or "WATCHDOG" in message for message in manager.messages)
+    notifier.status("second")
+    assert manager.hear() == [{"READY": "1", "STATUS": "it serves"}, {"STATUS": "second"}]
     notifier.alive(1.0)
-    assert manager.hear() == [{"READY": "1", "STATUS": "it serves"}, {"STATUS": "second"}, {"WATCHDOG": "1"}]
+    assert manager.hear() == [{"WATCHDOG": "1"}]
     manager.close()
     notifier.alive(2.0)
     assert "cannot be told" in notifier.error

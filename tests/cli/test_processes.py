@@ -35,9 +35,9 @@ class Rack:
 
 @pytest.fixture(scope="module")
 def rack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rack]:
-    """A rack that runs, whose first cell reads too high from 4 s to 6 s after its start: a trip that latches."""
+    """A rack that runs, whose first cell reads too high from 10 s to 12 s after its start: a trip that latches."""
     folder = tmp_path_factory.mktemp("rack")
-    mishap = '[[sim.mishap]]\nkind = "offset"\ncell = 1\nvalue = 0.38\nstart_s = 4.0\nend_s = 6.0\n'
+    mishap = '[[sim.mishap]]\nkind = "offset"\ncell = 1\nvalue = 0.38\nstart_s = 10.0\nend_s = 12.0\n'
     config = rack_file(folder, mishap, link='takes = ["power"]')
     (folder / "state").write_text("a file where a folder should be: nothing can be saved")
     with Program(folder, "sim", "-c", config) as sim:

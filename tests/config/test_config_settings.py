@@ -7,8 +7,12 @@ from typing import Any
 
 import pytest
 
+from bmsd.config.changed import changes, with_changes
 from bmsd.config.described import Setting, section_of, sections, settings
-from bmsd.config.gateway import WholeFile
+from bmsd.config.fields import Section
+from bmsd.config.gateway import GatewaySettings, WholeFile
+from bmsd.config.load import checked
+from bmsd.config.schema import Settings
 from tests.config.config_file import GONE, about, complaints, tables
 
 ALL = list(settings().values())
@@ -272,3 +276,33 @@ def test_the_schema_and_its_description_have_the_same_settings():
 def test_a_likely_slip_is_named(path, value, hint):
     lines = about(path, complaints({path: value}))
     assert hint in lines[0]
+
+
+def leaves(model, prefix=""):
+    for name, info in model.model_fields.items():
+        inner = info.annotation
+        if isinstance(inner, type) and issubclass(inner, Section):
+            yield from leaves(inner, f"{prefix}{name}.")
+        else:
+            yield prefix + name
+
+
+def test_of_every_setting_that_may_differ_it_is_known_whether_it_needs_a_restart():
+    for model in (Settings, GatewaySettings):
+        assert set(leaves(model)) - {"sim"} <= set(settings())
+
+
+def test_what_differs_is_named_and_put_into_the_tables_that_were_given():
+    running = checked(tables())
+    curve = {"cell_v": [3.40, 3.45, 3.50, 3.55], "share": [1.0, 0.2, 0.05, 0.0]}
+    read = checked(tables({"string.fuse_a": 180.0, "limits.charge_by_cell_v": curve, "log.level": "debug"}))
+    found = list(changes(running, read))
+    assert [(str(change), change.reloadable) for change in found] == [
+        ("string.fuse_a 180.0 (was 200.0)", False),
+        ("limits.charge_by_cell_v.share [1.0, 0.2, 0.05, 0.0] (was [1.0, 0.25, 0.05, 0.0])", True),
+        ('log.level "debug" (was "info")', True),
+    ]
+    mixed = checked(with_changes(running, [change for change in found if change.reloadable]))
+    assert mixed.string == running.string
+    assert (mixed.limits, mixed.log) == (read.limits, read.log)
+    assert list(changes(running, running)) == []
