@@ -28,7 +28,7 @@ def _packages() -> str:
     return ""
 
 
-GUEST = Kind("systemd", Path(__file__).with_name("boot"), "IN_SYSTEMD", seconds=900, memory="2G", prepare=_packages)
+GUEST = Kind("systemd", Path(__file__).with_name("boot"), "IN_SYSTEMD", seconds=1800, memory="2G", prepare=_packages)
 
 
 def pytest_configure(config: pytest.Config) -> None:
