@@ -36,11 +36,9 @@ MOST_DRIFT = 1e-4
 SITE = {
     "log": {"format": "json"},
     "sim.soc0": 0.9,
-    "sim.inverter": {
-        "profile": "solar", "charge_a": 30.0, "discharge_a": 17.0, "period_s": DAY_S, "boot_s": 5.0, "lag_s": 0.5,
-    },
+    "sim.inverter": {"profile": "solar", "charge_a": 30.0, "discharge_a": 17.0, "period_s": DAY_S},
     "modbus.port": 1502,
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
