@@ -63,9 +63,9 @@ format: setup ## rewrite the code the way format-check wants it
 bench: setup ## speed, as ratios measured in one run
 	$(BIN)/python -m pytest tests/bench -s
 
-soak: setup ## simulated days of simulator, control and gateway; DAYS=2 is the default, one takes hours
+soak: setup ## simulated time of simulator, control and gateway: DAYS=0.25 takes 1.5 hours, DAYS=2 eleven
 	@PYTHON=$(PYTHON) tests/tools/install soak
-	tests/soak/run $(or $(DAYS),2)
+	tests/soak/run $(or $(DAYS),0.25)
 
 wheels: setup ## build/wheels: all packages for the Python of this system, for installations without network
 	@mkdir -p build/wheels

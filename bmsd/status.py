@@ -16,6 +16,7 @@ from bmsd.model.fault import Fault, place
 from bmsd.model.points import values
 from bmsd.model.published import Published
 from bmsd.model.request import Lease
+from bmsd.model.snapshot import Controller
 
 MOST_BOUNDS = 2
 MOST_MISSING = 8
@@ -146,9 +147,15 @@ def _buses(published: Published) -> Text:
     age_s = published.snapshot.inverter_age_s
     heard = f"inverter heard {number(age_s, 1)} s ago" if math.isfinite(age_s) else "inverter not heard"
     lines = []
-    for bus in published.buses:
-        drops = ", ".join(f"{kind} {count}" for kind, count in sorted(bus.dropped.items()) if count)
-        lines.append(f"{bus.name} bus: received {bus.received}, sent {bus.sent}, dropped {drops or 0}")
+    for bus, state in zip(published.buses, published.snapshot.buses.controller.tolist(), strict=True):
+        drops, errors = (
+            ", ".join(f"{kind} {count}" for kind, count in sorted(counts.items()) if count)
+            for counts in (bus.dropped, bus.errors)
+        )
+        line = f"{bus.name} bus: received {bus.received}, sent {bus.sent}, dropped {drops or 0}"
+        if state or errors:
+            line += f"; controller {Controller(state).name.lower().replace('_', ' ')}, {errors or 'no errors'}"
+        lines.append(line)
     return Text("\n".join((*lines, heard)), "dim")
 
 

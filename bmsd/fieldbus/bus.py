@@ -120,6 +120,7 @@ class CanPort:
         self._overrun_seen = 0
         self._heard = False
         self._carrier_due_s = -math.inf
+        self._runs = True
         self._bus_off_s = -math.inf
 
     @property
@@ -222,7 +223,7 @@ class CanPort:
         self.generation += 1
         self.counts.opened += 1
         self.health.opened()
-        self._overrun_seen, self._queued_since_s, self._heard = 0, None, False
+        self._overrun_seen, self._queued_since_s, self._heard, self._runs = 0, None, False, True
         self._see_carrier(self._socket)
         return True
 
@@ -232,14 +233,18 @@ class CanPort:
         self.last_error = f"{self.channel}: {error.strerror or error}" + (f"; {advice}" if advice else "")
 
     def _see_carrier(self, raw: socket.socket) -> None:
-        """An interface that is up but does not run belongs to a controller that is bus-off, whoever saw it happen."""
+        """An interface that is up but does not run belongs to a controller that is bus-off, whoever saw it happen.
+
+        Twice seen: one that has just come up may not run yet.
+        """
         self._carrier_due_s = self._now_s + CARRIER_EVERY_S
         if self.interface != "socketcan":
             return
-        if not has_carrier(raw, self.channel):
+        ran, self._runs = self._runs, has_carrier(raw, self.channel)
+        if not self._runs and not ran:
             self._bus_off_s = self._now_s
             self.health.lost_carrier()
-        elif self._now_s - self._bus_off_s > CARRIER_SETTLES_S:
+        elif self._runs and self._now_s - self._bus_off_s > CARRIER_SETTLES_S:
             self.health.works()
 
     def _wait_longer(self) -> None:

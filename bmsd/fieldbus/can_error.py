@@ -23,8 +23,6 @@ _OVERFLOW, _WARNING, _PASSIVE, _ACTIVE = 0x03, 0x0C, 0x30, 0x40
 """Of a controller, byte 1."""
 _ACK_SLOT, _ACK_DELIMITER = 0x19, 0x1B
 """Places of a protocol error, byte 3."""
-
-
 ERROR_KINDS = ("bus_errors", "no_ack", "overflows", "transceiver", "transmit_timeouts", "bus_offs", "restarts")
 """What is counted."""
 

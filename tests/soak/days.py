@@ -21,6 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
+from bmsd.config.load import load
+from bmsd.config.schema import Settings
 from bmsd.link.client import LinkClient
 from tests.vcan.processes import Running, until
 from tests.vcan.rack_on_can import RackOnCan
@@ -105,9 +107,9 @@ def sequence_of_gateway() -> int:
         return int(struct.unpack(">I", connection.recv(64)[9:13])[0])
 
 
-def wrong(samples: Sequence[Sample], log: str, settings: tuple[float, float, float]) -> Iterator[str]:
-    """Yield what is not as it must be, one sentence each. `settings`: periods of tick, poll and saving, s."""
-    tick_s, poll_s, save_s = settings
+def wrong(samples: Sequence[Sample], log: str, settings: Settings) -> Iterator[str]:
+    """Yield what is not as it must be, one sentence each."""
+    tick_s, poll_s = settings.timing.tick_s, settings.timing.poll_s
     for line in log.splitlines():
         event = json.loads(line) if line.startswith("{") else {"event": line}
         if event["event"] in ("fault.raised", "guard.veto", "gate.blocked", "state.not_saved") or "event" not in event:
@@ -119,7 +121,7 @@ def wrong(samples: Sequence[Sample], log: str, settings: tuple[float, float, flo
         if not abs(drift) < MOST_DRIFT:
             yield f"{name} drift by {drift:.2e}"
     for sample in samples:
-        if not sample.saved_s <= save_s + 5.0:
+        if not sample.saved_s <= settings.state.save_period_s + 5.0:
             yield f"at {sample.at_s:.0f} s the state was {sample.saved_s:.0f} s old"
         if not abs(sample.told_ticks - sample.ticks) <= 5:
             yield f"at {sample.at_s:.0f} s the gateway told tick {sample.told_ticks} of {sample.ticks}"
@@ -166,7 +168,9 @@ def live(days: float, folder: Path) -> int:
                     time.sleep(SAMPLE_S)
                     samples.append(site.sample(began_s))
                     table.writerow(asdict(samples[-1]))
-                faults = list(wrong(samples, control.output, (0.1, 0.2, 300.0)))
+                    sys.stdout.write(f"day {samples[-1].at_s / DAY_S:.3f}: {samples[-1].lifecycle}\n")
+                    sys.stdout.flush()
+                faults = list(wrong(samples, control.output, load(rack.file)))
                 faults += [] if control.stop(20.0) == 0 else [f"control ended with {control.process.returncode}"]
     _conclude(samples, faults, folder)
     return 1 if faults else 0

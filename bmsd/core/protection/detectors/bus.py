@@ -11,7 +11,6 @@ from bmsd.model.snapshot import Controller, Floats, Ints
 
 WINDOW_S = 10
 MOST_ERRORS = 100
-MOST_MALFORMED = 5
 WARNED_S = 60.0
 """A controller that warns for so long has too many errors, also where single ones are not reported."""
 MOST_UNACKNOWLEDGED = 50
