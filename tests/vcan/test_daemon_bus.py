@@ -130,7 +130,7 @@ def test_noise_and_floods_on_both_buses_are_counted_and_lose_nothing(whole: Whol
     assert max(oldest_s) < STALE_S + lost_s, "no module and no current was ever stale"
     if max(oldest_s) < STALE_S:  # else the computer stood still, and zero is what the daemon has to say
         assert min(record.command.dcl_a for record in records) > 0.0, "limits stood"
-        assert now.faults == ()
+        assert {fault.code for fault in now.faults} <= {"MOD-015"}, "its first start"
 
 
 def test_a_second_master_stops_the_rack_and_is_never_believed(whole: WholeRack) -> None:
