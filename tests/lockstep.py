@@ -32,7 +32,7 @@ class Lockstep:
         table = {"soc0_spread": 0.0, "resistance_spread": 0.0, "capacity_spread": 0.0, **sim}
         self.plant = plant
         self.world = world or SimWorld(load_settings(table, plant.layout, plant.cell.capacity_ah))
-        self.drive = rack.Drive(plant)
+        self.drive = rack.Drive(plant, strange=True)
         self.now_s = now_s
         self.outcomes: list[Outcome] = []
         self._steps = 0

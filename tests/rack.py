@@ -26,7 +26,7 @@ from bmsd.model.plant import (
     StringRatings,
     Timing,
 )
-from bmsd.model.request import Request
+from bmsd.model.request import Request, Reset, Role
 from bmsd.model.snapshot import (
     CHEMISTRIES,
     INPUTS,
@@ -204,12 +204,19 @@ MISSING = int(Reading.MISSING)
 
 
 class Drive:
-    """The core in a loop with a hand-moved clock: each `tick` gets a snapshot that is healthy but for `values`."""
+    """The core in a loop with a hand-moved clock: each `tick` gets a snapshot that is healthy but for `values`.
 
-    def __init__(self, rack: Plant, *, now_s: float = 100.0, table: Sequence[Row] = CATALOGUE) -> None:
+    Its boards are those of `snapshot`, unless they are `strange`: then service accepts them once all have said who they
+    are.
+    """
+
+    def __init__(
+        self, rack: Plant, *, now_s: float = 100.0, table: Sequence[Row] = CATALOGUE, strange: bool = False
+    ) -> None:
         self.plant = rack
         self.protections = Protections.of(rack, 2, table)
-        boards = _modules(rack.layout, 0).uid
+        self.strange = strange
+        boards = None if strange else _modules(rack.layout, 0).uid
         self.memory = replace(memory.start(rack, self.protections), commissioned=boards)
         self.now_s = now_s
 
@@ -228,6 +235,8 @@ class Drive:
 
     def take(self, snap: Snapshot) -> Outcome:
         """One tick with this very snapshot."""
+        if self.strange and self.memory.commissioned is None and (snap.modules.uid > 0).all():
+            snap = replace(snap, requests=(*snap.requests, Reset("MOD-008", Role.SERVICE, "commissioned")))
         outcome = tick(self.plant, self.protections, self.memory, snap)
         self.memory = outcome.memory
         return outcome

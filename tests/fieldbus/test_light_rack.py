@@ -23,7 +23,7 @@ def unpacked(packets: list[bytes]) -> RawFrames:
 
 def operated(seconds: float) -> Outcome:
     """The last of so many seconds of ticks over what this rack answers."""
-    drive, answers = rack.Drive(rack.plant(layout=LAYOUT)), Answers()
+    drive, answers = rack.Drive(rack.plant(layout=LAYOUT), strange=True), Answers()
     field = SlaveField(drive.plant)
     field.feed(unpacked(answers.identities), drive.now_s)
     for step in range(round(seconds / 0.05)):

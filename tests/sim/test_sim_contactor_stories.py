@@ -102,6 +102,9 @@ def test_a_unit_that_says_nothing_opens_by_itself_and_joins_again_when_it_speaks
     assert not any(o.command.commanded[1] or o.command.ccl_a for o in story.outcomes if o.started)
     story.run(20.0)
     assert rack.states(story.last) == ["closed", "unknown"]
+    assert story.last.command.ccl_a == 0.0, "nobody has seen it open"
+    assert "CON-015" in rack.codes(story.last)
+    story.run(20.0, Reset("CON-015", Role.SERVICE, "switched off by hand"))
     assert story.last.command.ccl_a > 0.0, "string 1 goes on alone"
     story.befall()
     story.until(lambda outcome: rack.states(outcome)[1] == "open", 2.0)
