@@ -31,7 +31,7 @@ from bmsd.sim.rack import BusParameters
 from bmsd.sim.sensors import SensorParameters
 from bmsd.sim.twin import StringParameters, TwinSettings
 
-LONGEST_STEP_S = 10.0
+LONGEST_STEP_S = 30.0
 _SHAPE = ("strings", "modules_per_string", "cells_per_module", "sensors_per_module", "capacity_ah",
           "charge_max_c", "discharge_max_c")  # fmt: skip
 
@@ -178,7 +178,6 @@ def _twin(file: ScenarioFile, rack: Plant, current: Wanted, room: Callable[[floa
     series = rack.layout.cells_in_series
     bus = file.bus
     ageing = file.ageing.model_dump(exclude={"enabled"})
-    sensors = file.sensors
     highest_a = max(rack.string_charge_max_a, rack.string_discharge_max_a)
     return TwinSettings(
         layout=rack.layout,
@@ -196,9 +195,7 @@ def _twin(file: ScenarioFile, rack: Plant, current: Wanted, room: Callable[[floa
         enclosure=Enclosure(**file.enclosure.model_dump()),
         ageing=AgeingParameters(**ageing) if file.ageing.enabled else None,
         balancer=BalancerParameters(**file.balancer.model_dump(exclude={"bleeder_ohm"})),
-        sensors=SensorParameters.perfect()
-        if sensors.perfect
-        else SensorParameters(**sensors.model_dump(exclude={"perfect"})),
+        sensors=_sensors(file, cell.capacity_ah),
         board=ModuleBoardSettings(
             over_voltage_v=file.rack.board_over_voltage_v,
             under_voltage_v=file.rack.board_under_voltage_v,
@@ -214,6 +211,19 @@ def _twin(file: ScenarioFile, rack: Plant, current: Wanted, room: Callable[[floa
             for entry in file.mishap
         ),
     )
+
+
+def _sensors(file: ScenarioFile, capacity_ah: float) -> SensorParameters:
+    """The sensors of a rack of this size: who measures small currents has a small shunt."""
+    if file.sensors.perfect:
+        return SensorParameters.perfect()
+    given = file.sensors.model_dump(exclude={"perfect"})
+    small = {
+        "current_offset_a": 4e-4 * capacity_ah,
+        "current_noise_a": 2e-4 * capacity_ah,
+        "current_step_a": min(0.02, 1e-4 * capacity_ah),
+    }
+    return SensorParameters(**{name: small[name] if value is None else value for name, value in given.items()})
 
 
 def _cell(file: ScenarioFile, capacity_ah: float) -> CellParameters:

@@ -168,11 +168,13 @@ class Sensors(Section):
     temperature_offset_k: float = number("Temperatures.", "K", 0.0, 20.0, 0.5)
     temperature_noise_k: float = number("Temperatures.", "K", 0.0, 20.0, 0.05)
     temperature_step_k: float = number("Step of the converter.", "K", 0.0, 5.0, 0.05)
-    current_offset_a: float = number("String currents.", "A", 0.0, 100.0, 0.1)
+    current_offset_a: float | None = number("String currents; left out: 0.0004C.", "A", 0.0, 100.0, None)
     current_bias_a: float = number("Reading minus truth of every string, positive charging.", "A", -100.0, 100.0, 0.0)
     current_gain: float = number("String currents.", "share", 0.0, 0.2, 0.002)
-    current_noise_a: float = number("String currents.", "A", 0.0, 100.0, 0.05)
-    current_step_a: float = number("Step of the converter.", "A", 0.0, 10.0, 0.02)
+    current_noise_a: float | None = number("String currents; left out: 0.0002C.", "A", 0.0, 100.0, None)
+    current_step_a: float | None = number(
+        "Step of the converter; left out: 0.02 A, or 0.0001C where that is less.", "A", 0.0, 10.0, None
+    )
     voltage_gain: float = number("Voltages of modules, strings and bus.", "share", 0.0, 0.1, 0.001)
     voltage_noise_v: float = number("Voltages of modules, strings and bus.", "V", 0.0, 10.0, 0.005)
     voltage_step_v: float = number("Step of the converter.", "V", 0.0, 1.0, 0.002)
@@ -228,7 +230,7 @@ class ScenarioFile(Section):
     duration_s: float = number("Simulated time.", "s", 0.1, 1e9)
     tick_s: float = number("Period of the core.", "s", 0.1, 60.0, 1.0)
     step_s: float | None = number(
-        "Longest step of the physics; left out: the tick, at most 10 s.", "s", 0.01, 60.0, None
+        "Longest step of the physics; left out: the tick, at most 30 s.", "s", 0.01, 60.0, None
     )
     seed: int = number("Seed of all chance.", "", 0, 2**31, 1)
     rack: Rack = setting("", Rack())

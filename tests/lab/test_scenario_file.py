@@ -47,7 +47,7 @@ def test_strings_may_be_named_one_by_one() -> None:
 
 def test_a_long_tick_steps_in_between() -> None:
     found = scenario("duration_s = 600\ntick_s = 60\n")
-    assert (found.tick_s, found.step_s, found.every_s) == (60.0, 10.0, 60.0)
+    assert (found.tick_s, found.step_s, found.every_s) == (60.0, 30.0, 60.0)
 
 
 def test_everything_wrong_is_told_at_once_with_key_value_and_what_was_expected() -> None:
