@@ -143,6 +143,16 @@ def test_a_unit_that_was_seen_open_and_falls_silent_stops_nobody() -> None:
     assert all(flows(outcome) for outcome in drive.run(60.0, **SILENT, **LIVE, **FIRST))
 
 
+def test_a_unit_that_closed_by_itself_and_then_falls_silent_is_in_doubt_again() -> None:
+    drive, both = rack.Drive(TWO), rack.closed(TWO)
+    drive.run(80.0, 1.0, **FIRST, bus_v=52.8)
+    assert flows(drive.tick(**FIRST, bus_v=52.8))
+    drive.tick(**both)
+    outcomes = drive.run(20.0, **FIRST, **SILENT, **LIVE)
+    assert not any(flows(outcome) for outcome in outcomes)
+    assert "CON-015" in rack.codes(outcomes[-1])
+
+
 def test_a_report_from_before_the_order_to_open_shows_nothing() -> None:
     drive = rack.running(TWO)
     live: dict[str, Any] = {"bus_v": 52.8}

@@ -113,10 +113,10 @@ def shown(
         dead_s = last.dead_s + dt_s if dead and not fresh[i] else 0.0
         had_time = now.state is not State.UNKNOWN or now.since_s >= UNIT_OPENS_S
         reported = bool(fresh[i] and after and not drives[i])
-        again = last.shown_open and last.state in (State.UNKNOWN, *TOLD_OPEN)
+        still = last.shown_open and last.state in (State.UNKNOWN, *TOLD_OPEN) and not (fresh[i] and drives[i])
         return replace(
             now,
-            shown_open=reported or again or (had_time and dead_s >= DEAD_S),
+            shown_open=reported or still or (had_time and dead_s >= DEAD_S),
             isolated=last.isolated and not fresh[i],
             dead_s=dead_s,
         )
