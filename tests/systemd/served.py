@@ -39,6 +39,7 @@ SETTINGS: Mapping[str, Any] = {
     "link.service_socket": str(SERVICE),
     "link.group": "bmsd-link",
     "link.service_group": "bmsd-service",
+    "log": {"format": "text"},
     "modbus": {"most_per_address": 32},
 }
 
