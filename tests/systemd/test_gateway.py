@@ -119,7 +119,7 @@ def test_modbus_on_its_own_port_is_handed_over_by_systemd(running: Served) -> No
                 answer = client.recv(1024)
             assert answer[:2] == READ[:2]
             assert len(answer) == 9 + 200
-            assert GATEWAY.alive
+            until(lambda: GATEWAY.alive, STARTED_WITHIN_S, "its other outputs serve, too")
         finally:
             port.stop()
             GATEWAY.stop()

@@ -59,7 +59,7 @@ def left_behind() -> set[str]:
 def test_an_upgrade_restarts_control_in_order_and_keeps_all_that_is_yours(running: Served) -> None:
     latch(running)
     before, pid, began_s = CONFIGURATION.read_bytes(), CONTROL.pid, time.time()
-    run("dpkg", "-i", package(2))
+    run("dpkg", "--force-unsafe-io", "-i", package(2))
     assert in_use().endswith("-2")
     assert releases() == [in_use()]
     assert (CONTROL.alive, GATEWAY.alive) == (True, True)
@@ -74,20 +74,20 @@ def test_an_upgrade_restarts_control_in_order_and_keeps_all_that_is_yours(runnin
 
 def test_a_release_whose_control_cannot_start_gives_way_to_the_one_before(running: Served) -> None:
     before = in_use()
-    said = run("dpkg", "-i", package(3), fails=True)
+    said = run("dpkg", "--force-unsafe-io", "-i", package(3), fails=True)
     assert "a release that cannot run" in said
     assert "back to" in said
     assert in_use() == before
     assert CONTROL.alive
     running.state_when(lambda now: not now.missing, 20.0, "control speaks to the rack again")
-    run("dpkg", "-i", package(2))
+    run("dpkg", "--force-unsafe-io", "-i", package(2))
     assert releases() == [before]
 
 
 def test_a_configuration_that_does_not_fit_stops_the_upgrade_before_anything_is_touched(running: Served) -> None:
     before, pid = in_use(), CONTROL.pid
     CONFIGURATION.write_text(CONFIGURATION.read_text().replace("max_v = 3.65", "max_v = 36.5"))
-    said = run("dpkg", "-i", package(1), fails=True)
+    said = run("dpkg", "--force-unsafe-io", "-i", package(1), fails=True)
     assert "cell.max_v: 36.5" in said
     assert (in_use(), CONTROL.pid, CONTROL.alive) == (before, pid, True)
     running.configured()
