@@ -117,9 +117,9 @@ def wrong(samples: Sequence[Sample], log: str, settings: Settings) -> Iterator[s
     first, last = samples[0], samples[-1]
     span_s = last.at_s - first.at_s
     for name, period_s in (("ticks", tick_s), ("polls", poll_s)):
-        drift = (getattr(last, name) - getattr(first, name)) * period_s / span_s - 1.0
-        if not abs(drift) < MOST_DRIFT:
-            yield f"{name} drift by {drift:.2e}"
+        drift_s = (getattr(last, name) - getattr(first, name)) * period_s - span_s
+        if not abs(drift_s) < MOST_DRIFT * span_s + period_s:
+            yield f"{name} are {drift_s:.2f} s ahead after {span_s:.0f} s"
     for sample in samples:
         if not sample.saved_s <= settings.state.save_period_s + 5.0:
             yield f"at {sample.at_s:.0f} s the state was {sample.saved_s:.0f} s old"
