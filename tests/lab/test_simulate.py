@@ -112,7 +112,8 @@ def test_a_rack_starts_and_charges_with_any_tick(tick_s: float) -> None:
     assert run.outcome is not None
     assert [string.state.value for string in run.outcome.contactors] == ["closed", "closed"]
     assert run.twin.rack.string_a.sum() > 20.0
-    assert run.twin.rack.peak_a.max() < 200.0, "precharged, not slammed onto a dead bus"
+    # the last volt of the precharge over 5 mohm; onto a dead bus it would be 10 kA
+    assert run.twin.rack.peak_a.max() < 400.0
     assert not run.outcome.faults
 
 
