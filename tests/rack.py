@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from bmsd.core import memory
+from bmsd.core.estimation import estimators, soc
+from bmsd.core.estimation.estimators import EstimationMemory
 from bmsd.core.protection.protect import Protections
 from bmsd.core.tick import Outcome, tick
 from bmsd.model.catalogue import CATALOGUE, Row
@@ -221,6 +223,12 @@ class Drive:
     def run(self, seconds: float, dt_s: float = 0.1, **values: Any) -> list[Outcome]:
         """Ticks for this time, all with the same values."""
         return [self.tick(dt_s, **values) for _ in range(round(seconds / dt_s))]
+
+
+def knowing(rack: Plant, value: Any, sigma: Any = 1e-4) -> EstimationMemory:
+    """The estimators after a restart with this SoC (of all cells, or an array; NaN: unknown) and sigma."""
+    shape = rack.layout.cell_shape
+    return estimators.of(rack, soc.stored(rack, np.broadcast_to(value, shape), np.broadcast_to(sigma, shape)))
 
 
 def running(rack: Plant, **values: Any) -> Drive:

@@ -83,14 +83,15 @@ def limits(
     charge_ratchet = _ratchet(settings.charge_by_cell_v, cell_v.max(axis=1), was.charge.ratchet, rising=True)
     discharge_ratchet = _ratchet(settings.discharge_by_cell_v, cell_v.min(axis=1), was.discharge.ratchet, rising=False)
     warm = _temperature_shares(plant, snapshot)
-    soc = estimate.string_soc
+    # the unfavourable edge: as full, or as empty, as the strings may well be
+    fullest, emptiest = estimate.string_soc + estimate.string_soc_sigma, estimate.soc_edge
     proposals = (
         _string_bounds(plant.string_charge_max_a, charge_ratchet, warm[0], snapshot, "highest", "charging"),
         _string_bounds(plant.string_discharge_max_a, discharge_ratchet, warm[1], snapshot, "lowest", "discharging"),
     )
     window = (
-        _soc_window(~(soc < settings.max_charge_soc), settings.max_charge_soc < 1.0, "SoC at its upper setting"),
-        _soc_window(~(soc > settings.min_discharge_soc), settings.min_discharge_soc > 0.0, "SoC at its lower setting"),
+        _soc_window(~(fullest < settings.max_charge_soc), settings.max_charge_soc < 1.0, "SoC at its upper setting"),
+        _soc_window(~(emptiest > settings.min_discharge_soc), settings.min_discharge_soc > 0.0, "SoC at its lower setting"),
     )
     unreported = _unreported(plant, snapshot)
     directions, bounds = [], []

@@ -9,8 +9,8 @@ import numpy as np
 from bmsd.core import charge, contactors, limits
 from bmsd.core.charge import ChargeMemory
 from bmsd.core.contactors import State, StringState
-from bmsd.core.estimation import soc
-from bmsd.core.estimation.soc import SocMemory
+from bmsd.core.estimation import estimators, soc
+from bmsd.core.estimation.estimators import EstimationMemory
 from bmsd.core.limits import LimitMemory
 from bmsd.core.protection.protect import ProtectionMemory, Protections
 from bmsd.model.durable import Durable, LatchRecord
@@ -56,7 +56,7 @@ class Memory:
     started: bool
     waiting_s: float
     protection: ProtectionMemory
-    soc: SocMemory
+    estimation: EstimationMemory
     limits: LimitMemory
     charge: ChargeMemory
     contactors: tuple[StringState, ...]
@@ -83,7 +83,7 @@ def start(plant: Plant, protections: Protections) -> Memory:
         started=False,
         waiting_s=0.0,
         protection=protections.start(),
-        soc=soc.start(plant),
+        estimation=estimators.start(plant),
         limits=limits.start(plant),
         charge=charge.ChargeMemory(),
         contactors=contactors.start(plant),
@@ -110,7 +110,7 @@ def durable(protections: Protections, memory: Memory, utc_s: float | None, *, ru
     locked = (i for i, string in enumerate(memory.contactors) if string.state is State.LOCKED)
     latches += [LatchRecord(contactors.LOCK_CODE, string, False) for string in locked]
     return Durable(
-        utc_s, tuple(latches), memory.soc.soc, memory.soc.sigma, running, memory.connect, memory.commissioned
+        utc_s, tuple(latches), memory.estimation.soc.soc, memory.estimation.soc.sigma, running, memory.connect, memory.commissioned
     )
 
 
@@ -159,5 +159,4 @@ def restore(plant: Plant, protections: Protections, saved: Durable, utc_s: float
     if saved.utc_s is not None and utc_s is not None and utc_s >= saved.utc_s:
         days = (utc_s - saved.utc_s) / 86400.0
     sigma = np.minimum(saved.soc_sigma + plant.estimation.self_discharge_sigma_per_day * days, soc.LARGEST_SIGMA)
-    stored = replace(memory.soc, soc=saved.soc, sigma=sigma, stored=np.isfinite(saved.soc))
-    return replace(memory, soc=stored), notes
+    return replace(memory, estimation=estimators.of(plant, soc.stored(plant, saved.soc, sigma))), notes

@@ -8,7 +8,7 @@ import numpy as np
 
 from bmsd.core import balancing, charge, commissioning, contactors, dispatch
 from bmsd.core import limits as limiting
-from bmsd.core.estimation import soc
+from bmsd.core.estimation import estimators
 from bmsd.core.guard import guard
 from bmsd.core.limits import Limits
 from bmsd.core.memory import Memory
@@ -52,7 +52,7 @@ def tick(plant: Plant, protections: Protections, was: Memory, snapshot: Snapshot
     dt_s = 0.0 if was.now_s is None else max(snapshot.now_s - was.now_s, 0.0)
     snapshot = plausible(plant, snapshot)
     in_circuit = contactors.outputs(was.contactors).in_circuit
-    soc_memory, estimate = soc.estimate(plant, was.soc, snapshot, dt_s, in_circuit)
+    known, estimate = estimators.step(plant, was.estimation, snapshot, dt_s, in_circuit)
     commissioned = commissioning.commissioned(was.commissioned, snapshot.modules.uid, snapshot.requests)
     evidence = _evidence(plant, was, snapshot, dt_s, commissioned)
     resets = tuple(request for request in snapshot.requests if isinstance(request, Reset))
@@ -77,7 +77,7 @@ def tick(plant: Plant, protections: Protections, was: Memory, snapshot: Snapshot
     outs = contactors.outputs(strings)
     pack_v = charge.pack_voltage(plant, snapshot, outs.connected)
     leases = dispatch.step(was.leases, snapshot.requests, snapshot.now_s)
-    asked = dispatch.bounds(leases, estimate.string_soc, pack_v, snapshot.now_s)
+    asked = dispatch.bounds(leases, estimate.soc_edge, pack_v, snapshot.now_s)
     limit_memory, limits = limiting.limits(
         plant,
         was.limits,
@@ -111,7 +111,7 @@ def tick(plant: Plant, protections: Protections, was: Memory, snapshot: Snapshot
         started=started,
         waiting_s=waiting_s,
         protection=protection,
-        soc=soc_memory,
+        estimation=known,
         limits=limiting.settled(limit_memory, command.ccl_a, command.dcl_a),
         charge=charge_memory,
         contactors=strings,
