@@ -10,7 +10,7 @@ COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/python -m piptools compile 
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup run test tools format-check lint types imports pytest format bench lock clean
+.PHONY: help setup run test tools format-check lint types imports pytest format bench bench-estimation lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -57,6 +57,9 @@ format: setup ## rewrite the code the way format-check wants it
 
 bench: setup ## speed, as ratios measured in one run
 	$(BIN)/python -m pytest tests/bench -s
+
+bench-estimation: setup ## accuracy of the estimators on measured series: writes docs/accuracy.md
+	$(BIN)/python -m tests.bench.estimation_accuracy -o docs/accuracy.md
 
 lock: ## pin the newest fitting packages, with hashes
 	@test -x $(BIN)/python || $(MAKE) setup

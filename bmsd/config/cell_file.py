@@ -1,12 +1,12 @@
 """The cell specification file: a cell as data. Read, checked against itself, and written.
 
-    [cell]        name, chemistry, capacity_ah
-    [envelope]    what the cell may see: max_v, min_v, and where the maker says so currents (A) and temperatures (degC)
-    [[ocv]]       degc, charge_v, discharge_v: rest voltages after charging and after discharging, at ocv_soc
-    [[resistance]] degc, r0_ohm at r0_soc, rc_ohm of each pair, error_v: rms of measured minus modelled at error_soc
-    [dynamics]    rc_tau_s, gamma (hysteresis), activation_k (resistance over temperature), error_tau_s
-    [entropy]     soc, v_per_k
-    [ageing]      see Ageing in model/cell.py
+[cell]        name, chemistry, capacity_ah
+[envelope]    what the cell may see: max_v, min_v, and where the maker says so currents (A) and temperatures (degC)
+[[ocv]]       degc, charge_v, discharge_v: rest voltages after charging and after discharging, at ocv_soc
+[[resistance]] degc, r0_ohm at r0_soc, rc_ohm of each pair, error_v: rms of measured minus modelled at error_soc
+[dynamics]    rc_tau_s, gamma (hysteresis), activation_k (resistance over temperature), error_tau_s
+[entropy]     soc, v_per_k
+[ageing]      see Ageing in model/cell.py
 """
 
 from __future__ import annotations
@@ -222,7 +222,8 @@ def _resistances(path: str, row: Resistance, file: CellFile) -> Iterator[str]:
         if any(not value > 0.0 for value in values):
             yield f"{path}.{name}: {min(values):g}; expected above 0"
     if row.r0_ohm and max(row.r0_ohm) * file.cell.capacity_ah > 10.0:
-        yield f"{path}.r0_ohm: {max(row.r0_ohm):g} ohm; expected ohm (not milliohm) of a {file.cell.capacity_ah:g} Ah cell"
+        size = f"a {file.cell.capacity_ah:g} Ah cell"
+        yield f"{path}.r0_ohm: {max(row.r0_ohm):g} ohm; expected ohm (not milliohm) of {size}"
 
 
 def _rising(values: Sequence[float]) -> bool:

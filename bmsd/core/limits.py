@@ -91,7 +91,9 @@ def limits(
     )
     window = (
         _soc_window(~(fullest < settings.max_charge_soc), settings.max_charge_soc < 1.0, "SoC at its upper setting"),
-        _soc_window(~(emptiest > settings.min_discharge_soc), settings.min_discharge_soc > 0.0, "SoC at its lower setting"),
+        _soc_window(
+            ~(emptiest > settings.min_discharge_soc), settings.min_discharge_soc > 0.0, "SoC at its lower setting"
+        ),
     )
     unreported = _unreported(plant, snapshot)
     directions, bounds = [], []

@@ -110,7 +110,13 @@ def durable(protections: Protections, memory: Memory, utc_s: float | None, *, ru
     locked = (i for i, string in enumerate(memory.contactors) if string.state is State.LOCKED)
     latches += [LatchRecord(contactors.LOCK_CODE, string, False) for string in locked]
     return Durable(
-        utc_s, tuple(latches), memory.estimation.soc.soc, memory.estimation.soc.sigma, running, memory.connect, memory.commissioned
+        utc_s,
+        tuple(latches),
+        memory.estimation.soc.soc,
+        memory.estimation.soc.sigma,
+        running,
+        memory.connect,
+        memory.commissioned,
     )
 
 

@@ -61,5 +61,3 @@ def plant(specification: Specification, capacity_ah: float, estimation: Estimati
         inverter=InverterSettings("pylontech_lv", {}, 1.0, 10.0, False, 60.0),
         thresholds={},
     )
-
-

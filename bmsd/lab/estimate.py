@@ -37,24 +37,16 @@ class Start:
 def estimates(specification: Specification, capacity_ah: float, series: Series, start: Start = Start()) -> Floats:
     """Return one row of COLUMNS for every row of the series; NaN: not known."""
     rack = plant_of(specification, capacity_ah)
-    memory = _begin(rack, start)
-    blank = _blank()
+    memory = estimators.of(rack, _begin(rack, start))
     rows = np.empty((len(series.t_s), len(COLUMNS)))
-    moved_as = _moved_as(series)
-    now_s = series.t_s - series.t_s[0]
-    before_s = 0.0
-    gaps = {gap.t_s for gap in series.gaps}
-    for k in range(len(rows)):
-        if k and series.t_s[k - 1] in gaps:
-            memory = _after_gap(rack, memory, series, k)
-            before_s = float(now_s[k])
-        snapshot = _snapshot(blank, series, k, float(now_s[k]), float(moved_as[k]))
-        memory, known = estimators.step(rack, memory, snapshot, float(now_s[k]) - before_s, ALL)
-        before_s = float(now_s[k])
+    for k, (snapshot, dt_s, unknown) in enumerate(_snapshots(rack, series)):
+        if unknown is not None:
+            memory = estimators.interrupted(rack, memory, unknown)
+        memory, known = estimators.step(rack, memory, snapshot, dt_s, ALL)
         rows[k] = (
             series.t_s[k],
-            known.soc if known.soc is not None else np.nan,
-            known.soc_sigma if known.soc_sigma is not None else np.nan,
+            np.nan if known.soc is None else known.soc,
+            np.nan if known.soc_sigma is None else known.soc_sigma,
             known.cell_r10_ohm[0, 0, 0],
             known.current_bias_a[0],
             known.power_charge_a[0, TEN_SECONDS],
@@ -63,7 +55,34 @@ def estimates(specification: Specification, capacity_ah: float, series: Series, 
     return rows
 
 
-def _begin(rack: Plant, start: Start) -> estimators.EstimationMemory:
+def charge_states(specification: Specification, capacity_ah: float, series: Series, start: Start = Start()) -> Floats:
+    """Return SoC, its sigma, the current bias in A and the relative capacity for every row, without the power."""
+    rack = plant_of(specification, capacity_ah)
+    memory = _begin(rack, start)
+    rows = np.empty((len(series.t_s), 4))
+    for k, (snapshot, dt_s, unknown) in enumerate(_snapshots(rack, series)):
+        if unknown is not None:
+            memory = soc.interrupted(rack, memory, unknown)
+        memory = soc.step(rack, memory, snapshot, dt_s)
+        belief = memory.belief
+        rows[k] = (
+            memory.soc[0, 0, 0], memory.sigma[0, 0, 0], belief.bias_c[0] * rack.cell.capacity_ah, belief.size[0]
+        )  # fmt: skip
+    return rows
+
+
+def _snapshots(rack: Plant, series: Series) -> Iterator[tuple[Snapshot, float, Floats | None]]:
+    """Yield a snapshot of every row, the time since the one before, and, after a gap, what may have flowed in it."""
+    blank, moved_as = _blank(), _moved_as(series)
+    gaps = {gap.t_s for gap in series.gaps}
+    for k in range(len(series.t_s)):
+        dt_s, unknown = (float(series.t_s[k] - series.t_s[k - 1]) if k else 0.0), None
+        if k and series.t_s[k - 1] in gaps:
+            unknown, dt_s = _in_gap(rack, series, dt_s), 0.0
+        yield _snapshot(blank, series, k, float(series.t_s[k] - series.t_s[0]), float(moved_as[k])), dt_s, unknown
+
+
+def _begin(rack: Plant, start: Start) -> soc.SocMemory:
     shape = rack.layout.cell_shape
     charge = soc.start(rack)
     if start.soc is not None:
@@ -74,7 +93,7 @@ def _begin(rack: Plant, start: Start) -> estimators.EstimationMemory:
         states[:, hypotheses.BIAS] += start.current_bias_a / rack.cell.capacity_ah
         moved = replace(charge.hypotheses, states=states)
         charge = replace(charge, hypotheses=moved, belief=hypotheses.belief(moved))
-    return estimators.of(rack, charge)
+    return charge
 
 
 def _moved_as(series: Series) -> Floats:
@@ -85,14 +104,12 @@ def _moved_as(series: Series) -> Floats:
     return np.concatenate([[0.0], np.cumsum(np.where(lost, 0.0, step_as))])
 
 
-def _after_gap(
-    rack: Plant, memory: estimators.EstimationMemory, series: Series, row: int
-) -> estimators.EstimationMemory:
-    """As after a power-off: nothing was counted, any current of this series may have flowed, and cells have relaxed."""
-    hours = float(series.t_s[row] - series.t_s[row - 1]) / 3600.0
+def _in_gap(rack: Plant, series: Series, length_s: float) -> Floats:
+    """As after a power-off: nothing was counted; the usual current of this series may have flowed, in capacities."""
+    hours = length_s / 3600.0
     usual_a = float(np.sqrt(np.mean(np.square(series.current_a))))
     unknown = usual_a * hours / rack.cell.capacity_ah + rack.estimation.self_discharge_sigma_per_day * hours / 24.0
-    return estimators.interrupted(rack, memory, np.array([min(unknown, soc.LARGEST_SIGMA)]))
+    return np.array([min(unknown, soc.LARGEST_SIGMA)])
 
 
 def _blank() -> Snapshot:

@@ -12,13 +12,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 
+from bmsd.core.estimation.electrical import tables
 from bmsd.errors import ConfigError
 from bmsd.lab.series import Series
-from bmsd.model.cell import ENTROPY_SOC, GRID, KELVIN, LFP_ACTIVATION_K, LFP_ENTROPY_V_PER_K, SOC_GRID, CellModel, Floats
+from bmsd.model.cell import (
+    ENTROPY_SOC,
+    GRID,
+    KELVIN,
+    LFP_ACTIVATION_K,
+    LFP_ENTROPY_V_PER_K,
+    SOC_GRID,
+    CellModel,
+    Floats,
+)
 
 SLOW_H = 8.0
 """A branch takes at least this long."""
@@ -102,7 +112,7 @@ def _runs(series: Series) -> list[slice]:
     edges = np.flatnonzero(np.diff(sign)) + 1
     bounds = [0, *edges.tolist(), len(sign)]
     moved = moved_ah(series)
-    parts = [slice(a, b) for a, b in zip(bounds, bounds[1:], strict=False) if sign[a] != 0.0 and b - a > 10]
+    parts = [slice(a, b) for a, b in pairwise(bounds) if sign[a] != 0.0 and b - a > 10]
     most = max((abs(moved[p.stop - 1] - moved[p.start]) for p in parts), default=0.0)
     return [p for p in parts if abs(moved[p.stop - 1] - moved[p.start]) > 0.7 * most]
 
@@ -139,12 +149,16 @@ def _rising(volts: Floats, least_v: float = 1e-6) -> Floats:
             total = counts[-2] + counts[-1]
             means[-2:] = [(means[-2] * counts[-2] + means[-1] * counts[-1]) / total]
             counts[-2:] = [total]
-    return np.repeat(means, counts) + least_v * np.arange(len(volts))
+    return np.asarray(np.repeat(means, counts) + least_v * np.arange(len(volts)))
 
 
 def rest_voltage(groups: Sequence[Branches]) -> tuple[Floats, Floats, Floats]:
     """Temperatures, mid and half (temperatures, GRID). A missing branch is filled with the gap of the others."""
-    both = [(g.degc, 0.5 * (g.charge_v - g.discharge_v)) for g in groups if g.charge_v is not None and g.discharge_v is not None]
+    both = [
+        (g.degc, 0.5 * (g.charge_v - g.discharge_v))
+        for g in groups
+        if g.charge_v is not None and g.discharge_v is not None
+    ]
     mids, halves = [], []
     for g in groups:
         half = min(both, key=lambda b: abs(b[0] - g.degc))[1] if both else np.full(GRID, 0.017)
@@ -211,8 +225,6 @@ def non_negative(a: Floats, b: Floats) -> Floats:
 
 def _rest(model: CellModel, soc: Floats, degc: float) -> tuple[Floats, Floats]:
     """Mid and half at one temperature along a series."""
-    from bmsd.core.estimation.electrical import tables
-
     table = tables(model, np.array([degc]))
     return np.interp(soc, SOC_GRID, table.mid_v[0]), np.interp(soc, SOC_GRID, table.half_v[0])
 
@@ -233,7 +245,9 @@ def _solve(
     weight = 0.05 * np.sqrt(np.square(a[rows, : len(KNOTS)]).sum() / len(KNOTS))
     for k in range(len(KNOTS) - 1):
         ridge[k, k], ridge[k, k + 1] = weight, -weight
-    x = non_negative(np.vstack([a[rows], ridge]), np.concatenate([(series.voltage_v - still_v)[rows], np.zeros(len(ridge))]))
+    x = non_negative(
+        np.vstack([a[rows], ridge]), np.concatenate([(series.voltage_v - still_v)[rows], np.zeros(len(ridge))])
+    )
     return x, still_v + a @ x
 
 
@@ -241,14 +255,14 @@ def fit_dynamic(rest: CellModel, dynamic: Sequence[Series], capacity_ah: float) 
     """Return the model with resistances and hysteresis, and how each series is met."""
     taus = np.array(sorted({tau for group in TAUS_S for tau in group}))
     gammas = np.array(GAMMAS)
-    moved = [_Driven_of(series, driven(series, taus, gammas, capacity_ah)) for series in dynamic]
+    moved = [(series, driven(series, taus, gammas, capacity_ah)) for series in dynamic]
     best: tuple[float, CellModel, list[Fit]] | None = None
     for group, gamma in product(TAUS_S, GAMMAS):
         pairs = [int(np.flatnonzero(taus == tau)[0]) for tau in group]
         fits = []
-        for one in moved:
-            h = one.driven.hysteresis[:, GAMMAS.index(gamma)]
-            fits.append(_fit_one(rest, one.series, one.driven.rc_a[:, pairs], h, capacity_ah))
+        for series, answer in moved:
+            h = answer.hysteresis[:, GAMMAS.index(gamma)]
+            fits.append(_fit_one(rest, series, answer.rc_a[:, pairs], h, capacity_ah))
         rms = float(np.sqrt(np.mean([f.rms_v**2 for f in fits])))
         if best is None or rms < best[0]:
             best = (rms, _assembled(rest, fits, group, gamma), fits)
@@ -256,15 +270,7 @@ def fit_dynamic(rest: CellModel, dynamic: Sequence[Series], capacity_ah: float) 
     return best[1], best[2]
 
 
-@dataclass(frozen=True)
-class _Driven_of:  # noqa: N801
-    series: Series
-    driven: _Driven
-
-
-def _fit_one(
-    rest: CellModel, series: Series, rc_a: Floats, h: Floats, capacity_ah: float
-) -> Fit:
+def _fit_one(rest: CellModel, series: Series, rc_a: Floats, h: Floats, capacity_ah: float) -> Fit:
     degc = degc_of(series)
     thin = slice(None, None, max(1, len(series.t_s) // MOST_ROWS))
     count = moved_ah(series) / capacity_ah
@@ -290,7 +296,7 @@ def _filled(r0: Floats, soc: Floats) -> Floats:
     """R0 at knots that the series never came near is that of the nearest it did."""
     seen = np.array([bool((np.abs(soc - knot) < 0.08).any()) for knot in KNOTS]) & (r0 > 0.0)
     if not seen.any():
-        return np.maximum(r0, 1e-6)
+        return np.asarray(np.maximum(r0, 1e-6))
     return np.interp(KNOTS, KNOTS[seen], r0[seen])
 
 
@@ -321,7 +327,7 @@ def _error_v(fit: Fit) -> Floats:
         near = np.abs(fit.soc - soc) <= 0.05
         if near.sum() > 60:
             error_v[k] = np.sqrt(square[near].mean())
-    return np.maximum(np.interp(SOC_GRID, ERROR_SOC, error_v), LEAST_ERROR_V)
+    return np.asarray(np.maximum(np.interp(SOC_GRID, ERROR_SOC, error_v), LEAST_ERROR_V))
 
 
 def _activation(degc: Floats, ohm: Floats) -> float:
@@ -332,7 +338,9 @@ def _activation(degc: Floats, ohm: Floats) -> float:
     return min(max(slope, 500.0), 6000.0)
 
 
-def fit(ocv: Sequence[Series], dynamic: Sequence[Series], name: str, capacity_ah: float | None = None) -> tuple[CellModel, list[Fit], list[Branches]]:
+def fit(
+    ocv: Sequence[Series], dynamic: Sequence[Series], name: str, capacity_ah: float | None = None
+) -> tuple[CellModel, list[Fit], list[Branches]]:
     """Return a model of the cell that these series were measured on."""
     groups = branches(ocv)
     if capacity_ah is None:

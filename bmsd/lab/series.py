@@ -55,7 +55,7 @@ class Gap:
 
 @dataclass(frozen=True)
 class Series:
-    """Arrays (rows,): t_s rising, current_a positive charging, voltage_v, temperature_degc (NaN: unknown), soc or None."""
+    """Arrays (rows,): t_s rising, current_a (positive charges), voltage_v, temperature_degc (NaN: unknown), soc if any."""
 
     name: str
     t_s: Floats
@@ -122,7 +122,9 @@ def _columns(path: Path) -> tuple[NDArray[np.int64], dict[str, Floats]]:
             missing = [name for name in NEEDED if name not in header]
             if missing:
                 found = ", ".join(header)[:200] or "nothing"
-                raise ConfigError([f"{path}: no column {', '.join(missing)}; expected {','.join(NEEDED)}, found {found}"])
+                raise ConfigError(
+                    [f"{path}: no column {', '.join(missing)}; expected {','.join(NEEDED)}, found {found}"]
+                )
             names = [name for name in (*NEEDED, "soc") if name in header]
             places = [header.index(name) for name in names]
             lines, values = [], []

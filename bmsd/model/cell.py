@@ -1,4 +1,4 @@
-"""What the cell maker's data sheet says, and how a cell answers to current as a model that was fitted to measurements."""
+"""What the cell maker's data sheet says, and how a cell answers to current: a model fitted to measurements."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ class CellModel:
 
     Arrays over SoC lie on SOC_GRID. `mid_v`, `half_v` (temperatures, GRID): mean and half difference of the branches
     after charging and after discharging. `r0_ohm` (temperatures, GRID); `rc_ohm` (temperatures, pairs) with `rc_tau_s`
-    (pairs,). `gamma`: hysteresis per unit of SoC. `error_v` (temperatures, GRID): rms of measured minus modelled voltage,
-    correlated over `error_tau_s`.
+    (pairs,). `gamma`: hysteresis per unit of SoC. `error_v` (temperatures, GRID): rms of measured minus modelled
+    voltage, correlated over `error_tau_s`.
     """
 
     name: str

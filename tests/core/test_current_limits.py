@@ -228,9 +228,7 @@ def test_the_soc_window_stops_when_the_soc_may_be_at_its_edges_or_is_unknown(soc
     drive.run(2.0, 0.5, **CLOSED)
     drive.memory = replace(drive.memory, estimation=rack.knowing(plant, soc))
     if np.isnan(soc):
-        drive.memory = replace(
-            drive.memory, estimation=rack.knowing(plant, np.where(np.arange(16) == 3, np.nan, 0.5))
-        )
+        drive.memory = replace(drive.memory, estimation=rack.knowing(plant, np.where(np.arange(16) == 3, np.nan, 0.5)))
         cells = np.where(np.arange(16) == 3, np.nan, 3.30).reshape(1, 1, 16)
         outcome = drive.tick(**CLOSED, cell_v=cells)
         assert any(b.source == "soc" for b in outcome.limits.charge)

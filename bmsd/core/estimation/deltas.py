@@ -48,7 +48,14 @@ def rest_v(tables: Tables, soc: Floats, deltas: Deltas) -> tuple[Floats, Floats]
 
 
 def step(
-    was: Deltas, tables: Tables, soc: Floats, cell_v: Floats, lost_v: Floats, moved: Floats, offset_v: float, dt_s: float
+    was: Deltas,
+    tables: Tables,
+    soc: Floats,
+    cell_v: Floats,
+    lost_v: Floats,
+    moved: Floats,
+    offset_v: float,
+    dt_s: float,
 ) -> Deltas:
     """Return the differences after this reading.
 

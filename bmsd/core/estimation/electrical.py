@@ -82,4 +82,5 @@ def at(table: Floats, where: tuple[np.ndarray, Floats]) -> Floats:
     below, part = where
     flat = table.ravel()
     low = flat[below]
-    return low + part * (flat[below + 1] - low)
+    found: Floats = low + part * (flat[below + 1] - low)
+    return found

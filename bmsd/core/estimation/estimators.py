@@ -20,7 +20,7 @@ REFERENCE_SOC = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Resistances:
-    """Per cell: over 1 s and 10 s in ohm at the temperature and SoC of now, and the factor over the model's with sigma."""
+    """Per cell: over 1 s and 10 s in ohm at temperature and SoC of now, and the factor over the model's with sigma."""
 
     r1_ohm: Floats
     r10_ohm: Floats
@@ -83,9 +83,7 @@ def _looked(
     look = Look(cell_v, now.polarisation.h * at(now.tables.half_v, where), lost_v, amps)
     learned = resistance.step(was.resistance, look, common, plant.cell.capacity_ah, since_s)
     ohms = _resistances(plant, now, learned)
-    cells = power.Cells(
-        cell_v, state.cell_soc, state.cell_soc_sigma, ohms.factor, ohms.sigma, state.cell_capacity_ah
-    )
+    cells = power.Cells(cell_v, state.cell_soc, state.cell_soc_sigma, ohms.factor, ohms.sigma, state.cell_capacity_ah)
     found = [
         power.power(model, now.tables, now.polarisation, amps, cells, limit_v, direction, most_a)
         for limit_v, direction, most_a in (

@@ -7,9 +7,9 @@ voltage cannot tell them apart (on LFP it is the same at many states of charge),
 of what is left is the uncertainty that is reported.
 
 The error of the cell model is not noise: it is the same for minutes. Counted once a second, a voltage would be believed
-600 times too often. Each update therefore weighs dt / (2 tau) of an independent reading (R_eff = sigma^2 * 2 tau / dt),
-and a reading counts as no worse than MOST_SIGMAS. When few hypotheses carry the weight they are drawn anew in proportion
-to it, with a spread that keeps mean and covariance (Liu and West, Combined parameter and state estimation in
+600 times too often. Each update therefore weighs dt / (2 tau) of an independent reading (R_eff = sigma^2 * 2 tau /
+dt), and a reading counts as no worse than MOST_SIGMAS. When few hypotheses carry the weight they are drawn anew in
+proportion to it, with a spread that keeps mean and covariance (Liu and West, Combined parameter and state estimation in
 simulation-based filtering, 2001); a few scouts keep the whole range in sight. The "random" numbers are a fixed
 low-discrepancy sequence (additive recurrence, generalised golden ratio): the same inputs give the same outcome.
 """
@@ -22,7 +22,7 @@ from functools import cache
 import numpy as np
 
 from bmsd.core.estimation.electrical import Tables, at, place
-from bmsd.model.snapshot import Bools, Floats
+from bmsd.model.snapshot import Floats
 
 COUNT = 512
 SOC, BIAS, SIZE, LOSS, OFFSET, SCALE = range(6)
@@ -91,7 +91,8 @@ def _normal() -> Floats:
     z = np.log(u / (1.0 - u)) / 1.702
     z = z * (1.0 - 0.02 * z**2)
     z -= z.mean(axis=1, keepdims=True)
-    return z / z.std(axis=1, keepdims=True)
+    normed: Floats = z / z.std(axis=1, keepdims=True)
+    return normed
 
 
 def start(soc: Floats, sigma: Floats, tail: float, spread: Spread, loss: float) -> Hypotheses:
@@ -130,7 +131,14 @@ def spread_out(was: Hypotheses, sigma: Floats) -> Hypotheses:
 
 
 def seen(
-    was: Hypotheses, tables: Tables, seen_v: Floats, current_a: Floats, slow_v: Floats, h: Floats, noise_v: Floats, share: Floats
+    was: Hypotheses,
+    tables: Tables,
+    seen_v: Floats,
+    current_a: Floats,
+    slow_v: Floats,
+    h: Floats,
+    noise_v: Floats,
+    share: Floats,
 ) -> Hypotheses:
     """Weigh by a voltage (strings,); NaN: none. `slow_v`: what the RC pairs hold by the model, `h`: hysteresis -1..1.
 
@@ -144,7 +152,9 @@ def seen(
         off = np.minimum(np.square(seen_v[:, None] - model_v) / variance, MOST_SIGMAS**2)
         loss = 0.5 * share[:, None] * (off + np.log(variance))
         loss -= loss.min(axis=1, keepdims=True)
-        weights = np.where(np.isfinite(loss), was.weights * np.exp(-np.where(np.isfinite(loss), loss, 0.0)), was.weights)
+        weights = np.where(
+            np.isfinite(loss), was.weights * np.exp(-np.where(np.isfinite(loss), loss, 0.0)), was.weights
+        )
     weights = weights + BASELINE
     return Hypotheses(was.states, weights / weights.sum(axis=1, keepdims=True), was.draws)
 

@@ -102,8 +102,9 @@ def _learned(was: Slope, before: Look, now: Look, flat: np.ndarray, capacity_ah:
     still = np.where(event, now.still_v - before.still_v, 0.0)[:, None, None]
     seen = now.cell_v - before.cell_v - still
     wide = predicted[:, None, None]
-    low, high = np.minimum(FACTOR_RANGE[0] * wide, FACTOR_RANGE[1] * wide), np.maximum(
-        FACTOR_RANGE[0] * wide, FACTOR_RANGE[1] * wide
+    low, high = (
+        np.minimum(FACTOR_RANGE[0] * wide, FACTOR_RANGE[1] * wide),
+        np.maximum(FACTOR_RANGE[0] * wide, FACTOR_RANGE[1] * wide),
     )
     known = np.isfinite(seen)
     # a cell that is not known keeps its factor: it is taken to answer as it did

@@ -148,9 +148,7 @@ def start(plant: Plant) -> SocMemory:
         net_c=np.zeros(strings),
         charged_c=np.zeros(strings),
         since_s=0.0,
-        rest=Rest(
-            np.zeros(strings), unknown, np.zeros(strings), *(np.zeros(strings, dtype=bool) for _ in range(3))
-        ),
+        rest=Rest(np.zeros(strings), unknown, np.zeros(strings), *(np.zeros(strings, dtype=bool) for _ in range(3))),
         begun=np.zeros(strings, dtype=bool),
         stored=np.zeros(strings, dtype=bool),
     )
@@ -365,9 +363,7 @@ def _mismatch(was: SocMemory, tables: Tables, soc: Floats, observed: tuple[Float
     return np.where(usable, was.mismatch + part * (np.where(usable, square, 0.0) - was.mismatch), was.mismatch)
 
 
-def _moments(
-    plant: Plant, was: SocMemory, still_v: Floats, amps: Floats, mean_v: Floats
-) -> tuple[Rest, Bools]:
+def _moments(plant: Plant, was: SocMemory, still_v: Floats, amps: Floats, mean_v: Floats) -> tuple[Rest, Bools]:
     """Whether this is a moment whose voltage counts in full: a settled rest, a knee that was just reached."""
     rest, since_s = was.rest, was.since_s
     with np.errstate(invalid="ignore"):
