@@ -109,15 +109,11 @@ def durable(protections: Protections, memory: Memory, utc_s: float | None, *, ru
             latches.append(LatchRecord(rows.table[int(row)].code, int(subject), acknowledged))
     locked = (i for i, string in enumerate(memory.contactors) if string.state is State.LOCKED)
     latches += [LatchRecord(contactors.LOCK_CODE, string, False) for string in locked]
+    known = memory.estimation
     return Durable(
-        utc_s,
-        tuple(latches),
-        memory.estimation.soc.soc,
-        memory.estimation.soc.sigma,
-        running,
-        memory.connect,
-        memory.commissioned,
-    )
+        utc_s, tuple(latches), known.soc.soc, known.soc.sigma, running, memory.connect, memory.commissioned,
+        estimators.learned(known),
+    )  # fmt: skip
 
 
 def restore(plant: Plant, protections: Protections, saved: Durable, utc_s: float | None) -> tuple[Memory, list[str]]:
@@ -165,4 +161,5 @@ def restore(plant: Plant, protections: Protections, saved: Durable, utc_s: float
     if saved.utc_s is not None and utc_s is not None and utc_s >= saved.utc_s:
         days = (utc_s - saved.utc_s) / 86400.0
     sigma = np.minimum(saved.soc_sigma + plant.estimation.self_discharge_sigma_per_day * days, soc.LARGEST_SIGMA)
-    return replace(memory, estimation=estimators.of(plant, soc.stored(plant, saved.soc, sigma))), notes
+    known = estimators.of(plant, soc.stored(plant, saved.soc, sigma))
+    return replace(memory, estimation=estimators.relearned(plant, known, saved.learned)), notes

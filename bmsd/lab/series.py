@@ -55,7 +55,7 @@ class Gap:
 
 @dataclass(frozen=True)
 class Series:
-    """Arrays (rows,): t_s rising, current_a (positive charges), voltage_v, temperature_degc (NaN: unknown), soc if any."""
+    """Arrays (rows,): t_s rising, current_a (positive charges), voltage_v, temperature_degc (NaN: unknown), soc."""
 
     name: str
     t_s: Floats

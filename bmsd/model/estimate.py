@@ -17,6 +17,8 @@ class Estimate:
     `cell_resistance_factor`: over that of the cell model, so at whatever temperature, with its sigma.
     `power_charge_a`, `power_discharge_a` (strings, horizons of 2, 10, 30, 3600 s): magnitudes that a string can carry
     for so long, NaN: unknown, and which of its cells, counted through the string from 0, ends it.
+    `soh`: capacity of the weakest cell over the nominal one. `string_left_ah`, `string_room_ah`: until the first cell
+    of the string is empty, and until the first is full; the times are those at the mean current of the last minutes.
     """
 
     cell_soc: Floats
@@ -37,6 +39,12 @@ class Estimate:
     power_discharge_a: Floats
     power_charge_cell: Ints
     power_discharge_cell: Ints
+    soh_sigma: float | None
+    cell_capacity_sigma_ah: Floats
+    string_left_ah: Floats
+    string_room_ah: Floats
+    time_to_empty_s: float | None
+    time_to_full_s: float | None
 
     @property
     def soc_edge(self) -> Floats:

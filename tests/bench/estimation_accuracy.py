@@ -158,7 +158,7 @@ HEAD = """# Accuracy of the estimators
 [estimation.md](estimation.md) for what the estimators do.
 
 The same parameters for every series; a cell is fitted on one series and tested on another. The truth is that of the
-instruments (A123: charge counters of the cycler; flat zone: as published, itself uncertain by about 2 %; PyBaMM: exact).
+instruments (A123: charge counters of the cycler; flat zone: as published, uncertain by about 2 %; PyBaMM: exact).
 "Most" of a wrong start is that start itself. Targets at a right start: rms 1.5 % and never over 4 % where a knee is
 visited, 3 % and 6 % in 25 hours inside 20..80 %; everywhere 95 % of the samples inside the reported 2 sigma.
 

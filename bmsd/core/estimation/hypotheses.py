@@ -63,7 +63,7 @@ class Hypotheses:
 
 @dataclass(frozen=True, slots=True)
 class Belief:
-    """Mean and standard deviation of SoC, bias in C and relative capacity (strings,)."""
+    """Mean and standard deviation of SoC, bias in C and relative capacity, mean of loss and scale (strings,)."""
 
     soc: Floats
     soc_sigma: Floats
@@ -71,6 +71,8 @@ class Belief:
     bias_sigma_c: Floats
     size: Floats
     size_sigma: Floats
+    loss: Floats
+    scale: Floats
 
 
 @cache
@@ -197,7 +199,10 @@ def belief(hypotheses: Hypotheses) -> Belief:
     square = np.matmul(np.square(states - mean[:, :, None]), weights[:, :, None])[:, :, 0]
     sigma = np.sqrt(square)
     low, middle, high = _quantiles(states[:, SOC], weights, (0.023, 0.5, 0.977))
-    return Belief(middle, (high - low) / 4.0, mean[:, BIAS], sigma[:, BIAS], mean[:, SIZE], sigma[:, SIZE])
+    return Belief(
+        middle, (high - low) / 4.0, mean[:, BIAS], sigma[:, BIAS], mean[:, SIZE], sigma[:, SIZE], mean[:, LOSS],
+        mean[:, SCALE],
+    )  # fmt: skip
 
 
 def _quantiles(values: Floats, weights: Floats, shares: tuple[float, ...]) -> list[Floats]:

@@ -24,7 +24,7 @@ UNKNOWN_V = 0.010
 
 @dataclass(frozen=True, slots=True)
 class Polarisation:
-    """Per string: filtered currents in A (strings, pairs), hysteresis -1..1 with sigma, V that the past may have left."""
+    """By string: filtered currents in A (strings, pairs), hysteresis -1..1, its sigma, V the past may have left."""
 
     rc_a: Floats
     h: Floats

@@ -70,8 +70,12 @@ class Rest:
 
 @dataclass(frozen=True, slots=True)
 class SocMemory:
-    """All that is carried on. `begun` (strings,): hypotheses stand for something. `stored` (strings,): for what was
-    saved, and no voltage has been met yet."""
+    """All that is carried on.
+
+    `weighed_c`: what hypotheses were moved by in this very tick, net of offset and loss, over `weighed_s`; None: they
+    were not. `begun` (strings,): hypotheses stand for something. `stored` (strings,): for what was saved, and no
+    voltage has been met yet.
+    """
 
     counter: Counter
     polarisation: Polarisation
@@ -85,6 +89,8 @@ class SocMemory:
     charged_c: Floats
     since_s: float
     rest: Rest
+    weighed_c: Floats | None
+    weighed_s: float
     begun: Bools
     stored: Bools
 
@@ -149,6 +155,8 @@ def start(plant: Plant) -> SocMemory:
         charged_c=np.zeros(strings),
         since_s=0.0,
         rest=Rest(np.zeros(strings), unknown, np.zeros(strings), *(np.zeros(strings, dtype=bool) for _ in range(3))),
+        weighed_c=None,
+        weighed_s=0.0,
         begun=np.zeros(strings, dtype=bool),
         stored=np.zeros(strings, dtype=bool),
     )
@@ -158,7 +166,7 @@ def stored(plant: Plant, soc: Floats, sigma: Floats) -> SocMemory:
     """A memory that knows what was saved of each cell (strings, modules, cells; NaN: unknown)."""
     memory = start(plant)
     known = np.isfinite(soc) & np.isfinite(sigma)
-    begun = known.any(axis=(1, 2))
+    begun: Bools = np.logical_or.reduce(known, axis=(1, 2))
     counts = np.maximum(known.sum(axis=(1, 2)), 1)
     common = np.where(begun, np.where(known, soc, 0.0).sum(axis=(1, 2)) / counts, np.nan)
     surest = np.where(begun, np.where(known, sigma, np.inf).min(axis=(1, 2)), np.nan)
@@ -174,6 +182,19 @@ def stored(plant: Plant, soc: Floats, sigma: Floats) -> SocMemory:
         begun=begun,
         stored=begun,
     )
+
+
+def with_bias(was: SocMemory, bias_c: Floats, sigma_c: Floats, hysteresis: Floats) -> SocMemory:
+    """The memory with this offset of the current sensors and this hysteresis (strings,); NaN: as it was."""
+    states = was.hypotheses.states.copy()
+    known = (np.isfinite(bias_c) & np.isfinite(sigma_c))[:, None]
+    now, now_sigma = was.belief.bias_c[:, None], np.maximum(was.belief.bias_sigma_c, 1e-9)[:, None]
+    scaled = bias_c[:, None] + (states[:, hypotheses.BIAS] - now) * sigma_c[:, None] / now_sigma
+    states[:, hypotheses.BIAS] = np.where(known, scaled, states[:, hypotheses.BIAS])
+    guesses = replace(was.hypotheses, states=states)
+    seen = np.isfinite(hysteresis)
+    polarised = replace(was.polarisation, h=np.where(seen, np.clip(hysteresis, -1.0, 1.0), was.polarisation.h))
+    return replace(was, hypotheses=guesses, belief=hypotheses.belief(guesses), polarisation=polarised)
 
 
 def interrupted(plant: Plant, was: SocMemory, unknown: Floats) -> SocMemory:
@@ -195,14 +216,20 @@ def interrupted(plant: Plant, was: SocMemory, unknown: Floats) -> SocMemory:
 
 
 def estimate(
-    plant: Plant, was: SocMemory, snapshot: Snapshot, dt_s: float, in_circuit: Bools
+    plant: Plant,
+    was: SocMemory,
+    snapshot: Snapshot,
+    dt_s: float,
+    in_circuit: Bools,
+    capacity_share: Floats | None = None,
 ) -> tuple[SocMemory, ChargeState]:
     """Count the charge of this tick; return the new memory and what is known now.
 
-    The rack's SoC is that of the strings (strings,) that are in circuit, without one that of all.
+    `capacity_share`: capacity of each cell over the nominal one, None: all nominal. The rack's SoC is
+    that of the strings (strings,) that are in circuit, without one that of all.
     """
     memory = step(plant, was, snapshot, dt_s)
-    return memory, _weakest_cell(plant, memory, in_circuit)
+    return memory, _weakest_cell(plant, memory, capacity_share, in_circuit)
 
 
 def step(plant: Plant, was: SocMemory, snapshot: Snapshot, dt_s: float) -> SocMemory:
@@ -223,6 +250,7 @@ def step(plant: Plant, was: SocMemory, snapshot: Snapshot, dt_s: float) -> SocMe
         net_c=was.net_c + net,
         charged_c=was.charged_c + np.maximum(net, 0.0),
         since_s=was.since_s + dt_s,
+        weighed_c=None,
     )
     if unknown_as.any():
         memory = _doubted(memory, unknown_as / capacity_as)
@@ -277,7 +305,8 @@ def _doubted(was: SocMemory, unknown: Floats) -> SocMemory:
 def _weighed(plant: Plant, was: SocMemory, snapshot: Snapshot, mean_v: Floats, first: Bools) -> SocMemory:
     """Move the hypotheses by what was counted, and weigh them and the cells' differences by the voltage."""
     tables = _tables(plant, was, snapshot)
-    moved = hypotheses.moved(was.hypotheses, was.net_c, was.charged_c, was.since_s / 3600.0)
+    hours = was.since_s / 3600.0
+    moved = hypotheses.moved(was.hypotheses, was.net_c, was.charged_c, hours)
     soc = np.clip(was.belief.soc + was.net_c / was.belief.size, 0.0, 1.0)
     cells = deltas.step(
         was.deltas, tables, soc, snapshot.modules.cell_v, _lost_v(tables, soc, snapshot.units.current_a, was),
@@ -303,6 +332,8 @@ def _weighed(plant: Plant, was: SocMemory, snapshot: Snapshot, mean_v: Floats, f
         charged_c=np.zeros_like(was.net_c),
         since_s=0.0,
         rest=rest,
+        weighed_c=was.net_c - was.belief.bias_c * hours - was.belief.loss * was.charged_c,
+        weighed_s=was.since_s,
         begun=was.begun | np.isfinite(mean_v),
         stored=was.stored & ~np.isfinite(mean_v),
     )
@@ -388,26 +419,34 @@ def _moments(plant: Plant, was: SocMemory, still_v: Floats, amps: Floats, mean_v
     return now, moments
 
 
-def _weakest_cell(plant: Plant, memory: SocMemory, in_circuit: Bools) -> ChargeState:
+def left_and_room_ah(soc: Floats, capacity_ah: Floats) -> tuple[Floats, Floats]:
+    """Charge per string (strings,) until its first cell is empty, and until its first is full, Ah; NaN: unknown."""
+    flat = (soc.shape[0], -1)
+    left = (soc * capacity_ah).reshape(flat).min(axis=1)
+    room = ((1.0 - soc) * capacity_ah).reshape(flat).min(axis=1)
+    return left, room
+
+
+def _weakest_cell(plant: Plant, memory: SocMemory, capacity_share: Floats | None, in_circuit: Bools) -> ChargeState:
     """String and rack values follow the weakest cell: what the first empty cell leaves, what the first full takes."""
-    strings = plant.layout.strings
+    strings, nominal_ah = plant.layout.strings, plant.cell.capacity_ah
     soc, sigma = memory.soc, memory.sigma
-    flat = soc.reshape(strings, -1)
-    left, room = flat.min(axis=1), (1.0 - flat).min(axis=1)
+    capacity_ah = np.full(soc.shape, nominal_ah) if capacity_share is None else nominal_ah * capacity_share
+    left, room = left_and_room_ah(soc, capacity_ah)
     with np.errstate(invalid="ignore", divide="ignore"):
         string_soc = np.where(left + room > 0.0, left / (left + room), np.nan)
     string_sigma = sigma.reshape(strings, -1).max(axis=1)
     counts = in_circuit if in_circuit.any() else np.ones(strings, dtype=bool)
     known = bool(np.isfinite(string_soc[counts]).all())
-    size = memory.belief.size
+    belief = memory.belief
     return ChargeState(
         cell_soc=soc,
         cell_soc_sigma=sigma,
-        cell_capacity_ah=np.broadcast_to((plant.cell.capacity_ah * size)[:, None, None], soc.shape).copy(),
+        cell_capacity_ah=capacity_ah,
         string_soc=string_soc,
+        string_soc_sigma=string_sigma,
         soc=float(string_soc[counts].mean()) if known else None,
         soc_sigma=float(string_sigma[counts].max()) if known else None,
-        string_soc_sigma=string_sigma,
-        current_bias_a=np.where(memory.begun, memory.belief.bias_c * plant.cell.capacity_ah, np.nan),
-        current_bias_sigma_a=np.where(memory.begun, memory.belief.bias_sigma_c * plant.cell.capacity_ah, np.nan),
+        current_bias_a=np.where(memory.begun, belief.bias_c * nominal_ah, np.nan),
+        current_bias_sigma_a=np.where(memory.begun, belief.bias_sigma_c * nominal_ah, np.nan),
     )
