@@ -282,7 +282,7 @@ def dump(model: CellModel, envelope: Envelope, heading: Sequence[str] = ()) -> s
 def _strictly(volts: Floats) -> Floats:
     """Rising by at least 10 uV from point to point, as the file asks for."""
     step = 1e-5 * np.arange(len(volts))
-    return np.maximum.accumulate(volts - step) + step
+    return np.asarray(np.maximum.accumulate(volts - step) + step)
 
 
 def _row(name: str, values: Floats, digits: int = 6) -> str:

@@ -297,7 +297,7 @@ def _filled(r0: Floats, soc: Floats) -> Floats:
     seen = np.array([bool((np.abs(soc - knot) < 0.08).any()) for knot in KNOTS]) & (r0 > 0.0)
     if not seen.any():
         return np.asarray(np.maximum(r0, 1e-6))
-    return np.interp(KNOTS, KNOTS[seen], r0[seen])
+    return np.asarray(np.interp(KNOTS, KNOTS[seen], r0[seen]))
 
 
 def _assembled(rest: CellModel, fits: Sequence[Fit], taus: Sequence[float], gamma: float) -> CellModel:

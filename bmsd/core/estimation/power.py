@@ -78,14 +78,23 @@ def power(
     room_soc = np.maximum(1.0 - edge if direction > 0 else edge, 0.0)
     most = np.minimum(room_soc[:, None, :] / per_a, most_a)
     amps = np.minimum(np.maximum(room_v / ohm, 0.0), most)
-    for _ in range(NEWTON_STEPS):
+    swing_v = half_v[:, None, :] * (1.0 - direction * polarised.h)[:, None, None]
+
+    def used(amps: Floats) -> tuple[Floats, Floats]:
+        """Voltage that this current takes by the end, and its slope in V/A."""
         moved = amps * per_a
         there = place(edge[:, None, :] + direction * moved)
         stay = np.exp(-model.gamma * moved)
-        swing = half_v[:, None, :] * (1.0 - direction * polarised.h)[:, None, None]
-        used_v = direction * (at(tables.mid_v, there) - now_v[:, None, :]) + amps * ohm + swing * (1.0 - stay)
-        slope = ohm + (at(tables.slope_v, there) + swing * model.gamma * stay) * per_a
+        used_v = direction * (at(tables.mid_v, there) - now_v[:, None, :]) + amps * ohm + swing_v * (1.0 - stay)
+        return used_v, ohm + (at(tables.slope_v, there) + swing_v * model.gamma * stay) * per_a
+
+    for _ in range(NEWTON_STEPS):
+        used_v, slope = used(amps)
         amps = np.minimum(np.maximum(amps + (room_v - used_v) / slope, 0.0), most)
+    # at a knee the steps come from beyond: the chord from no current to there ends before the limit
+    with np.errstate(invalid="ignore", divide="ignore"):
+        used_v, _ = used(amps)
+        amps = np.where(used_v > room_v, amps * np.maximum(room_v, 0.0) / used_v, amps)
     known = np.where(np.isfinite(amps), amps, np.inf)
     cell = known.argmin(axis=2)
     least = np.take_along_axis(amps, cell[:, :, None], axis=2)[:, :, 0]
