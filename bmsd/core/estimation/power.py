@@ -72,7 +72,8 @@ def power(
     rc_ohm = (tables.rc_ohm[:, None, :] * (1.0 - decay)).sum(axis=2)
     still_v = cell_v - factor * (current_a[:, None] * r0 + lost_v[:, None])
     base_v = still_v[:, None, :] + factor[:, None, :] * left_v[:, :, None]
-    ohm = (factor + ONE_SIDED * factor_sigma)[:, None, :] * (r0[:, None, :] + rc_ohm[:, :, None])
+    at_most = (factor + ONE_SIDED * factor_sigma)[:, None, :]
+    ohm = at_most * (r0[:, None, :] + rc_ohm[:, :, None])
     room_v = direction * (limit_v - base_v)
     per_a = (t_s / 3600.0)[None, :, None] / capacity[:, None, :]  # SoC moved by one ampere
     room_soc = np.maximum(1.0 - edge if direction > 0 else edge, 0.0)
@@ -85,8 +86,9 @@ def power(
         moved = amps * per_a
         there = place(edge[:, None, :] + direction * moved)
         stay = np.exp(-model.gamma * moved)
-        used_v = direction * (at(tables.mid_v, there) - now_v[:, None, :]) + amps * ohm + swing_v * (1.0 - stay)
-        return used_v, ohm + (at(tables.slope_v, there) + swing_v * model.gamma * stay) * per_a
+        then_ohm = ohm + at_most * (at(tables.r0_ohm, there) - r0[:, None, :])
+        used_v = direction * (at(tables.mid_v, there) - now_v[:, None, :]) + amps * then_ohm + swing_v * (1.0 - stay)
+        return used_v, then_ohm + (at(tables.slope_v, there) + swing_v * model.gamma * stay) * per_a
 
     for _ in range(NEWTON_STEPS):
         used_v, slope = used(amps)
