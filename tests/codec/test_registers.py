@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -79,7 +80,7 @@ SHAPES = [(1, 1, 1, 1), (2, 3, 16, 4), (8, 4, 24, 8), (1, 32, 24, 8), (2, 16, 16
 
 def estimate_of(was: Estimate, random, cells: tuple[int, int, int]) -> Estimate:
     """An estimate of a rack of this shape: of cells, of strings, or of strings and horizons, by the shape it had."""
-    changed = {}
+    changed: dict[str, Any] = {}
     for field in fields(was):
         value = getattr(was, field.name)
         if isinstance(value, np.ndarray):
