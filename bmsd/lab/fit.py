@@ -38,7 +38,11 @@ TAUS_S = ((5.0, 60.0, 600.0), (8.0, 80.0, 900.0), (10.0, 150.0, 2000.0), (20.0, 
 GAMMAS = (10.0, 20.0, 40.0, 80.0)
 KNOTS = np.array([0.0, 0.05, 0.1, 0.2, 0.35, 0.6, 0.85, 1.0])
 """SoC at which R0 is fitted."""
+USUAL_SHAPE = np.array([2.0, 1.5, 1.25, 1.0, 1.0, 1.0, 1.0, 1.1])
+"""R0 at the knots over that in the middle, as LFP cells have it."""
 LEAST_ERROR_V = 0.005
+UNSEEN_FACTOR = 2.0
+"""The error where a series never came, over that of the whole."""
 ERROR_SOC = np.linspace(0.0, 1.0, 11)
 ERROR_TAU_S = 600.0
 MOST_ROWS = 40_000
@@ -293,11 +297,11 @@ def _fit_one(rest: CellModel, series: Series, rc_a: Floats, h: Floats, capacity_
 
 
 def _filled(r0: Floats, soc: Floats) -> Floats:
-    """R0 at knots that the series never came near is that of the nearest it did."""
+    """R0 at knots that the series never came near is that of the nearest it did, grown as usual towards empty."""
     seen = np.array([bool((np.abs(soc - knot) < 0.08).any()) for knot in KNOTS]) & (r0 > 0.0)
     if not seen.any():
         return np.asarray(np.maximum(r0, 1e-6))
-    return np.asarray(np.interp(KNOTS, KNOTS[seen], r0[seen]))
+    return np.asarray(np.interp(KNOTS, KNOTS[seen], r0[seen] / USUAL_SHAPE[seen]) * USUAL_SHAPE)
 
 
 def _assembled(rest: CellModel, fits: Sequence[Fit], taus: Sequence[float], gamma: float) -> CellModel:
@@ -320,9 +324,9 @@ def _assembled(rest: CellModel, fits: Sequence[Fit], taus: Sequence[float], gamm
 
 
 def _error_v(fit: Fit) -> Floats:
-    """Rms of measured minus modelled on SOC_GRID, of what is within 5 % of SoC; where nothing is, that of the whole."""
+    """Rms of measured minus modelled on SOC_GRID, within 5 % of SoC; where nothing was, more than that of the whole."""
     square = np.square(fit.series.voltage_v - fit.model_v)
-    error_v = np.full(len(ERROR_SOC), fit.rms_v)
+    error_v = np.full(len(ERROR_SOC), UNSEEN_FACTOR * fit.rms_v)
     for k, soc in enumerate(ERROR_SOC):
         near = np.abs(fit.soc - soc) <= 0.05
         if near.sum() > 60:

@@ -24,7 +24,7 @@ import numpy as np
 from bmsd.core.estimation.electrical import Tables, at, place
 from bmsd.model.snapshot import Floats
 
-COUNT = 512
+COUNT = 1024
 SOC, BIAS, SIZE, LOSS, OFFSET, SCALE = range(6)
 """Rows of a hypothesis: SoC; sensor offset, reading minus truth, in C; capacity over the nominal one; share lost;
 V by which measurement and table differ everywhere; resistances over those of the model."""

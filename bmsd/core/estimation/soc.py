@@ -3,8 +3,8 @@
 Theory of operation. What is common to the cells of a string is kept as many hypotheses (hypotheses.py), what the cells
 differ in as a difference with its variance (deltas.py), and what the current does to their voltage as one state per
 string (polarisation.py). Every tick counts charge; every PERIOD_S the mean voltage of the time since then weighs the
-hypotheses. Three moments count as a reading of their own: the first sight, a rest that has settled, and a knee that is
-reached (top and bottom of the charge, where the voltage tells).
+hypotheses. The first sight counts as a part of a reading; a rest that has settled and a knee that is reached (top and
+bottom of the charge, where the voltage tells) as a whole one.
 
 The published sigma is never below what the rest voltage table may be wrong by: FLOOR, times how much worse than the
 model admits the voltages of this string are met. docs/estimation.md says what was measured.
@@ -34,6 +34,8 @@ MODEL_FACTOR = 1.3
 """A cell is met worse than the one that the model was fitted to."""
 MISMATCH_TAU_S = 7200.0
 POLARISATION_SHARE = 0.05
+FIRST_SHARE = 0.3
+"""Of a reading, what the first sight is worth: nobody knows what the cell comes from."""
 SIZE_SIGMA, LOSS_SIGMA, OFFSET_SIGMA_V, SCALE_SIGMA = 0.04, 0.004, 0.005, 0.15
 STORED_TAIL = 0.05
 """Share of the hypotheses that a stored SoC does not bind: boards and cells may have been changed meanwhile."""
@@ -314,7 +316,8 @@ def _weighed(plant: Plant, was: SocMemory, snapshot: Snapshot, mean_v: Floats, f
     )  # fmt: skip
     seen_v, amps, slow_v, noise_v = _observed(plant, was, tables, soc, cells)
     rest, moments = _moments(plant, was, seen_v - slow_v, amps, mean_v)
-    share = np.where(first | moments, 1.0, was.since_s / (2.0 * plant.cell.model.error_tau_s))
+    share = np.where(first, FIRST_SHARE, was.since_s / (2.0 * plant.cell.model.error_tau_s))
+    share = np.where(moments, 1.0, share)
     factor = MODEL_FACTOR * np.sqrt(np.maximum(was.mismatch, 1.0))
     admitted = replace(tables, error_v=tables.error_v * factor[:, None])
     weighed = hypotheses.drawn(
