@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bmsd.core.estimation.electrical import Tables, at, place
-from bmsd.model.snapshot import Floats
+from bmsd.model.snapshot import Bools, Floats
 
 START_SIGMA = 0.10
 """Cells of one string that nobody has balanced."""
@@ -56,11 +56,13 @@ def step(
     moved: Floats,
     offset_v: float,
     dt_s: float,
+    usable: Bools,
 ) -> Deltas:
     """Return the differences after this reading.
 
     `soc` (strings,) is the common one, `lost_v` what the resistances take by the model, `moved` the charge since the
-    last step in capacities. `offset_v`: error of a cell's channel, standard deviation.
+    last step in capacities. `offset_v`: error of a cell's channel, standard deviation. `usable` (strings,): the slope
+    is known; otherwise cells that are seen for the first time are taken to be like the others.
     """
     shape = cell_v.shape
     new = np.isnan(was.soc) & np.isfinite(cell_v)
@@ -71,7 +73,7 @@ def step(
         return Deltas(delta, variance)
     variance = variance + np.square(SIZE_SPREAD * moved)[:, None, None]
     above, slope = rest_v(tables, soc, Deltas(delta, variance))
-    known = np.isfinite(cell_v) & np.isfinite(delta) & np.isfinite(lost_v)[:, None, None]
+    known = np.isfinite(cell_v) & np.isfinite(delta) & (np.isfinite(lost_v) & usable)[:, None, None]
     innovation = _from_mean(cell_v, known) - _from_mean(above, known)
     error = np.square(offset_v) + np.square(RESISTANCE_SPREAD * lost_v)[:, None, None]
     # one reading when a cell is first seen, then as much of one as time has brought

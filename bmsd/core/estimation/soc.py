@@ -39,6 +39,8 @@ FIRST_SHARE = 0.3
 SIZE_SIGMA, LOSS_SIGMA, OFFSET_SIGMA_V, SCALE_SIGMA = 0.04, 0.004, 0.005, 0.15
 STORED_TAIL = 0.05
 """Share of the hypotheses that a stored SoC does not bind: boards and cells may have been changed meanwhile."""
+KNOWN_SIGMA = 0.08
+"""Until the common SoC is known to this, nobody knows the slope that turns the cells' voltages into differences."""
 TABLE_DEGC = 0.2
 """Tables are made anew when the temperature has moved by this."""
 REST_S, SETTLE_S, SETTLED_V = 1800.0, 600.0, 0.001
@@ -310,11 +312,7 @@ def _weighed(plant: Plant, was: SocMemory, snapshot: Snapshot, mean_v: Floats, f
     hours = was.since_s / 3600.0
     moved = hypotheses.moved(was.hypotheses, was.net_c, was.charged_c, hours)
     soc = np.clip(was.belief.soc + was.net_c / was.belief.size, 0.0, 1.0)
-    cells = deltas.step(
-        was.deltas, tables, soc, snapshot.modules.cell_v, _lost_v(tables, soc, snapshot.units.current_a, was),
-        was.net_c, plant.estimation.voltage_sigma_v, was.since_s,
-    )  # fmt: skip
-    seen_v, amps, slow_v, noise_v = _observed(plant, was, tables, soc, cells)
+    seen_v, amps, slow_v, noise_v = _observed(plant, was, tables, soc, was.deltas)
     rest, moments = _moments(plant, was, seen_v - slow_v, amps, mean_v)
     share = np.where(first, FIRST_SHARE, was.since_s / (2.0 * plant.cell.model.error_tau_s))
     share = np.where(moments, 1.0, share)
@@ -323,10 +321,16 @@ def _weighed(plant: Plant, was: SocMemory, snapshot: Snapshot, mean_v: Floats, f
     weighed = hypotheses.drawn(
         hypotheses.seen(moved, admitted, seen_v, amps, slow_v, was.polarisation.h, noise_v, np.minimum(share, 1.0))
     )
+    belief = hypotheses.belief(weighed)
+    cells = deltas.step(
+        was.deltas, tables, belief.soc, snapshot.modules.cell_v,
+        _lost_v(tables, belief.soc, snapshot.units.current_a, was), was.net_c, plant.estimation.voltage_sigma_v,
+        was.since_s, belief.soc_sigma <= KNOWN_SIGMA,
+    )  # fmt: skip
     return replace(
         was,
         hypotheses=weighed,
-        belief=hypotheses.belief(weighed),
+        belief=belief,
         deltas=cells,
         tables=tables,
         mismatch=_mismatch(was, tables, soc, (seen_v, amps, slow_v, noise_v)),
