@@ -11,7 +11,8 @@ COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/python -m piptools compile 
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup run test tools format-check lint types imports pytest image-test format bench soak wheels deb lock clean
+.PHONY: help setup run test tools format-check lint types imports pytest image-test format bench bench-estimation soak \
+	wheels deb lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -62,6 +63,9 @@ format: setup ## rewrite the code the way format-check wants it
 
 bench: setup ## speed, as ratios measured in one run
 	$(BIN)/python -m pytest tests/bench -s
+
+bench-estimation: setup ## accuracy of the estimators on measured series: writes docs/accuracy.md
+	$(BIN)/python -m tests.bench.estimation_accuracy -o docs/accuracy.md
 
 soak: setup ## simulated time of simulator, control and gateway: DAYS=0.25 takes 1.5 hours, DAYS=2 eleven
 	@PYTHON=$(PYTHON) tests/tools/install soak

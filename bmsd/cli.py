@@ -400,6 +400,70 @@ def schema() -> None:
     typer.echo(json_schema(), nl=False)
 
 
+FIT_CELL_HELP = """Fit a cell specification from measured series.
+
+Series are CSV with a header: t_s,current_a,voltage_v,temperature_degc and, where it is known, soc; current positive
+charges, any further columns are left alone. --ocv are slow charges and discharges over the whole capacity, --dynamic
+anything with changing current. Several files follow each option. Beside the output a report and plots are written.
+
+  bmsd fit-cell --ocv slow-25.csv slow-5.csv --dynamic drive-25.csv -o cell.toml
+"""
+
+
+@app.command(
+    "fit-cell",
+    help=FIT_CELL_HELP,
+    short_help="Fit a cell to measured series.",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)
+@_explained
+def fit_cell(context: typer.Context) -> None:
+    from bmsd.lab.arguments import fit_cell_arguments
+    from bmsd.lab.fit_cell import checked_paths
+    from bmsd.lab.fit_cell import fit_cell as fitted
+
+    given = fit_cell_arguments(context.args, FIT_CELL_HELP)
+    checked_paths(given.ocv, given.dynamic)
+    volts = (given.min_v, given.max_v)
+    for line in fitted(given.ocv, given.dynamic, given.output, given.capacity_ah, volts, plots=not given.no_plots):
+        typer.echo(line)
+
+
+@app.command(short_help="Estimate SoC, resistance and power of a measured series.")
+@_explained
+def estimate(
+    series: Annotated[Path, typer.Argument(metavar="IN.csv", help="t_s,current_a,voltage_v,temperature_degc.")],
+    cell: Annotated[Path, typer.Option(metavar="FILE", help="Cell specification, such as fit-cell writes.")],
+    capacity_ah: Annotated[float, typer.Option(min=0.01, metavar="AH", help="Capacity of this cell.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT.csv", help="Where to write.")],
+    soc0: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="State of charge at the start.")] = None,
+    soc0_sigma: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="Its standard deviation; 0.1 when left out.")
+    ] = None,
+    current_bias_a: Annotated[
+        float, typer.Option(metavar="A", help="Known offset of the current: reading minus truth, positive charges.")
+    ] = 0.0,
+) -> None:
+    """Run a measured series of one cell through the estimators of the control loop.
+
+    Current positive charges. The output has a line for every one that was taken: t_s, soc and soc_sigma (0..1),
+    r10_ohm at the SoC and temperature of then, bias_a (reading minus truth of the current), and the currents that could
+    flow for 10 s, sop10_charge_a and sop10_discharge_a. What was rejected is told, and why.
+    """
+    from bmsd.config.cell_file import load
+    from bmsd.lab import estimate as lab
+    from bmsd.lab.series import read
+
+    specification, taken = load(cell), read(series)
+    for line in taken.report():
+        typer.echo(line, err=True)
+    rows = lab.estimates(specification, capacity_ah, taken, lab.Start(soc0, soc0_sigma, current_bias_a))
+    lab.write(output, rows)
+    for line in lab.summary(taken, rows):
+        typer.echo(line)
+
+
 DECODE_HELP = """Read candump lines on standard input, write one JSON object per frame.
 
 Lines may be of `candump -L` or of the screen. Lines that are no frame are told at the end (exit code 2); all others

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from bmsd.core import memory
+from bmsd.core.estimation import estimators, soc
+from bmsd.core.estimation.estimators import EstimationMemory
 from bmsd.core.protection.protect import Protections
 from bmsd.core.tick import Outcome, tick
 from bmsd.model.catalogue import CATALOGUE, Row
@@ -99,16 +101,6 @@ def plant(strings: int = 1, modules: int = 1, cells: int = 16, sensors: int = 4,
     return replace(built, **changes)
 
 
-def healthy_buses() -> Buses:
-    """Two buses of which nothing bad is known."""
-    none = np.zeros(2, dtype=np.int64)
-    return Buses(
-        names=("field", "inverter"), up=np.ones(2, bool), bus_off=np.zeros(2, bool), send_stalled_s=np.zeros(2),
-        foreign_frames=none, controller=none, transmit_errors=none - 1, receive_errors=none - 1, bus_errors=none,
-        no_ack=none, bus_offs=none, lost_frames=none, malformed_frames=none, unheard_s=np.zeros(2),
-    )  # fmt: skip
-
-
 def snapshot(rack: Plant, now_s: float, *, requests: tuple[Request, ...] = (), **values: Any) -> Snapshot:
     """A healthy snapshot at this time, measured 0.1 s ago, contactors open, 3.30 V, 25 degC, no current.
 
@@ -121,7 +113,7 @@ def snapshot(rack: Plant, now_s: float, *, requests: tuple[Request, ...] = (), *
     state = {
         Modules: _modules(layout, sync),
         Units: _units(layout, sync, int(now_s / rack.timing.poll_s * rack.timing.current_phases + 1e-9)),
-        Buses: healthy_buses(),
+        Buses: Buses.well("field", "inverter"),
         Host: Host(rack.timing.tick_s, 0),
     }
     inverter_age_s = values.pop("inverter_age_s", 0.5)
@@ -244,6 +236,12 @@ class Drive:
     def run(self, seconds: float, dt_s: float = 0.1, **values: Any) -> list[Outcome]:
         """Ticks for this time, all with the same values."""
         return [self.tick(dt_s, **values) for _ in range(round(seconds / dt_s))]
+
+
+def knowing(rack: Plant, value: Any, sigma: Any = 1e-4) -> EstimationMemory:
+    """The estimators after a restart with this SoC (of all cells, or an array; NaN: unknown) and sigma."""
+    shape = rack.layout.cell_shape
+    return estimators.of(rack, soc.stored(rack, np.broadcast_to(value, shape), np.broadcast_to(sigma, shape)))
 
 
 def running(rack: Plant, **values: Any) -> Drive:

@@ -313,7 +313,7 @@ def _layout(settings: Settings) -> Layout:
 
 
 def _cell(cell: Cell) -> CellSpec:
-    sheet = cell.model_dump()
+    sheet = cell.model_dump(exclude={"specification"})
     sheet["ocv_soc"] = np.array(cell.ocv_soc or LFP_OCV_SOC, dtype=np.float64)
     sheet["ocv_v"] = np.array(cell.ocv_v or LFP_OCV_V, dtype=np.float64)
     return CellSpec(**sheet)

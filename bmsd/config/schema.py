@@ -92,6 +92,12 @@ class Cell(Section):
         "Half the distance between the rest voltages after charging and after discharging.",
         "V", 0.0, 0.2, 0.020, lfp=True,
     )  # fmt: skip
+    specification: str = setting(
+        "File of a fitted cell (`bmsd fit-cell`), beside this one; empty: the estimators go by this table. What the "
+        "cell may see stays what this table says.",
+        "",
+        max_length=200,
+    )
 
 
 class String(Section):

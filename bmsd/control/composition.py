@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+from bmsd.config import cell_file
 from bmsd.config.changed import Change, with_changes
 from bmsd.config.known import Known, UnknownSettingError
 from bmsd.config.load import Profiles, board_map, load, load_gateway, plant
@@ -21,10 +22,13 @@ from bmsd.fieldbus.drivers.mapped.plan import Plan, plan
 from bmsd.fieldbus.drivers.mapped.suits import Reach
 from bmsd.inverters.profile import Profile, load_profile, profile_class, profile_names
 from bmsd.model.board_map import Quantity
+from bmsd.model.cell import CellModel
 from bmsd.model.layout import Layout
 from bmsd.model.plant import Plant
 
 T = TypeVar("T")
+
+MOST_CAPACITY_RATIO = 1.25
 
 
 @dataclass(frozen=True)
@@ -86,10 +90,11 @@ class Checked:
 
 def checked(path: Path) -> Checked:
     """Return the checked configuration. ConfigError lists every complaint."""
-    boards = _Boards(path.parent)
-    settings = load(path, _profiles(), [boards.fit])
-    inverter = settings.inverter
-    return Checked(path, settings, plant(settings), load_profile(inverter.profile, inverter.options), boards.plan)
+    boards, cell = _Boards(path.parent), _Cell(path.parent)
+    settings = load(path, _profiles(), [boards.fit, cell.fit])
+    inverter, rack = settings.inverter, plant(settings)
+    rack = replace(rack, cell=replace(rack.cell, fitted=cell.model))
+    return Checked(path, settings, rack, load_profile(inverter.profile, inverter.options), boards.plan)
 
 
 def changed(rack: Checked, changes: list[Change]) -> Checked:
@@ -100,7 +105,10 @@ def changed(rack: Checked, changes: list[Change]) -> Checked:
     except ConfigError as error:
         why = "does not fit to what needs a restart"
         raise ConfigError(f"{complaint} ({why})" for complaint in error.complaints) from None
-    return replace(rack, settings=settings, plant=plant(settings))
+    fresh = plant(settings)
+    return replace(
+        rack, settings=settings, plant=replace(fresh, cell=replace(fresh.cell, fitted=rack.plant.cell.fitted))
+    )
 
 
 def _profiles() -> Profiles:
@@ -143,6 +151,33 @@ class _Boards:
             self.plan = plan(board_map(mapped, self._folder), layout, _reach(get))
         except ConfigError as error:
             yield from error.complaints
+
+
+class _Cell:
+    """The cell's specification, where one is named: it must be of the cell that the data sheet describes."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.model: CellModel | None = None
+
+    def fit(self, get: Known) -> Iterator[str]:
+        """The file must be a cell of this chemistry and about this capacity."""
+        name = get("cell.specification")
+        if not name:
+            return
+        try:
+            self.model = cell_file.load(self._folder / name).model
+        except ConfigError as error:
+            yield from (f"cell.specification: {line}" for line in error.complaints)
+            return
+        if self.model.chemistry != get("cell.chemistry"):
+            yield f"cell.specification: of {self.model.chemistry}; expected {get('cell.chemistry')} (cell.chemistry)"
+        ratio = self.model.capacity_ah / get("cell.capacity_ah")
+        if not 1.0 / MOST_CAPACITY_RATIO <= ratio <= MOST_CAPACITY_RATIO:
+            yield (
+                f"cell.specification: of {self.model.capacity_ah:g} Ah; expected within 25 % of cell.capacity_ah "
+                f"({get('cell.capacity_ah'):g} Ah): resistances are those of its size"
+            )
 
 
 def _reach(get: Known) -> Reach:

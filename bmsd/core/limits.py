@@ -16,8 +16,10 @@ from bmsd.core.derate import share
 from bmsd.model.bound import Bound, tightest
 from bmsd.model.estimate import Estimate
 from bmsd.model.plant import Curve, Plant
-from bmsd.model.snapshot import Bools, Floats, Snapshot
+from bmsd.model.snapshot import Bools, Floats, Ints, Snapshot
 
+TEN_SECONDS = 1
+"""Position of the horizon of 10 s in the power of an estimate."""
 TAPER_RELEASE_V = 0.03
 """A ratcheted taper is released when the cell is this far outside the zone."""
 
@@ -83,14 +85,21 @@ def limits(
     charge_ratchet = _ratchet(settings.charge_by_cell_v, cell_v.max(axis=1), was.charge.ratchet, rising=True)
     discharge_ratchet = _ratchet(settings.discharge_by_cell_v, cell_v.min(axis=1), was.discharge.ratchet, rising=False)
     warm = _temperature_shares(plant, snapshot)
-    soc = estimate.string_soc
+    # the unfavourable edge: as full, or as empty, as the strings may well be
+    fullest, emptiest = estimate.string_soc + estimate.string_soc_sigma, estimate.soc_edge
     proposals = (
         _string_bounds(plant.string_charge_max_a, charge_ratchet, warm[0], snapshot, "highest", "charging"),
         _string_bounds(plant.string_discharge_max_a, discharge_ratchet, warm[1], snapshot, "lowest", "discharging"),
     )
     window = (
-        _soc_window(~(soc < settings.max_charge_soc), settings.max_charge_soc < 1.0, "SoC at its upper setting"),
-        _soc_window(~(soc > settings.min_discharge_soc), settings.min_discharge_soc > 0.0, "SoC at its lower setting"),
+        _soc_window(~(fullest < settings.max_charge_soc), settings.max_charge_soc < 1.0, "SoC at its upper setting"),
+        _soc_window(
+            ~(emptiest > settings.min_discharge_soc), settings.min_discharge_soc > 0.0, "SoC at its lower setting"
+        ),
+    )
+    power = (
+        _power_bounds(plant, estimate.power_charge_a, estimate.power_charge_cell),
+        _power_bounds(plant, estimate.power_discharge_a, estimate.power_discharge_cell),
     )
     unreported = _unreported(plant, snapshot)
     directions, bounds = [], []
@@ -98,7 +107,7 @@ def limits(
         (0, was.charge, plant.string_charge_max_a),
         (1, was.discharge, plant.string_discharge_max_a),
     ):
-        whole = _rack(proposals[side] + window[side] + unreported + list(others[side]), connected)
+        whole = _rack(proposals[side] + window[side] + power[side] + unreported + list(others[side]), connected)
         if leaving:
             whole.append(Bound(0.0, "a string is opening, or is not open", "contactors"))
         if plant.monitor_only:
@@ -168,6 +177,17 @@ def _unreported(plant: Plant, snapshot: Snapshot) -> list[Bound]:
     """Bounds of the strings that have not said lately where their contactors are."""
     silent = ~(snapshot.units.state_age_s <= plant.timing.hold_s + 1e-9)
     return [Bound(0.0, "state of its contactors unknown", "unknown", int(s)) for s in np.flatnonzero(silent)]
+
+
+def _power_bounds(plant: Plant, amps: Floats, cell: Ints) -> list[Bound]:
+    """What the first cell of each string can carry for ten seconds without leaving its data sheet."""
+    bounds = []
+    for string in range(len(amps)):
+        if np.isfinite(amps[string, TEN_SECONDS]):
+            module, number = divmod(int(cell[string, TEN_SECONDS]), plant.layout.cells)
+            reason = f"power of cell {module + 1}.{number + 1} for 10 s"
+            bounds.append(Bound(float(amps[string, TEN_SECONDS]), reason, "power", string))
+    return bounds
 
 
 def _soc_window(reached: Bools, used: bool, reason: str) -> list[Bound]:

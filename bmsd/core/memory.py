@@ -9,8 +9,8 @@ import numpy as np
 from bmsd.core import charge, contactors, limits
 from bmsd.core.charge import ChargeMemory
 from bmsd.core.contactors import State, StringState
-from bmsd.core.estimation import soc
-from bmsd.core.estimation.soc import SocMemory
+from bmsd.core.estimation import estimators, soc
+from bmsd.core.estimation.estimators import EstimationMemory
 from bmsd.core.limits import LimitMemory
 from bmsd.core.protection.protect import ProtectionMemory, Protections
 from bmsd.core.starts import HOUR_S, NO_STARTS, Began, Starts, starts
@@ -61,7 +61,7 @@ class Memory:
     started: bool
     waiting_s: float
     protection: ProtectionMemory
-    soc: SocMemory
+    estimation: EstimationMemory
     limits: LimitMemory
     charge: ChargeMemory
     contactors: tuple[StringState, ...]
@@ -91,7 +91,7 @@ def start(plant: Plant, protections: Protections) -> Memory:
         started=False,
         waiting_s=0.0,
         protection=protections.start(),
-        soc=soc.start(plant),
+        estimation=estimators.start(plant),
         limits=limits.start(plant),
         charge=charge.ChargeMemory(),
         contactors=contactors.start(plant),
@@ -120,18 +120,20 @@ def durable(protections: Protections, memory: Memory, utc_s: float | None, *, ru
             latches.append(LatchRecord(contactors.LOCK_CODE, number, False))
         if string.isolated:
             latches.append(LatchRecord(contactors.ISOLATED_CODE, number, True))
+    known = memory.estimation
     now_s = memory.starts.began_s if memory.now_s is None else memory.now_s
     return Durable(
         utc_s=utc_s,
         latches=tuple(latches),
-        soc=memory.soc.soc,
-        soc_sigma=memory.soc.sigma,
+        soc=known.soc.soc,
+        soc_sigma=known.soc.sigma,
         running=running,
         connect=memory.connect,
         commissioned=memory.commissioned,
         boot_id=memory.starts.boot_id,
         now_s=now_s,
         starts_s=memory.starts.ages_s(now_s),
+        learned=estimators.learned(known),
     )
 
 
@@ -189,5 +191,5 @@ def restore(
     if saved.utc_s is not None and utc_s is not None and utc_s >= saved.utc_s:
         days = (utc_s - saved.utc_s) / 86400.0
     sigma = np.minimum(saved.soc_sigma + plant.estimation.self_discharge_sigma_per_day * days, soc.LARGEST_SIGMA)
-    stored = replace(memory.soc, soc=saved.soc, sigma=sigma, stored=np.isfinite(saved.soc))
-    return replace(memory, soc=stored), notes
+    known = estimators.of(plant, soc.stored(plant, saved.soc, sigma))
+    return replace(memory, estimation=estimators.relearned(plant, known, saved.learned)), notes

@@ -8,7 +8,7 @@ import numpy as np
 
 from bmsd.core import balancing, charge, commissioning, contactors, dispatch
 from bmsd.core import limits as limiting
-from bmsd.core.estimation import soc
+from bmsd.core.estimation import estimators
 from bmsd.core.guard import guard
 from bmsd.core.limits import Limits
 from bmsd.core.memory import Memory
@@ -52,8 +52,8 @@ def tick(plant: Plant, protections: Protections, was: Memory, snapshot: Snapshot
     dt_s = 0.0 if was.now_s is None else max(snapshot.now_s - was.now_s, 0.0)
     snapshot = plausible(plant, snapshot)
     in_circuit = contactors.outputs(was.contactors).in_circuit
-    soc_memory, estimate = soc.estimate(plant, was.soc, snapshot, dt_s, in_circuit)
-    now = _asked(plant, replace(was, soc=soc_memory), snapshot, dt_s)
+    known, estimate = estimators.step(plant, was.estimation, snapshot, dt_s, in_circuit)
+    now = _asked(plant, replace(was, estimation=known), snapshot, dt_s)
     evidence = _evidence(plant, was, snapshot, dt_s, now.commissioned)
     protection, verdict = protect(protections, was.protection, evidence, _resets(now, snapshot))
     released = contactors.released(plant, was.contactors, snapshot)
@@ -124,7 +124,7 @@ def _decided(
     outs = contactors.outputs(now.contactors)
     loose = outs.leaving | contactors.not_open(plant, now.contactors, snapshot) | contactors.in_doubt(now.contactors)
     pack_v = charge.pack_voltage(plant, snapshot, outs.connected)
-    leased = dispatch.bounds(now.leases, estimate.string_soc, pack_v)
+    leased = dispatch.bounds(now.leases, estimate.soc_edge, pack_v)
     bounds = (verdict.charge + leased[0], verdict.discharge + leased[1])
     limit_memory, limits = limiting.limits(
         plant, now.limits, snapshot, estimate, outs.connected, bool(loose.any()), bounds, dt_s

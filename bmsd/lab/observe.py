@@ -100,24 +100,7 @@ def calm(plant: Plant, cell_v: Floats) -> Snapshot:
         crc_errors=one,
         self_test=one,
     )
-    none = np.zeros(2, dtype=np.int64)
-    buses = Buses(
-        names=("field", "inverter"),
-        up=np.ones(2, bool),
-        bus_off=np.zeros(2, bool),
-        send_stalled_s=np.zeros(2),
-        foreign_frames=none,
-        controller=none,
-        transmit_errors=none - 1,
-        receive_errors=none - 1,
-        bus_errors=none,
-        no_ack=none,
-        bus_offs=none,
-        lost_frames=none,
-        malformed_frames=none,
-        unheard_s=np.zeros(2),
-    )
-    return Snapshot(0.0, modules, units, buses, Host(plant.timing.tick_s, 0), 0.0)
+    return Snapshot(0.0, modules, units, Buses.well("field", "inverter"), Host(plant.timing.tick_s, 0), 0.0)
 
 
 class Observer:

@@ -6,8 +6,29 @@ from dataclasses import dataclass
 
 from bmsd.model.snapshot import Floats, Ints
 
-SCHEMA = 3
-"""2: with `commissioned`. 3: with `boot_id`, `now_s`, `starts_s`. An older record is read as one without."""
+SCHEMA = 4
+"""2: with `commissioned`; 3: with `boot_id`, `now_s`, `starts_s`; 4: with `learned`. An older record is read as one
+without."""
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What estimators have learned beside the SoC.
+
+    Of strings (strings,): offset of the current sensor in C with sigma, and hysteresis (-1..1). Of cells (strings,
+    modules, cells): capacity over the nominal one as sums of weight and of weight times capacity, and resistance over
+    that of the model as sums of predicted squared (strings,), predicted times seen, seen squared, events (strings,).
+    """
+
+    bias_c: Floats
+    bias_sigma_c: Floats
+    hysteresis: Floats
+    capacity_weight: Floats
+    capacity_product: Floats
+    resistance_square: Floats
+    resistance_product: Floats
+    resistance_seen: Floats
+    resistance_events: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +61,4 @@ class Durable:
     boot_id: str = ""
     now_s: float | None = None
     starts_s: tuple[float, ...] = ()
+    learned: Learned | None = None

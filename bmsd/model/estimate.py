@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bmsd.model.snapshot import Floats
+from bmsd.model.snapshot import Floats, Ints
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,6 +12,13 @@ class Estimate:
     """State of charge 0..1 and its standard deviation per cell (strings, modules, cells), capacity in Ah.
 
     `string_soc` follows the weakest cell (shape (strings,)); `soc` is the rack's, None when unknown.
+    `current_bias_a` (strings,): reading minus truth of the current sensor, positive towards charge.
+    `cell_r1_ohm`, `cell_r10_ohm`: resistance over 1 s and 10 s at the temperature and SoC of now;
+    `cell_resistance_factor`: over that of the cell model, so at whatever temperature, with its sigma.
+    `power_charge_a`, `power_discharge_a` (strings, horizons of 2, 10, 30, 3600 s): magnitudes that a string can carry
+    for so long, NaN: unknown, and which of its cells, counted through the string from 0, ends it.
+    `soh`: capacity of the weakest cell over the nominal one. `string_left_ah`, `string_room_ah`: until the first cell
+    of the string is empty, and until the first is full; the times are those at the mean current of the last minutes.
     """
 
     cell_soc: Floats
@@ -21,3 +28,25 @@ class Estimate:
     soc: float | None
     soc_sigma: float | None
     soh: float | None
+    string_soc_sigma: Floats
+    current_bias_a: Floats
+    current_bias_sigma_a: Floats
+    cell_r1_ohm: Floats
+    cell_r10_ohm: Floats
+    cell_resistance_factor: Floats
+    cell_resistance_sigma: Floats
+    power_charge_a: Floats
+    power_discharge_a: Floats
+    power_charge_cell: Ints
+    power_discharge_cell: Ints
+    soh_sigma: float | None
+    cell_capacity_sigma_ah: Floats
+    string_left_ah: Floats
+    string_room_ah: Floats
+    time_to_empty_s: float | None
+    time_to_full_s: float | None
+
+    @property
+    def soc_edge(self) -> Floats:
+        """How empty each string may well be (strings,): one standard deviation below its SoC. NaN: unknown."""
+        return self.string_soc - self.string_soc_sigma

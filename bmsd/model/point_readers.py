@@ -29,6 +29,28 @@ def sensors(p: Published) -> Floats:
     return p.snapshot.modules.temperature_degc.reshape(len(p.strings), -1)
 
 
+def of_string(p: Published, values: Floats) -> Floats:
+    """Values of cells (strings, modules, cells) as (strings, modules x cells)."""
+    return values.reshape(len(p.strings), -1)
+
+
+def power_a(p: Published, way: str) -> Floats:
+    """Current that strings can carry (strings, horizons), A."""
+    return p.estimate.power_charge_a if way == "charge" else p.estimate.power_discharge_a
+
+
+def power_place(p: Published, way: str) -> tuple[Array, Array]:
+    """Module and cell, from 1, that end the power for 10 s; NaN where it is not known."""
+    cell = (p.estimate.power_charge_cell if way == "charge" else p.estimate.power_discharge_cell)[:, 1]
+    return module_and_cell(p, np.where(np.isfinite(power_a(p, way)[:, 1]), cell + 1.0, np.nan))
+
+
+def resistance_ratio(p: Published) -> Floats:
+    """Resistance of each cell over the median of its string (strings, modules x cells)."""
+    factor = of_string(p, p.estimate.cell_resistance_factor)
+    return np.asarray(factor / np.median(factor, axis=1)[:, None])
+
+
 def module_shape(p: Published) -> tuple[int, ...]:
     """(strings, modules)."""
     return p.snapshot.modules.module_v.shape

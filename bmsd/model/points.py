@@ -173,6 +173,17 @@ POINTS: tuple[Point, ...] = (
         142, "full_charge_requested", "1: the inverter is asked for a full charge.",
         lambda p: int(p.command.full_charge_requested),
     ),
+    _float(
+        144, "soh_sigma", "1", "Standard deviation of the state of health.", lambda p: p.estimate.soh_sigma
+    ),
+    _float(
+        146, "time_to_empty_s", "s", "Until a cell is empty at the current of the last minutes; not known at rest.",
+        lambda p: p.estimate.time_to_empty_s,
+    ),
+    _float(
+        148, "time_to_full_s", "s", "Until a cell is full at the current of the last minutes; not known at rest.",
+        lambda p: p.estimate.time_to_full_s,
+    ),
     *(point for place, name in enumerate(BUSES) for point in _bus_points(170 + 10 * place, name, place)),
 )
 """The rack as a whole: what status, telemetry and REST show by name."""
@@ -296,6 +307,34 @@ STRINGS = Block("string", 1000, 100, MAX_STRINGS, (
     *(Column(name, "1", 60 + place, _U16, "Input: 0 ok, 1 active, 2 not fitted.",
              lambda p, place=place: readers.feedback(p.snapshot.units.inputs[:, place]))  # type: ignore[misc]
       for place, name in enumerate(INPUTS)),
+    Column("soc_sigma", "1", 50, _F32, "Standard deviation of its least certain cell.",
+           lambda p: p.estimate.string_soc_sigma),
+    Column("left_ah", "Ah", 52, _F32, "Charge until its first cell is empty.", lambda p: p.estimate.string_left_ah),
+    Column("room_ah", "Ah", 54, _F32, "Charge until its first cell is full.", lambda p: p.estimate.string_room_ah),
+    Column("current_bias_a", "A", 56, _F32, "Offset of its current sensor: reading minus truth.",
+           lambda p: p.estimate.current_bias_a),
+    Column("current_bias_sigma_a", "A", 58, _F32, "Its standard deviation.",
+           lambda p: p.estimate.current_bias_sigma_a),
+    *(Column(f"{name}_{way}_a", "A", address + 8 * (way == "discharge"), _F32,
+             f"Current that its weakest cell can carry for {told} ({way}).",
+             lambda p, k=k, way=way: readers.power_a(p, way)[:, k])  # type: ignore[misc]
+      for way in ("charge", "discharge")
+      for k, (name, told, address) in enumerate((
+          ("power_2s", "2 s", 66), ("power_10s", "10 s", 68), ("power_30s", "30 s", 70), ("power_1h", "an hour", 72)))),
+    *(Column(f"power_10s_{way}_{part}", "1", address, _U16, f"The {part} that ends it ({way}, 10 s).",
+             lambda p, way=way, place=place: readers.power_place(p, way)[place])  # type: ignore[misc]
+      for way, first in (("charge", 82), ("discharge", 84))
+      for place, (part, address) in enumerate((("module", first), ("cell", first + 1)))),
+    Column("resistance_ratio_max", "1", 86, _F32, "Highest resistance of a cell over the median of the string.",
+           lambda p: readers.highest(readers.resistance_ratio(p))),
+    Column("resistance_ratio_max_module", "1", 88, _U16, "Its module in the string.",
+           lambda p: readers.module_and_cell(p, readers.where_highest(readers.resistance_ratio(p)))[0]),
+    Column("resistance_ratio_max_cell", "1", 89, _U16, "Its cell in the module.",
+           lambda p: readers.module_and_cell(p, readers.where_highest(readers.resistance_ratio(p)))[1]),
+    Column("capacity_min_ah", "Ah", 90, _F32, "Capacity of its smallest cell.",
+           lambda p: readers.lowest(readers.of_string(p, p.estimate.cell_capacity_ah))),
+    Column("capacity_sigma_ah", "Ah", 92, _F32, "Standard deviation of its least certain capacity.",
+           lambda p: readers.highest(readers.of_string(p, p.estimate.cell_capacity_sigma_ah))),
     Column("coil_v", "V", 48, _F32, "Supply of the contactor coils.", lambda p: p.snapshot.units.coil_v),
     Column("sequence_end", "1", 98, _U32, _SEQUENCE, lambda p: np.full(len(p.strings), p.sequence)),
 ))

@@ -198,6 +198,27 @@ class Buses:
     unheard_s: Floats
     """Time for which the bus is open without a single frame received; 0 from the first one on, and while it is down."""
 
+    @classmethod
+    def well(cls, *names: str) -> Buses:
+        """Buses of which nothing bad is known, for those who have none."""
+        none = np.zeros(len(names), dtype=np.int64)
+        return cls(
+            names=names,
+            up=none == 0,
+            bus_off=none > 0,
+            send_stalled_s=none.astype(float),
+            foreign_frames=none,
+            controller=none,
+            transmit_errors=none - 1,
+            receive_errors=none - 1,
+            bus_errors=none,
+            no_ack=none,
+            bus_offs=none,
+            lost_frames=none,
+            malformed_frames=none,
+            unheard_s=none.astype(float),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from bmsd.codec.registers import Encoder, blank, put, words
+from bmsd.model.estimate import Estimate
 from bmsd.model.layout import MAX_CELLS
 from bmsd.model.point import REGISTERS, Block, Point, Type
 from bmsd.model.points import MAP_REGISTERS, MODULES, SINGLE, STRINGS, arrays, constants, listed, values
@@ -76,6 +78,18 @@ def is_none(value: float, point: Point) -> bool:
 SHAPES = [(1, 1, 1, 1), (2, 3, 16, 4), (8, 4, 24, 8), (1, 32, 24, 8), (2, 16, 16, 4)]
 
 
+def estimate_of(was: Estimate, random, cells: tuple[int, int, int]) -> Estimate:
+    """An estimate of a rack of this shape: of cells, of strings, or of strings and horizons, by the shape it had."""
+    changed: dict[str, Any] = {}
+    for field in fields(was):
+        value = getattr(was, field.name)
+        if isinstance(value, np.ndarray):
+            shape = cells if value.ndim == 3 else (cells[0], *value.shape[1:])
+            kind = np.zeros(shape, dtype=np.int64) if value.dtype == np.int64 else random.random(shape)
+            changed[field.name] = kind
+    return replace(was, **changed)
+
+
 def mixed(strings: int, modules: int, cells: int, sensors: int) -> Published:
     """A record of this shape in which every cell is another and some are unknown."""
     found = record(strings=1, modules=1)
@@ -95,7 +109,7 @@ def mixed(strings: int, modules: int, cells: int, sensors: int) -> Published:
         built["modules"], cell_v=cell_v, temperature_degc=degc, balancing=random.random(cell_v.shape) < 0.5
     )
     built["units"] = replace(built["units"], current_a=random.uniform(-200.0, 200.0, strings))
-    estimate = replace(found.estimate, cell_soc=random.random((*shape, cells)), string_soc=random.random(strings))
+    estimate = estimate_of(found.estimate, random, (*shape, cells))
     command = replace(found.command, balance=random.random((*shape, cells)) < 0.5)
     return replace(
         found, sequence=123456789, snapshot=replace(found.snapshot, **built), estimate=estimate, command=command,

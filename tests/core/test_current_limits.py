@@ -219,22 +219,21 @@ def test_the_binding_bound_comes_first_and_all_are_published(values):
 
 
 @pytest.mark.parametrize(
-    ("soc", "ccl", "dcl"), [(0.9, 0.0, 200.0), (0.5, 140.0, 200.0), (0.2, 140.0, 0.0), (np.nan, 0, 0)]
+    ("soc", "ccl", "dcl"),
+    [(0.89, 0.0, 200.0), (0.87, 140.0, 200.0), (0.23, 140.0, 200.0), (0.21, 140.0, 0.0), (np.nan, 0, 0)],
 )
-def test_the_soc_window_stops_at_its_edges_and_when_soc_is_unknown(soc, ccl, dcl):
+def test_the_soc_window_stops_when_the_soc_may_be_at_its_edges_or_is_unknown(soc, ccl, dcl):
     plant = fast(max_charge_soc=0.9, min_discharge_soc=0.2)
     drive = rack.Drive(plant)
     drive.run(2.0, 0.5, **CLOSED)
-    drive.memory = replace(drive.memory, soc=replace(drive.memory.soc, soc=np.full(plant.layout.cell_shape, soc)))
+    drive.memory = replace(drive.memory, estimation=rack.knowing(plant, soc))
     if np.isnan(soc):
-        drive.memory = replace(
-            drive.memory, soc=replace(drive.memory.soc, soc=np.where(np.arange(16) == 3, np.nan, 0.5).reshape(1, 1, 16))
-        )
+        drive.memory = replace(drive.memory, estimation=rack.knowing(plant, np.where(np.arange(16) == 3, np.nan, 0.5)))
         cells = np.where(np.arange(16) == 3, np.nan, 3.30).reshape(1, 1, 16)
         outcome = drive.tick(**CLOSED, cell_v=cells)
         assert any(b.source == "soc" for b in outcome.limits.charge)
     else:
-        outcome = drive.tick(**CLOSED)
+        outcome = drive.tick(**CLOSED, cell_v=float(np.interp(soc, rack.OCV_SOC, rack.OCV_V)))
     assert (outcome.command.ccl_a, outcome.command.dcl_a) == (ccl, dcl)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -151,10 +152,9 @@ def test_a_reserve_of_nothing_stops_nothing_even_when_the_state_of_charge_is_unk
 
 def test_a_rack_keeps_its_reserve() -> None:
     running = drive()
-    soc = asks(running).estimate.soc
-    assert soc is not None
-    assert limits(asks(running, Reserve(soc - 0.05, 10.0, EMS)))[1] == 200.0
-    outcome = asks(running, Reserve(soc + 0.05, 10.0, EMS))
+    running.memory = replace(running.memory, estimation=rack.knowing(running.plant, 0.5))
+    assert limits(asks(running, Reserve(0.47, 10.0, EMS)))[1] == 200.0
+    outcome = asks(running, Reserve(0.49, 10.0, EMS))
     assert limits(outcome)[1] == 0.0
     assert limits(outcome)[0] > 0.0
     assert outcome.limits.discharge[0].source == "reserve"

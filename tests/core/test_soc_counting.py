@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,10 @@ ALL = np.array([True])
 class Counter:
     """The estimator alone."""
 
-    def __init__(self, cell_v: float = 3.245) -> None:
+    def __init__(self, cell_v: float = 3.245, known: float | None = None) -> None:
         self.memory = soc.start(PLANT)
+        if known is not None:
+            self.memory = rack.knowing(PLANT, known).soc
         self.now_s, self.cell_v = 100.0, cell_v
         self.estimate = self.see(0.0, 0.0)
 
@@ -32,93 +35,115 @@ class Counter:
 
 
 def test_the_first_sight_gives_soc_from_the_rest_voltage_with_its_uncertainty():
-    counter = Counter(3.245)
-    assert counter.estimate.soc == pytest.approx(0.2)
-    assert 0.02 < counter.estimate.soc_sigma < 0.1
-    assert Counter(3.308).estimate.soc_sigma > 0.2, "on the plateau voltage tells little"
+    counter = Counter(3.183)
+    assert abs(counter.estimate.soc - 0.1) < 2 * counter.estimate.soc_sigma
+    plateau = Counter(3.308)
+    for _ in range(120):
+        counter.see(0.0, 10.0)
+        plateau.see(0.0, 10.0)
+    assert abs(counter.estimate.soc - 0.1) < 2 * counter.estimate.soc_sigma
+    assert 0.02 < counter.estimate.soc_sigma < 0.08
+    assert plateau.estimate.soc_sigma > 0.12, "on the plateau voltage tells little"
 
 
 def test_a_load_at_the_start_is_taken_from_the_voltage():
-    snap = rack.snapshot(PLANT, 100.0, cell_v=3.245 - 0.03, current_a=-100.0)
+    snap = rack.snapshot(PLANT, 100.0, cell_v=3.183 - 0.03, current_a=-100.0)
     _, estimate = soc.estimate(PLANT, soc.start(PLANT), snap, 0.0, ALL)
-    assert estimate.soc == pytest.approx(0.2)
-    rest = Counter(3.245).estimate
+    assert estimate.soc is not None
     assert estimate.soc_sigma is not None
-    assert rest.soc_sigma is not None
-    assert estimate.soc_sigma > rest.soc_sigma
+    rest = Counter(3.183).estimate
+    assert abs(estimate.soc - rest.soc) < 0.04
+    assert abs(estimate.soc - 0.1) < 2 * estimate.soc_sigma
 
 
 def test_counting_follows_the_exact_integral():
-    counter = Counter()
+    counter = Counter(np.nan, known=0.2)
     moved = rest = 0.0
-    for k in range(2000):
+    for k in range(1000):
         amps = 80.0 * np.sin(k / 50.0)
         before = moved
         moved += amps
-        rest += (moved - before) * (0.999 if amps > 0.0 else 1.0)
+        rest += (moved - before) * (0.997 if amps > 0.0 else 1.0)
         counter.see(moved)
-    assert counter.estimate.soc == pytest.approx(0.2 + rest / CAPACITY_AS, abs=1e-9)
+    assert counter.estimate.soc == pytest.approx(0.2 + rest / CAPACITY_AS, abs=2e-3)
 
 
 def test_charge_during_silence_is_counted_afterwards():
-    counter = Counter()
+    counter = Counter(np.nan, known=0.3)
     for _ in range(600):
         counter.see(np.nan, current_a=np.nan, current_age_s=5.0)
     counter.see(-60_000.0)
-    assert counter.estimate.soc == pytest.approx(0.2 - 60_000.0 / CAPACITY_AS)
+    assert counter.estimate.soc == pytest.approx(0.3 - 60_000.0 / CAPACITY_AS, abs=3e-3)
 
 
-def test_a_counter_that_restarted_is_not_counted_but_admitted():
-    counter = Counter()
+def test_a_counter_that_restarted_is_not_counted():
+    counter = Counter(np.nan, known=0.5)
     for k in range(100):
         counter.see(-100.0 * k)
-    soc_before, sigma_before = counter.estimate.soc, counter.estimate.soc_sigma
+    soc_before = counter.estimate.soc
     counter.see(5e6)
-    assert counter.estimate.soc == soc_before
-    assert counter.estimate.soc_sigma is not None
-    assert sigma_before is not None
-    assert counter.estimate.soc_sigma > sigma_before
+    assert counter.estimate.soc == pytest.approx(soc_before, abs=1e-3)
     counter.see(5e6 - 1008.0, 10.0)
-    assert counter.estimate.soc == pytest.approx(soc_before - 0.001)
+    assert counter.estimate.soc == pytest.approx(soc_before - 0.001, abs=2e-3)
 
 
 def test_a_restart_after_a_silence_admits_all_that_may_have_flowed():
-    counter = Counter()
+    counter = Counter(np.nan, known=0.5)
     for _ in range(600):
         counter.see(np.nan, current_a=np.nan, current_age_s=5.0)
-    before = counter.estimate.soc_sigma
     counter.see(9e9)
-    assert before is not None
-    assert counter.estimate.soc_sigma == pytest.approx(min(before + 2 * 250 * 600 / CAPACITY_AS, 0.5), rel=0.01)
+    assert counter.estimate.soc_sigma > 0.8 * 2 * 250 * 600 / CAPACITY_AS
 
 
 def test_sigma_grows_with_time_and_never_over_one_half():
-    counter = Counter()
+    counter = Counter(np.nan, known=0.5)
     before = counter.estimate.soc_sigma
     for _ in range(60):
         counter.see(0.0, 60.0)
-    assert before is not None
-    assert counter.estimate.soc_sigma == pytest.approx(before + 0.005)
-    for _ in range(200):
+    hour = counter.estimate.soc_sigma
+    assert before - 0.001 < hour < before + 0.02
+    for _ in range(10):
         counter.see(0.0, 3600.0)
-    assert counter.estimate.soc_sigma == 0.5
+    assert counter.estimate.soc_sigma > hour + 0.02
+    for _ in range(100):
+        counter.see(0.0, 3600.0)
+    assert 0.2 < counter.estimate.soc_sigma <= 0.5
 
 
 def test_soc_stays_between_empty_and_full():
-    counter = Counter()
+    counter = Counter(np.nan, known=0.1)
     for k in range(1, 40):
         assert 0.0 <= counter.see(-1e4 * k, 60.0).soc <= 1.0
     assert counter.estimate.soc == 0.0
 
 
 def test_the_string_follows_its_weakest_cell():
+    cells = np.full(PLANT.layout.cell_shape, 0.2)
+    cells[0, 0, 1] = 0.1
+    snap = rack.snapshot(PLANT, 100.0, cell_v=np.nan)
+    _, estimate = soc.estimate(PLANT, rack.knowing(PLANT, cells).soc, snap, 0.0, ALL)
+    assert estimate.soc == pytest.approx(0.1 / (0.1 + 0.8), abs=0.01)
+
+
+def test_a_cell_below_its_neighbours_at_the_lower_knee_is_found_to_be_emptier():
     counter = Counter()
-    cells = np.full(PLANT.layout.cell_shape, 3.245)
-    cells[0, 0, 1] = 3.183
-    snap = rack.snapshot(PLANT, 100.0, cell_v=cells)
-    _, estimate = soc.estimate(PLANT, soc.start(PLANT), snap, 0.0, ALL)
-    assert estimate.soc == pytest.approx(0.1 / (0.1 + 0.8))
-    assert counter.estimate.soc == pytest.approx(0.2)
+    cells = np.full(PLANT.layout.cell_shape, 3.21)
+    cells[0, 0, 1] = 3.15
+    for _ in range(60):
+        counter.see(0.0, 10.0, cell_v=cells)
+    values, sigma = counter.estimate.cell_soc[0, 0], counter.estimate.cell_soc_sigma[0, 0]
+    assert values[1] < values[0] - 0.03
+    truth = np.interp(cells[0, 0], rack.OCV_V, rack.OCV_SOC)
+    assert (np.abs(values - truth) < 2 * sigma).all()
+
+
+def test_on_the_plateau_a_few_millivolts_between_cells_say_nothing():
+    counter = Counter(3.308)
+    cells = np.full(PLANT.layout.cell_shape, 3.308)
+    cells[0, 0, 1] -= 0.004
+    for _ in range(200):
+        counter.see(0.0, 10.0, cell_v=cells)
+    assert counter.estimate.cell_soc_sigma[0, 0, 1] > 0.03
 
 
 def test_a_cell_that_was_never_seen_makes_the_soc_unknown():
@@ -126,6 +151,28 @@ def test_a_cell_that_was_never_seen_makes_the_soc_unknown():
     cells[0, 0, 1] = np.nan
     _, estimate = soc.estimate(PLANT, soc.start(PLANT), rack.snapshot(PLANT, 100.0, cell_v=cells), 0.0, ALL)
     assert (estimate.soc, estimate.soc_sigma) == (None, None)
+
+
+def test_a_wrong_start_is_left_within_minutes_at_a_knee():
+    counter = Counter(3.05, known=0.6)
+    counter.memory = rack.knowing(PLANT, 0.6, 0.3).soc
+    for _ in range(60):
+        counter.see(0.0, 10.0)
+    assert abs(counter.estimate.soc - 0.05) < 0.03
+    assert counter.estimate.soc_sigma < 0.04
+
+
+def test_an_offset_of_the_current_sensor_is_found_between_two_knees():
+    """From near full to near empty with a counter that reads 1 % C too much towards charge."""
+    counter = Counter(float(np.interp(0.97, rack.OCV_SOC, rack.OCV_V)), known=0.97)
+    truth, counted = 0.97, 0.0
+    while truth > 0.06:
+        truth -= 70.0 * 10.0 / CAPACITY_AS
+        counted += (-70.0 + 2.8) * 10.0
+        cell_v = float(np.interp(truth, rack.OCV_SOC, rack.OCV_V)) - 0.017 - 70.0 * 0.00024 - 70 * 0.000336
+        estimate = counter.see(counted, 10.0, cell_v=cell_v, current_a=-67.2)
+        assert abs(estimate.soc - truth) <= 0.06
+    assert abs(estimate.soc - truth) <= 2 * estimate.soc_sigma
 
 
 def test_a_stored_soc_is_merged_with_the_voltage_by_how_sure_each_is():
@@ -138,8 +185,27 @@ def test_a_stored_soc_is_merged_with_the_voltage_by_how_sure_each_is():
     outcome = again.tick(cell_v=3.308)
     assert outcome.estimate.soc == pytest.approx(0.62, abs=0.01)
     again.memory, _ = memory.restore(PLANT, again.protections, precise, 3600.0)
-    outcome = again.tick(cell_v=3.05)
-    assert outcome.estimate.soc is not None
-    assert abs(outcome.estimate.soc - 0.05) + abs(outcome.estimate.soc - 0.62) == pytest.approx(0.57)
-    assert outcome.estimate.soc_sigma is not None
-    assert outcome.estimate.soc_sigma >= min(abs(outcome.estimate.soc - 0.62), 0.5) - 1e-9
+    outcome = again.run(60.0, 10.0, cell_v=3.05)[-1]
+    assert outcome.estimate.soc == pytest.approx(0.05, abs=0.04), "a voltage that nothing explains wins"
+
+
+def test_the_uncertainty_grows_over_a_power_off():
+    values, sigma = np.full(PLANT.layout.cell_shape, 0.5), np.full(PLANT.layout.cell_shape, 0.01)
+    protections = rack.Drive(PLANT).protections
+    saved = memory.durable(protections, rack.Drive(PLANT).memory, 0.0)
+    saved = replace(saved, soc=values, soc_sigma=sigma)
+    day, month = (memory.restore(PLANT, protections, saved, days * 86400.0)[0] for days in (1.0, 100.0))
+    assert (month.estimation.soc.sigma > day.estimation.soc.sigma + 0.02).all()
+    without_time = memory.restore(PLANT, protections, replace(saved, utc_s=None), 5.0)[0]
+    assert (without_time.estimation.soc.sigma > day.estimation.soc.sigma + 0.002).all()
+
+
+def test_the_same_inputs_give_the_same_outcome():
+    runs = []
+    for _ in range(2):
+        counter = Counter(3.2)
+        for k in range(40):
+            counter.see(-400.0 * k, 10.0, cell_v=3.2 - 0.001 * k, current_a=-40.0)
+        runs.append(counter.memory.hypotheses)
+    np.testing.assert_array_equal(runs[0].states, runs[1].states)
+    np.testing.assert_array_equal(runs[0].weights, runs[1].weights)

@@ -355,10 +355,10 @@ def test_force_charge_holds_from_its_soc_to_its_release_and_only_while_charge_is
     drive = rack.running(plant, cell_v=3.30)
 
     def at(soc: float, **values: Any) -> Outcome:
-        drive.memory = replace(drive.memory, soc=replace(drive.memory.soc, soc=np.full(plant.layout.cell_shape, soc)))
-        return drive.tick(**rack.closed(plant), **values)
+        drive.memory = replace(drive.memory, estimation=rack.knowing(plant, soc))
+        return drive.tick(**rack.closed(plant), cell_v=float(np.interp(soc, rack.OCV_SOC, rack.OCV_V)), **values)
 
-    asked = [at(soc).command.force_charge for soc in (0.11, 0.10, 0.099, 0.12, 0.149, 0.15, 0.12)]
+    asked = [at(soc).command.force_charge for soc in (0.11, 0.102, 0.098, 0.12, 0.148, 0.152, 0.12)]
     assert asked == [False, False, True, True, True, False, False]
     assert at(0.05).command.force_charge
     assert not at(0.05, temperature_degc=0.0).command.force_charge

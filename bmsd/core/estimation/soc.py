@@ -1,129 +1,459 @@
-"""State of charge per cell by counting charge, with a standard deviation that says how far to trust it.
+"""State of charge per cell with a standard deviation that says how far to trust it.
 
-Theory of operation. The first reading of a cell gives a start from its rest voltage, as uncertain as the
-hysteresis gap, the voltage error and the unknown load voltage over the local slope make it; a stored value
-is merged with it by inverse variance. From then on the charge counter of the string moves all its cells, and
-the variance grows with the current sensor's error over time. Nothing corrects on the plateau: there the
-voltage does not know better (see the slope of an LFP cell: 0.5 mV per percent).
+Theory of operation. What is common to the cells of a string is kept as many hypotheses (hypotheses.py), what the cells
+differ in as a difference with its variance (deltas.py), and what the current does to their voltage as one state per
+string (polarisation.py). Every tick counts charge; every PERIOD_S the mean voltage of the time since then weighs the
+hypotheses. The first sight counts as a part of a reading; a rest that has settled and a knee that is reached (top and
+bottom of the charge, where the voltage tells) as a whole one.
+
+The published sigma is never below what the rest voltage table may be wrong by: FLOOR, times how much worse than the
+model admits the voltages of this string are met. docs/estimation.md says what was measured.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bmsd.core.estimation.ocv import ocv_slope, soc_of_ocv
-from bmsd.model.estimate import Estimate
+from bmsd.core.estimation import counting, deltas, electrical, hypotheses, polarisation
+from bmsd.core.estimation.counting import Counter
+from bmsd.core.estimation.deltas import Deltas
+from bmsd.core.estimation.electrical import Tables, at, place
+from bmsd.core.estimation.hypotheses import Belief, Hypotheses, Spread
+from bmsd.core.estimation.polarisation import REST_C, Polarisation
 from bmsd.model.plant import Plant
 from bmsd.model.snapshot import Bools, Floats, Snapshot
 
 AS_PER_AH = 3600.0
+PERIOD_S = 10.0
+"""Time between two weighings by voltage."""
 LARGEST_SIGMA = 0.5
+FLOOR = 0.015
+MODEL_FACTOR = 1.3
+"""A cell is met worse than the one that the model was fitted to."""
+MISMATCH_TAU_S = 7200.0
+POLARISATION_SHARE = 0.05
+FIRST_SHARE = 0.3
+"""Of a reading, what the first sight is worth: nobody knows what the cell comes from."""
+SIZE_SIGMA, LOSS_SIGMA, OFFSET_SIGMA_V, SCALE_SIGMA = 0.04, 0.004, 0.005, 0.15
+STORED_TAIL = 0.05
+"""Share of the hypotheses that a stored SoC does not bind: boards and cells may have been changed meanwhile."""
+KNOWN_SIGMA = 0.08
+"""Until the common SoC is known to this, nobody knows the slope that turns the cells' voltages into differences."""
+TABLE_DEGC = 0.2
+"""Tables are made anew when the temperature has moved by this."""
+REST_S, SETTLE_S, SETTLED_V = 1800.0, 600.0, 0.001
+TOP_V, BOTTOM_V, RELEASE_V = 3.45, 3.10, 0.05
+"""Rest voltages of LFP at which a knee is reached, and by how much it is left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """Sums since the last weighing: ticks with a voltage, mean cell voltage, current, its magnitude, RC currents."""
+
+    ticks: Floats
+    cell_v: Floats
+    current_a: Floats
+    magnitude_a: Floats
+    rc_a: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Per string: time at rest in s, voltage at the last look, time since then; whether this rest, the top and the
+    bottom knee have been used."""
+
+    since_s: Floats
+    look_v: Floats
+    look_s: Floats
+    used: Bools
+    top: Bools
+    bottom: Bools
 
 
 @dataclass(frozen=True, slots=True)
 class SocMemory:
-    """SoC and sigma per cell (NaN: never known), newest known charge counter in As per string and its age in s."""
+    """All that is carried on.
 
-    soc: Floats
-    sigma: Floats
-    charge_as: Floats
-    silent_s: Floats
+    `weighed_c`: what hypotheses were moved by in this very tick, net of offset and loss, over `weighed_s`; None: they
+    were not. `begun` (strings,): hypotheses stand for something. `stored` (strings,): for what was saved, and no
+    voltage has been met yet.
+    """
+
+    counter: Counter
+    polarisation: Polarisation
+    hypotheses: Hypotheses
+    belief: Belief
+    deltas: Deltas
+    tables: Tables
+    mismatch: Floats
+    readings: Readings
+    net_c: Floats
+    charged_c: Floats
+    since_s: float
+    rest: Rest
+    weighed_c: Floats | None
+    weighed_s: float
+    begun: Bools
     stored: Bools
-    """(strings, modules, cells): the value comes from the state file and has not met a voltage yet."""
+
+    @property
+    def string_soc(self) -> Floats:
+        """Common SoC of each string, with what was counted since the last weighing; NaN: unknown."""
+        return np.where(self.begun, np.clip(self.belief.soc + self.net_c / self.belief.size, 0.0, 1.0), np.nan)
+
+    @property
+    def string_sigma(self) -> Floats:
+        """Its standard deviation."""
+        admitted = np.hypot(self.belief.soc_sigma, FLOOR * np.sqrt(np.maximum(self.mismatch, 1.0)))
+        return np.where(self.begun, np.minimum(admitted, LARGEST_SIGMA), np.nan)
+
+    @property
+    def soc(self) -> Floats:
+        """SoC of each cell (strings, modules, cells), NaN: unknown."""
+        return np.clip(self.string_soc[:, None, None] + self.deltas.soc, 0.0, 1.0)
+
+    @property
+    def sigma(self) -> Floats:
+        """Standard deviation of each cell's."""
+        total = np.square(self.string_sigma)[:, None, None] + self.deltas.variance
+        return np.minimum(np.sqrt(total), LARGEST_SIGMA)
+
+
+@dataclass(frozen=True, slots=True)
+class ChargeState:
+    """What is known of the charge; the fields are those of model.estimate.Estimate."""
+
+    cell_soc: Floats
+    cell_soc_sigma: Floats
+    cell_capacity_ah: Floats
+    string_soc: Floats
+    string_soc_sigma: Floats
+    soc: float | None
+    soc_sigma: float | None
+    current_bias_a: Floats
+    current_bias_sigma_a: Floats
+
+
+def spread(plant: Plant) -> Spread:
+    """How far the constants of a string may be from what is configured."""
+    return Spread(plant.estimation.current_sigma_c, SIZE_SIGMA, LOSS_SIGMA, OFFSET_SIGMA_V, SCALE_SIGMA)
 
 
 def start(plant: Plant) -> SocMemory:
     """Nothing known."""
-    shape = plant.layout.cell_shape
+    strings, model = plant.layout.strings, plant.cell.model
+    unknown = np.full(strings, np.nan)
+    guesses = hypotheses.start(unknown, unknown, 1.0, spread(plant), 1.0 - plant.estimation.charge_efficiency)
     return SocMemory(
-        np.full(shape, np.nan),
-        np.full(shape, np.nan),
-        np.full(plant.layout.strings, np.nan),
-        np.zeros(plant.layout.strings),
-        np.zeros(shape, dtype=bool),
+        counter=counting.start(strings),
+        polarisation=polarisation.start(model, strings),
+        hypotheses=guesses,
+        belief=hypotheses.belief(guesses),
+        deltas=deltas.start(plant.layout.cell_shape),
+        tables=electrical.tables(model, np.full(strings, 25.0)),
+        mismatch=np.ones(strings),
+        readings=_no_readings(strings, len(model.rc_tau_s)),
+        net_c=np.zeros(strings),
+        charged_c=np.zeros(strings),
+        since_s=0.0,
+        rest=Rest(np.zeros(strings), unknown, np.zeros(strings), *(np.zeros(strings, dtype=bool) for _ in range(3))),
+        weighed_c=None,
+        weighed_s=0.0,
+        begun=np.zeros(strings, dtype=bool),
+        stored=np.zeros(strings, dtype=bool),
+    )
+
+
+def stored(plant: Plant, soc: Floats, sigma: Floats) -> SocMemory:
+    """A memory that knows what was saved of each cell (strings, modules, cells; NaN: unknown)."""
+    memory = start(plant)
+    known = np.isfinite(soc) & np.isfinite(sigma)
+    begun: Bools = np.logical_or.reduce(known, axis=(1, 2))
+    counts = np.maximum(known.sum(axis=(1, 2)), 1)
+    common = np.where(begun, np.where(known, soc, 0.0).sum(axis=(1, 2)) / counts, np.nan)
+    surest = np.where(begun, np.where(known, sigma, np.inf).min(axis=(1, 2)), np.nan)
+    loss = 1.0 - plant.estimation.charge_efficiency
+    guesses = hypotheses.start(common, surest, STORED_TAIL, spread(plant), loss)
+    apart = np.where(known, soc - common[:, None, None], np.nan)
+    variance = np.where(known, np.maximum(np.square(sigma) - np.square(surest)[:, None, None], 0.0), np.nan)
+    return replace(
+        memory,
+        hypotheses=guesses,
+        belief=hypotheses.belief(guesses),
+        deltas=Deltas(apart, variance),
+        begun=begun,
+        stored=begun,
+    )
+
+
+def with_bias(was: SocMemory, bias_c: Floats, sigma_c: Floats, hysteresis: Floats) -> SocMemory:
+    """The memory with this offset of the current sensors and this hysteresis (strings,); NaN: as it was."""
+    states = was.hypotheses.states.copy()
+    known = (np.isfinite(bias_c) & np.isfinite(sigma_c))[:, None]
+    now, now_sigma = was.belief.bias_c[:, None], np.maximum(was.belief.bias_sigma_c, 1e-9)[:, None]
+    scaled = bias_c[:, None] + (states[:, hypotheses.BIAS] - now) * sigma_c[:, None] / now_sigma
+    states[:, hypotheses.BIAS] = np.where(known, scaled, states[:, hypotheses.BIAS])
+    guesses = replace(was.hypotheses, states=states)
+    seen = np.isfinite(hysteresis)
+    polarised = replace(was.polarisation, h=np.where(seen, np.clip(hysteresis, -1.0, 1.0), was.polarisation.h))
+    return replace(was, hypotheses=guesses, belief=hypotheses.belief(guesses), polarisation=polarised)
+
+
+def interrupted(plant: Plant, was: SocMemory, unknown: Floats) -> SocMemory:
+    """The memory after a time in which nothing was seen: `unknown` (strings,) capacities may have flowed (sigma)."""
+    moved = hypotheses.moved(was.hypotheses, was.net_c, was.charged_c, was.since_s / 3600.0)
+    guesses = hypotheses.spread_out(moved, unknown)
+    zero = np.zeros_like(was.net_c)
+    return replace(
+        was,
+        polarisation=polarisation.start(plant.cell.model, len(unknown)),
+        hypotheses=guesses,
+        belief=hypotheses.belief(guesses),
+        readings=_no_readings(len(unknown), was.readings.rc_a.shape[1]),
+        net_c=zero,
+        charged_c=zero,
+        since_s=0.0,
+        stored=was.begun,
     )
 
 
 def estimate(
-    plant: Plant, was: SocMemory, snapshot: Snapshot, dt_s: float, in_circuit: Bools
-) -> tuple[SocMemory, Estimate]:
+    plant: Plant,
+    was: SocMemory,
+    snapshot: Snapshot,
+    dt_s: float,
+    in_circuit: Bools,
+    capacity_share: Floats | None = None,
+) -> tuple[SocMemory, ChargeState]:
     """Count the charge of this tick; return the new memory and what is known now.
 
-    The rack's SoC is that of the strings (strings,) that are in circuit, without one that of all.
+    `capacity_share`: capacity of each cell over the nominal one, None: all nominal. The rack's SoC is
+    that of the strings (strings,) that are in circuit, without one that of all.
     """
-    silent_s = was.silent_s + dt_s
-    units = snapshot.units
-    fresh = np.isfinite(units.charge_as) & (units.current_age_s <= plant.timing.hold_s + 1e-9)
-    counter_as = np.where(fresh, units.charge_as, np.nan)
-    counted, unknown_as = _counted_as(plant, was, counter_as, silent_s)
+    memory = step(plant, was, snapshot, dt_s)
+    return memory, _weakest_cell(plant, memory, capacity_share, in_circuit)
+
+
+def step(plant: Plant, was: SocMemory, snapshot: Snapshot, dt_s: float) -> SocMemory:
+    """Return the memory after this tick."""
+    model = plant.cell.model
+    counter, counted, unknown_as = counting.counted_as(plant, was.counter, snapshot, dt_s)
     capacity_as = plant.cell.capacity_ah * AS_PER_AH
-    gain = np.where(counted > 0.0, plant.estimation.charge_efficiency, 1.0)
-    moved = (counted * gain / capacity_as)[:, None, None]
-    drift = plant.estimation.current_sigma_c * dt_s / 3600.0
-    soc = np.clip(was.soc + moved, 0.0, 1.0)
-    # the sensor's error is an offset: its share of the charge adds up linearly, not as noise
-    sigma = np.minimum(was.sigma + drift + (unknown_as / capacity_as)[:, None, None], LARGEST_SIGMA)
-    soc, sigma = _first_sight(plant, was, snapshot, soc, sigma)
-    silent = np.isnan(counter_as)
-    charge_as = np.where(silent, was.charge_as, counter_as)
-    stored = was.stored & np.isnan(snapshot.modules.cell_v)
-    memory = SocMemory(soc, sigma, charge_as, np.where(silent, silent_s, 0.0), stored)
-    return memory, _weakest_cell(plant, soc, sigma, in_circuit)
-
-
-def _counted_as(plant: Plant, was: SocMemory, counter_as: Floats, silent_s: Floats) -> tuple[Floats, Floats]:
-    """Charge per string since its counter was last known, `silent_s` ago, As, and how much of it is a guess.
-
-    A counter that moved further than the fuse would carry in the time has restarted: its step is not charge.
-    """
-    moved = counter_as - was.charge_as
-    most_as = 2.0 * plant.ratings.fuse_a * (silent_s + plant.timing.hold_s)
-    with np.errstate(invalid="ignore"):
-        possible = np.abs(moved) <= most_as
-    started = np.isnan(was.charge_as)
-    restarted = ~possible & ~started & ~np.isnan(moved)
-    unknown_as = np.where(restarted, most_as, 0.0)
-    return np.where(possible, moved, 0.0), unknown_as
-
-
-def _first_sight(plant: Plant, was: SocMemory, snapshot: Snapshot, soc: Floats, sigma: Floats) -> tuple[Floats, Floats]:
-    """Start cells that were never known, and merge stored ones with the voltage seen now."""
+    amps = snapshot.units.current_a
+    polarised = polarisation.step(model, was.polarisation, amps, dt_s)
+    net = counted / capacity_as
     cell_v = snapshot.modules.cell_v
-    fresh = ~np.isnan(cell_v) & (np.isnan(soc) | was.stored)
-    if not fresh.any():
-        return soc, sigma
-    current = np.nan_to_num(snapshot.units.current_a)[:, None, None]
-    ocv_v = cell_v - current * plant.cell.resistance_ohm
-    seen = soc_of_ocv(plant.cell, ocv_v)
-    error_v = np.hypot(plant.cell.ocv_half_gap_v, plant.estimation.voltage_sigma_v)
-    error_v = error_v + np.abs(current) * plant.cell.resistance_ohm
-    seen_sigma = np.minimum(error_v / ocv_slope(plant.cell, seen), LARGEST_SIGMA)
-    weight = np.where(np.isnan(soc), 0.0, 1.0 / np.maximum(np.nan_to_num(sigma, nan=1.0), 1e-4) ** 2)
-    seen_weight = 1.0 / seen_sigma**2
-    merged = (np.nan_to_num(soc) * weight + seen * seen_weight) / (weight + seen_weight)
-    merged_sigma = np.sqrt(1.0 / (weight + seen_weight))
-    # when both disagree by more than they admit, neither is believed that precisely
-    merged_sigma = np.where(weight > 0.0, np.maximum(merged_sigma, np.abs(merged - soc)), merged_sigma)
-    return np.where(fresh, merged, soc), np.where(fresh, np.minimum(merged_sigma, LARGEST_SIGMA), sigma)
+    mean_v = _mean_v(cell_v)
+    memory = replace(
+        was,
+        counter=counter,
+        polarisation=polarised,
+        readings=_added(was.readings, mean_v, amps, polarised.rc_a),
+        net_c=was.net_c + net,
+        charged_c=was.charged_c + np.maximum(net, 0.0),
+        since_s=was.since_s + dt_s,
+        weighed_c=None,
+    )
+    if unknown_as.any():
+        memory = _doubted(memory, unknown_as / capacity_as)
+    first = np.isfinite(mean_v) & (~was.begun | was.stored)
+    if first.any() or memory.since_s >= PERIOD_S - 1e-9 or _newly_seen(was, cell_v):
+        memory = _weighed(plant, memory, snapshot, mean_v, first)
+    return memory
 
 
-def _weakest_cell(plant: Plant, soc: Floats, sigma: Floats, in_circuit: Bools) -> Estimate:
+def _newly_seen(was: SocMemory, cell_v: Floats) -> bool:
+    return bool((np.isnan(was.deltas.soc) & np.isfinite(cell_v)).any())
+
+
+def _no_readings(strings: int, pairs: int) -> Readings:
+    zero = np.zeros(strings)
+    return Readings(zero, zero, zero, zero, np.zeros((strings, pairs)))
+
+
+def _mean_v(cell_v: Floats) -> Floats:
+    """Mean of the known cells of each string; NaN where none is known."""
+    flat = cell_v.reshape(cell_v.shape[0], -1)
+    mean: Floats = flat.mean(axis=1)
+    if not np.isnan(mean).any():
+        return mean
+    known = np.isfinite(flat)
+    counts = known.sum(axis=1)
+    return np.where(counts > 0, np.where(known, flat, 0.0).sum(axis=1) / np.maximum(counts, 1), np.nan)
+
+
+def _added(was: Readings, mean_v: Floats, amps: Floats, rc_a: Floats) -> Readings:
+    usable = np.isfinite(mean_v + amps)
+    if usable.all():
+        return Readings(
+            was.ticks + 1.0, was.cell_v + mean_v, was.current_a + amps, was.magnitude_a + np.abs(amps), was.rc_a + rc_a
+        )
+    volts, current = np.where(usable, mean_v, 0.0), np.where(usable, amps, 0.0)
+    return Readings(
+        was.ticks + usable,
+        was.cell_v + volts,
+        was.current_a + current,
+        was.magnitude_a + np.abs(current),
+        was.rc_a + rc_a * usable[:, None],
+    )
+
+
+def _doubted(was: SocMemory, unknown: Floats) -> SocMemory:
+    """Spread all hypotheses by a charge that nobody counted (strings,), in capacities."""
+    spread_out = hypotheses.spread_out(was.hypotheses, unknown)
+    return replace(was, hypotheses=spread_out, belief=hypotheses.belief(spread_out))
+
+
+def _weighed(plant: Plant, was: SocMemory, snapshot: Snapshot, mean_v: Floats, first: Bools) -> SocMemory:
+    """Move the hypotheses by what was counted, and weigh them and the cells' differences by the voltage."""
+    tables = _tables(plant, was, snapshot)
+    hours = was.since_s / 3600.0
+    moved = hypotheses.moved(was.hypotheses, was.net_c, was.charged_c, hours)
+    soc = np.clip(was.belief.soc + was.net_c / was.belief.size, 0.0, 1.0)
+    seen_v, amps, slow_v, noise_v = _observed(plant, was, tables, soc, was.deltas)
+    rest, moments = _moments(plant, was, seen_v - slow_v, amps, mean_v)
+    share = np.where(first, FIRST_SHARE, was.since_s / (2.0 * plant.cell.model.error_tau_s))
+    share = np.where(moments, 1.0, share)
+    factor = MODEL_FACTOR * np.sqrt(np.maximum(was.mismatch, 1.0))
+    admitted = replace(tables, error_v=tables.error_v * factor[:, None])
+    weighed = hypotheses.drawn(
+        hypotheses.seen(moved, admitted, seen_v, amps, slow_v, was.polarisation.h, noise_v, np.minimum(share, 1.0))
+    )
+    belief = hypotheses.belief(weighed)
+    cells = deltas.step(
+        was.deltas, tables, belief.soc, snapshot.modules.cell_v,
+        _lost_v(tables, belief.soc, snapshot.units.current_a, was), was.net_c, plant.estimation.voltage_sigma_v,
+        was.since_s, belief.soc_sigma <= KNOWN_SIGMA,
+    )  # fmt: skip
+    return replace(
+        was,
+        hypotheses=weighed,
+        belief=belief,
+        deltas=cells,
+        tables=tables,
+        mismatch=_mismatch(was, tables, soc, (seen_v, amps, slow_v, noise_v)),
+        readings=_no_readings(len(soc), was.readings.rc_a.shape[1]),
+        net_c=np.zeros_like(was.net_c),
+        charged_c=np.zeros_like(was.net_c),
+        since_s=0.0,
+        rest=rest,
+        weighed_c=was.net_c - was.belief.bias_c * hours - was.belief.loss * was.charged_c,
+        weighed_s=was.since_s,
+        begun=was.begun | np.isfinite(mean_v),
+        stored=was.stored & ~np.isfinite(mean_v),
+    )
+
+
+def _tables(plant: Plant, was: SocMemory, snapshot: Snapshot) -> Tables:
+    """The model at the mean temperature of each string; one that is not known stays as it was."""
+    flat = snapshot.modules.temperature_degc.reshape(len(was.begun), -1)
+    known = np.isfinite(flat)
+    counts = known.sum(axis=1)
+    mean = np.where(known, flat, 0.0).sum(axis=1) / np.maximum(counts, 1)
+    degc = np.where(counts > 0, mean, was.tables.degc)
+    if np.abs(degc - was.tables.degc).max() <= TABLE_DEGC:
+        return was.tables
+    return electrical.tables(plant.cell.model, degc)
+
+
+def _lost_v(tables: Tables, soc: Floats, amps: Floats, was: SocMemory) -> Floats:
+    """What the resistances take at this instant by the model (strings,), V, positive when charging."""
+    ohmic = amps * at(tables.r0_ohm, place(soc))
+    return np.asarray(ohmic + (tables.rc_ohm * was.polarisation.rc_a).sum(axis=1))
+
+
+def _observed(
+    plant: Plant, was: SocMemory, tables: Tables, soc: Floats, cells: Deltas
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """Means since the last weighing: voltage at the common SoC (NaN: none), current, RC voltage, and the noise in V."""
+    sums = was.readings
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ticks = np.where(sums.ticks > 0.0, sums.ticks, np.nan)
+        seen_v, amps = sums.cell_v / ticks, sums.current_a / ticks
+        rc_v = tables.rc_ohm * sums.rc_a / ticks[:, None]
+        magnitude_a = sums.magnitude_a / ticks
+    above, _ = deltas.rest_v(tables, soc, cells)
+    seen_v = seen_v - above.mean(axis=(1, 2))
+    where = place(soc)
+    lost_v = np.abs(rc_v).sum(axis=1) + magnitude_a * at(tables.r0_ohm, where)
+    doubt = was.polarisation
+    noise_v = np.sqrt(
+        plant.estimation.voltage_sigma_v**2
+        + np.square(at(tables.half_v, where) * doubt.h_sigma)
+        + np.square(doubt.doubt_v)
+        + np.square(POLARISATION_SHARE * lost_v)
+    )
+    return seen_v, amps, rc_v.sum(axis=1), noise_v
+
+
+def _mismatch(was: SocMemory, tables: Tables, soc: Floats, observed: tuple[Floats, ...]) -> Floats:
+    """Mean square of voltage error over what is admitted, over the last hours, by the best guess; 1 is as admitted."""
+    seen_v, amps, slow_v, noise_v = observed
+    where = place(soc)
+    model_v = at(tables.mid_v, where) + was.polarisation.h * at(tables.half_v, where)
+    model_v = model_v + amps * at(tables.r0_ohm, where) + slow_v
+    admitted = np.square(MODEL_FACTOR * at(tables.error_v, where)) + np.square(noise_v)
+    square = np.minimum(np.square(seen_v - model_v) / admitted, 25.0)
+    part = 1.0 - np.exp(-was.since_s / MISMATCH_TAU_S)
+    usable = was.begun & np.isfinite(square)
+    return np.where(usable, was.mismatch + part * (np.where(usable, square, 0.0) - was.mismatch), was.mismatch)
+
+
+def _moments(plant: Plant, was: SocMemory, still_v: Floats, amps: Floats, mean_v: Floats) -> tuple[Rest, Bools]:
+    """Whether this is a moment whose voltage counts in full: a settled rest, a knee that was just reached."""
+    rest, since_s = was.rest, was.since_s
+    with np.errstate(invalid="ignore"):
+        resting = np.abs(amps) < REST_C * plant.cell.capacity_ah
+        rest_s = np.where(resting, rest.since_s + since_s, 0.0)
+        look = ~resting | (rest.look_s + since_s >= SETTLE_S)
+        settled = (rest_s >= REST_S) & look & (np.abs(mean_v - rest.look_v) < SETTLED_V) & ~rest.used
+        still_v = still_v - amps * at(was.tables.r0_ohm, place(np.clip(was.belief.soc, 0.0, 1.0)))
+        top = (still_v >= TOP_V) | (rest.top & (still_v > TOP_V - RELEASE_V))
+        bottom = (still_v <= BOTTOM_V) | (rest.bottom & (still_v < BOTTOM_V + RELEASE_V))
+    if plant.cell.chemistry != "lfp":
+        top, bottom = np.zeros_like(top), np.zeros_like(bottom)
+    moments = settled | (top & ~rest.top) | (bottom & ~rest.bottom)
+    now = Rest(
+        since_s=rest_s,
+        look_v=np.where(look, mean_v, rest.look_v),
+        look_s=np.where(look, 0.0, rest.look_s + since_s),
+        used=(rest.used | settled) & resting,
+        top=top,
+        bottom=bottom,
+    )
+    return now, moments
+
+
+def left_and_room_ah(soc: Floats, capacity_ah: Floats) -> tuple[Floats, Floats]:
+    """Charge per string (strings,) until its first cell is empty, and until its first is full, Ah; NaN: unknown."""
+    flat = (soc.shape[0], -1)
+    left = (soc * capacity_ah).reshape(flat).min(axis=1)
+    room = ((1.0 - soc) * capacity_ah).reshape(flat).min(axis=1)
+    return left, room
+
+
+def _weakest_cell(plant: Plant, memory: SocMemory, capacity_share: Floats | None, in_circuit: Bools) -> ChargeState:
     """String and rack values follow the weakest cell: what the first empty cell leaves, what the first full takes."""
-    strings = plant.layout.strings
-    flat = soc.reshape(strings, -1)
-    left, room = flat.min(axis=1), (1.0 - flat).min(axis=1)
+    strings, nominal_ah = plant.layout.strings, plant.cell.capacity_ah
+    soc, sigma = memory.soc, memory.sigma
+    capacity_ah = np.full(soc.shape, nominal_ah) if capacity_share is None else nominal_ah * capacity_share
+    left, room = left_and_room_ah(soc, capacity_ah)
     with np.errstate(invalid="ignore", divide="ignore"):
         string_soc = np.where(left + room > 0.0, left / (left + room), np.nan)
+    string_sigma = sigma.reshape(strings, -1).max(axis=1)
     counts = in_circuit if in_circuit.any() else np.ones(strings, dtype=bool)
     known = bool(np.isfinite(string_soc[counts]).all())
-    return Estimate(
+    belief = memory.belief
+    return ChargeState(
         cell_soc=soc,
         cell_soc_sigma=sigma,
-        cell_capacity_ah=np.full(soc.shape, plant.cell.capacity_ah),
+        cell_capacity_ah=capacity_ah,
         string_soc=string_soc,
+        string_soc_sigma=string_sigma,
         soc=float(string_soc[counts].mean()) if known else None,
-        soc_sigma=float(sigma[counts].max()) if known else None,
-        soh=1.0,  # the data sheet's capacity until one is measured
+        soc_sigma=float(string_sigma[counts].max()) if known else None,
+        current_bias_a=np.where(memory.begun, belief.bias_c * nominal_ah, np.nan),
+        current_bias_sigma_a=np.where(memory.begun, belief.bias_sigma_c * nominal_ah, np.nan),
     )

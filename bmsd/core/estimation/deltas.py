@@ -1,0 +1,93 @@
+"""How the cells of a string differ from their mean in state of charge.
+
+Theory of operation (bar-delta filtering: G. Plett, Battery Management Systems, vol. 2). All cells of a string see the
+same current at the same instant, so the difference of a cell's voltage to the mean of its string is free of most of
+what is wrong with the model. It tells the difference in SoC by the slope of the rest voltage, and nothing where that is
+flat. The error of a cell's voltage channel is an offset: no repetition averages it away, so the variance is never
+believed to be below (offset / slope)^2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bmsd.core.estimation.electrical import Tables, at, place
+from bmsd.model.snapshot import Bools, Floats
+
+START_SIGMA = 0.10
+"""Cells of one string that nobody has balanced."""
+TAU_S = 60.0
+"""Correlation of what differs between cells for a while."""
+SIZE_SPREAD = 0.02
+"""Standard deviation of the capacities of a string: what they drift apart per unit of charge moved."""
+RESISTANCE_SPREAD = 0.15
+MOST_SIGMAS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Deltas:
+    """SoC above the string's common one and its variance, (strings, modules, cells). NaN: never seen."""
+
+    soc: Floats
+    variance: Floats
+
+
+def start(shape: tuple[int, int, int]) -> Deltas:
+    """Nothing seen."""
+    return Deltas(np.full(shape, np.nan), np.full(shape, np.nan))
+
+
+def rest_v(tables: Tables, soc: Floats, deltas: Deltas) -> tuple[Floats, Floats]:
+    """Rest voltage of each cell above that of the common SoC (strings,), V, and its slope, V per unit."""
+    cells = soc[:, None, None] + np.nan_to_num(deltas.soc)
+    where = place(cells)
+    common = at(tables.mid_v, place(soc))
+    return at(tables.mid_v, where) - common[:, None, None], at(tables.slope_v, where)
+
+
+def step(
+    was: Deltas,
+    tables: Tables,
+    soc: Floats,
+    cell_v: Floats,
+    lost_v: Floats,
+    moved: Floats,
+    offset_v: float,
+    dt_s: float,
+    usable: Bools,
+) -> Deltas:
+    """Return the differences after this reading.
+
+    `soc` (strings,) is the common one, `lost_v` what the resistances take by the model, `moved` the charge since the
+    last step in capacities. `offset_v`: error of a cell's channel, standard deviation. `usable` (strings,): the slope
+    is known; otherwise cells that are seen for the first time are taken to be like the others.
+    """
+    shape = cell_v.shape
+    new = np.isnan(was.soc) & np.isfinite(cell_v)
+    alone = shape[1] * shape[2] == 1
+    delta = np.where(new, 0.0, was.soc)
+    variance = np.where(new, 0.0 if alone else START_SIGMA**2, was.variance)
+    if alone:
+        return Deltas(delta, variance)
+    variance = variance + np.square(SIZE_SPREAD * moved)[:, None, None]
+    above, slope = rest_v(tables, soc, Deltas(delta, variance))
+    known = np.isfinite(cell_v) & np.isfinite(delta) & (np.isfinite(lost_v) & usable)[:, None, None]
+    innovation = _from_mean(cell_v, known) - _from_mean(above, known)
+    error = np.square(offset_v) + np.square(RESISTANCE_SPREAD * lost_v)[:, None, None]
+    # one reading when a cell is first seen, then as much of one as time has brought
+    share = np.where(new, 1.0, min(dt_s / (2.0 * TAU_S), 1.0))
+    total = slope**2 * variance + error / np.maximum(share, 1e-6)
+    innovation = np.clip(innovation, -MOST_SIGMAS * np.sqrt(total), MOST_SIGMAS * np.sqrt(total))
+    gain = variance * slope / total
+    floor = np.minimum(variance, error / slope**2)
+    updated = np.maximum((1.0 - gain * slope) * variance, floor)
+    return Deltas(np.where(known, delta + gain * innovation, delta), np.where(known, updated, variance))
+
+
+def _from_mean(values: Floats, known: np.ndarray) -> Floats:
+    """Values above the mean of the known ones of their string; 0 where unknown."""
+    usable = np.where(known, values, 0.0)
+    mean = usable.sum(axis=(1, 2)) / np.maximum(known.sum(axis=(1, 2)), 1)
+    return np.where(known, values - mean[:, None, None], 0.0)

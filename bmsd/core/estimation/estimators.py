@@ -1,0 +1,206 @@
+"""All estimators of one tick: what is known of the cells, and how sure that is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from bmsd.core.estimation import capacity, power, resistance, soc
+from bmsd.core.estimation.capacity import CapacityMemory
+from bmsd.core.estimation.electrical import at, place
+from bmsd.core.estimation.power import Power
+from bmsd.core.estimation.resistance import LOOK_S, Look, ResistanceMemory
+from bmsd.core.estimation.soc import ChargeState, SocMemory
+from bmsd.model.durable import Learned
+from bmsd.model.estimate import Estimate
+from bmsd.model.plant import Plant
+from bmsd.model.snapshot import Bools, Floats, Snapshot
+
+REFERENCE_SOC = 0.5
+MEAN_S = 300.0
+REST_C = 0.005
+"""Below this current nothing empties or fills in a time worth telling."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resistances:
+    """Per cell: over 1 s and 10 s in ohm at temperature and SoC of now, and the factor over the model's with sigma."""
+
+    r1_ohm: Floats
+    r10_ohm: Floats
+    factor: Floats
+    sigma: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class EstimationMemory:
+    """State of all estimators. `resistances`, `charge`, `discharge`: as of the last look.
+    `mean_a` (strings,): current of the last minutes, NaN unknown."""
+
+    soc: SocMemory
+    capacity: CapacityMemory
+    resistance: ResistanceMemory
+    resistances: Resistances
+    mean_a: Floats
+    charge: Power
+    discharge: Power
+
+
+def start(plant: Plant) -> EstimationMemory:
+    """Nothing known."""
+    return of(plant, soc.start(plant))
+
+
+def of(plant: Plant, charge: SocMemory) -> EstimationMemory:
+    """A memory of this charge, otherwise new."""
+    shape, horizons = plant.layout.cell_shape, len(power.HORIZONS_S)
+    unknown = Power(np.full((shape[0], horizons), np.nan), np.zeros((shape[0], horizons), dtype=np.int64))
+    learned = resistance.start(shape)
+    return EstimationMemory(
+        charge, capacity.start(shape), learned, _resistances(plant, charge, learned), np.full(shape[0], np.nan),
+        unknown, unknown,
+    )  # fmt: skip
+
+
+def learned(memory: EstimationMemory) -> Learned:
+    """What is kept over a power-off beside the SoC."""
+    belief, slope = memory.soc.belief, memory.resistance.long
+    return Learned(
+        belief.bias_c, belief.bias_sigma_c, memory.soc.polarisation.h, memory.capacity.weight, memory.capacity.product,
+        slope.square, slope.product, slope.seen, slope.events,
+    )  # fmt: skip
+
+
+def relearned(plant: Plant, memory: EstimationMemory, saved: Learned | None) -> EstimationMemory:
+    """The memory with what was kept; what does not fit this rack is left out."""
+    if saved is None or saved.capacity_weight.shape != plant.layout.cell_shape:
+        return memory
+    charge = soc.with_bias(memory.soc, saved.bias_c, saved.bias_sigma_c, saved.hysteresis)
+    nothing = memory.capacity
+    usable = np.isfinite(saved.capacity_product) & (saved.capacity_weight > 0.0)
+    sizes = replace(
+        nothing,
+        weight=np.where(usable, saved.capacity_weight, nothing.weight),
+        product=np.where(usable, saved.capacity_product, nothing.product),
+    )
+    slope = resistance.Slope(
+        saved.resistance_square, saved.resistance_product, saved.resistance_seen, saved.resistance_events
+    )
+    learned_ohms = replace(memory.resistance, long=slope)
+    ohms = _resistances(plant, charge, learned_ohms)
+    return replace(memory, soc=charge, capacity=sizes, resistance=learned_ohms, resistances=ohms)
+
+
+def interrupted(plant: Plant, was: EstimationMemory, unknown: Floats) -> EstimationMemory:
+    """The memory after a time in which nothing was seen: `unknown` (strings,) capacities may have flowed (sigma)."""
+    charge = soc.interrupted(plant, was.soc, unknown)
+    return replace(was, soc=charge, resistance=replace(was.resistance, looks=(), since_s=0.0))
+
+
+def step(
+    plant: Plant, was: EstimationMemory, snapshot: Snapshot, dt_s: float, in_circuit: Bools
+) -> tuple[EstimationMemory, Estimate]:
+    """Return the new memory and what is known now; `in_circuit` (strings,) as in soc.estimate."""
+    charge_memory, state = soc.estimate(plant, was.soc, snapshot, dt_s, in_circuit, was.capacity.share)
+    mean_a = _mean_a(was.mean_a, snapshot.units.current_a, dt_s)
+    was = replace(was, capacity=_capacity(plant, was.capacity, charge_memory, state), mean_a=mean_a)
+    since_s = was.resistance.since_s + dt_s
+    if since_s >= LOOK_S - 1e-9 or not was.resistance.looks:
+        memory = _looked(plant, replace(was, soc=charge_memory), snapshot, state, since_s)
+    else:
+        memory = replace(was, soc=charge_memory, resistance=replace(was.resistance, since_s=since_s))
+    return memory, _estimate(plant, memory, state, in_circuit)
+
+
+def _mean_a(was: Floats, current_a: Floats, dt_s: float) -> Floats:
+    part = 1.0 - np.exp(-dt_s / MEAN_S)
+    return np.where(np.isnan(was), current_a, was + part * (current_a - was))
+
+
+def _capacity(plant: Plant, was: CapacityMemory, charge: SocMemory, state: ChargeState) -> CapacityMemory:
+    """Capacities after this tick: anchors are found when the SoC is weighed."""
+    if charge.weighed_c is None:
+        return was
+    nominal_ah = plant.cell.capacity_ah
+    moved = capacity.moved(was, charge.weighed_c * nominal_ah, charge.weighed_s / 3600.0)
+    bias_sigma_a = charge.belief.bias_sigma_c * nominal_ah
+    return capacity.step(moved, state.cell_soc, state.cell_soc_sigma, bias_sigma_a, nominal_ah)
+
+
+def _looked(
+    plant: Plant, was: EstimationMemory, snapshot: Snapshot, state: ChargeState, since_s: float
+) -> EstimationMemory:
+    """Once a second: resistances, and the power that follows from all that is known."""
+    now, model = was.soc, plant.cell.model
+    common = np.nan_to_num(now.string_soc, nan=0.5)
+    amps, cell_v = snapshot.units.current_a, snapshot.modules.cell_v
+    where = place(common)
+    lost_v = amps * at(now.tables.r0_ohm, where) + (now.tables.rc_ohm * now.polarisation.rc_a).sum(axis=1)
+    look = Look(cell_v, now.polarisation.h * at(now.tables.half_v, where), lost_v, amps)
+    learned = resistance.step(was.resistance, look, common, plant.cell.capacity_ah, since_s)
+    ohms = _resistances(plant, now, learned)
+    cells = power.Cells(cell_v, state.cell_soc, state.cell_soc_sigma, ohms.factor, ohms.sigma, state.cell_capacity_ah)
+    found = [
+        power.power(model, now.tables, now.polarisation, amps, cells, limit_v, direction, most_a)
+        for limit_v, direction, most_a in (
+            (plant.cell.max_v, 1, plant.string_charge_max_a),
+            (plant.cell.min_v, -1, plant.string_discharge_max_a),
+        )
+    ]
+    return replace(was, resistance=learned, resistances=ohms, charge=found[0], discharge=found[1])
+
+
+def _resistances(plant: Plant, charge: SocMemory, learned: ResistanceMemory) -> Resistances:
+    """At the SoC of now; at half charge where that is not known."""
+    common = charge.string_soc
+    where = place(np.where(np.isfinite(common), common, REFERENCE_SOC))
+    taus = plant.cell.model.rc_tau_s
+    ohms = [
+        at(charge.tables.r0_ohm, where) + (charge.tables.rc_ohm * (1.0 - np.exp(-seconds / taus))).sum(axis=1)
+        for seconds in (1.0, 10.0)
+    ]
+    short, long = learned.short.factor(), learned.long.factor()
+    return Resistances(ohms[0][:, None, None] * short, ohms[1][:, None, None] * long, long, learned.long.sigma())
+
+
+def _estimate(plant: Plant, memory: EstimationMemory, state: ChargeState, in_circuit: Bools) -> Estimate:
+    counts = in_circuit if in_circuit.any() else np.ones(len(in_circuit), dtype=bool)
+    left_ah, room_ah = soc.left_and_room_ah(state.cell_soc, state.cell_capacity_ah)
+    share, sigma = memory.capacity.share[counts], memory.capacity.sigma[counts]
+    worst = np.unravel_index(int(share.argmin()), share.shape)
+    known = state.soc is not None
+    return Estimate(
+        cell_soc=state.cell_soc,
+        cell_soc_sigma=state.cell_soc_sigma,
+        cell_capacity_ah=state.cell_capacity_ah,
+        string_soc=state.string_soc,
+        soc=state.soc,
+        soc_sigma=state.soc_sigma,
+        soh=float(share[worst]) if known else None,
+        string_soc_sigma=state.string_soc_sigma,
+        current_bias_a=state.current_bias_a,
+        current_bias_sigma_a=state.current_bias_sigma_a,
+        cell_r1_ohm=memory.resistances.r1_ohm,
+        cell_r10_ohm=memory.resistances.r10_ohm,
+        cell_resistance_factor=memory.resistances.factor,
+        cell_resistance_sigma=memory.resistances.sigma,
+        power_charge_a=memory.charge.amps,
+        power_discharge_a=memory.discharge.amps,
+        power_charge_cell=memory.charge.cell,
+        power_discharge_cell=memory.discharge.cell,
+        soh_sigma=float(sigma[worst]) if known else None,
+        cell_capacity_sigma_ah=memory.capacity.sigma * plant.cell.capacity_ah,
+        string_left_ah=left_ah,
+        string_room_ah=room_ah,
+        time_to_empty_s=_time_s(plant, left_ah[counts], -memory.mean_a[counts]),
+        time_to_full_s=_time_s(plant, room_ah[counts], memory.mean_a[counts]),
+    )
+
+
+def _time_s(plant: Plant, amount_ah: Floats, amps: Floats) -> float | None:
+    """Time in which the first of these strings has moved its amount at this current, s; None: never, or unknown."""
+    if not np.isfinite(amount_ah + amps).all():
+        return None
+    moving = amps > REST_C * plant.cell.capacity_ah
+    return float((3600.0 * amount_ah[moving] / amps[moving]).min()) if moving.any() else None

@@ -1,0 +1,103 @@
+"""Which current a string can carry for 2 s, 10 s, 30 s and for an hour, and which cell ends it.
+
+Theory of operation. The voltage at the end of a constant current is what is measured now, without what the resistances
+take now, with what they will take, and with the rest voltage that the moved charge changes:
+
+    v(t) = v_now - f (i_now R0 + sum Rj xj) + f sum Rj xj aj + f i (R0 + sum Rj (1 - aj)) + OCV(z + i t / Q) - OCV(z)
+           + half (1 - e) (direction - h),   aj = exp(-t / tau_j), e = exp(-gamma i t / Q)
+
+solved for the current at which the first cell meets its limit by a few Newton steps, as the rest voltage bends at the
+knees. Starting from the measured voltage, most of what is wrong with the model cancels. Resistance and state of charge
+are taken at their unfavourable edge (95 %, one-sided).
+(After G. Plett, "High-performance battery-pack power estimation using a dynamic cell model", 2004.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bmsd.core.estimation.electrical import Tables, at, place
+from bmsd.core.estimation.polarisation import Polarisation
+from bmsd.model.cell import CellModel
+from bmsd.model.snapshot import Floats, Ints
+
+HORIZONS_S = (2.0, 10.0, 30.0, 3600.0)
+ONE_SIDED = 1.64
+NEWTON_STEPS = 2
+EDGE_SOC = 0.005
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """What is known of the cells: voltage now, SoC and sigma, resistance over the model's and its sigma, capacity."""
+
+    cell_v: Floats
+    soc: Floats
+    sigma: Floats
+    factor: Floats
+    factor_sigma: Floats
+    capacity_ah: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Power:
+    """Magnitudes in A (strings, horizons), NaN unknown, and the flat index of the cell in its string that binds."""
+
+    amps: Floats
+    cell: Ints
+
+
+def power(
+    model: CellModel, tables: Tables, polarised: Polarisation, current_a: Floats, cells: Cells, limit_v: float,
+    direction: int, most_a: float,
+) -> Power:  # fmt: skip
+    """Return the current of `direction` (1 charges, -1 discharges) that keeps all cells within `limit_v`."""
+    strings = cells.cell_v.shape[0]
+    flat = (strings, -1)
+    cell_v, soc, sigma, factor, factor_sigma, capacity = (
+        values.reshape(flat)
+        for values in (cells.cell_v, cells.soc, cells.sigma, cells.factor, cells.factor_sigma, cells.capacity_ah)
+    )
+    t_s = np.array(HORIZONS_S)
+    decay = np.exp(-t_s[:, None] / model.rc_tau_s)  # (horizons, pairs)
+    edge = np.clip(soc + direction * ONE_SIDED * sigma, EDGE_SOC, 1.0 - EDGE_SOC)
+    where = place(edge)
+    r0 = at(tables.r0_ohm, where)
+    now_v = at(tables.mid_v, where)
+    half_v = at(tables.half_v, where)
+    left_v = (tables.rc_ohm[:, None, :] * decay * polarised.rc_a[:, None, :]).sum(axis=2)  # (strings, horizons)
+    lost_v = (tables.rc_ohm * polarised.rc_a).sum(axis=1)
+    rc_ohm = (tables.rc_ohm[:, None, :] * (1.0 - decay)).sum(axis=2)
+    still_v = cell_v - factor * (current_a[:, None] * r0 + lost_v[:, None])
+    base_v = still_v[:, None, :] + factor[:, None, :] * left_v[:, :, None]
+    at_most = (factor + ONE_SIDED * factor_sigma)[:, None, :]
+    ohm = at_most * (r0[:, None, :] + rc_ohm[:, :, None])
+    room_v = direction * (limit_v - base_v)
+    per_a = (t_s / 3600.0)[None, :, None] / capacity[:, None, :]  # SoC moved by one ampere
+    room_soc = np.maximum(1.0 - edge if direction > 0 else edge, 0.0)
+    most = np.minimum(room_soc[:, None, :] / per_a, most_a)
+    amps = np.minimum(np.maximum(room_v / ohm, 0.0), most)
+    swing_v = half_v[:, None, :] * (1.0 - direction * polarised.h)[:, None, None]
+
+    def used(amps: Floats) -> tuple[Floats, Floats]:
+        """Voltage that this current takes by the end, and its slope in V/A."""
+        moved = amps * per_a
+        there = place(edge[:, None, :] + direction * moved)
+        stay = np.exp(-model.gamma * moved)
+        then_ohm = ohm + at_most * (at(tables.r0_ohm, there) - r0[:, None, :])
+        used_v = direction * (at(tables.mid_v, there) - now_v[:, None, :]) + amps * then_ohm + swing_v * (1.0 - stay)
+        return used_v, then_ohm + (at(tables.slope_v, there) + swing_v * model.gamma * stay) * per_a
+
+    for _ in range(NEWTON_STEPS):
+        used_v, slope = used(amps)
+        amps = np.minimum(np.maximum(amps + (room_v - used_v) / slope, 0.0), most)
+    # at a knee the steps come from beyond: the chord from no current to there ends before the limit
+    with np.errstate(invalid="ignore", divide="ignore"):
+        used_v, _ = used(amps)
+        amps = np.where(used_v > room_v, amps * np.maximum(room_v, 0.0) / used_v, amps)
+    known = np.where(np.isfinite(amps), amps, np.inf)
+    cell = known.argmin(axis=2)
+    least = np.take_along_axis(amps, cell[:, :, None], axis=2)[:, :, 0]
+    return Power(np.where(np.isfinite(amps).all(axis=2), least, np.nan), cell)

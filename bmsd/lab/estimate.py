@@ -1,0 +1,173 @@
+"""`bmsd estimate`: a measured series of one cell through the very estimators of the tick."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from bmsd.config.cell_file import Specification
+from bmsd.core.estimation import estimators, hypotheses, soc
+from bmsd.core.estimation.power import HORIZONS_S
+from bmsd.lab.cell_plant import plant as plant_of
+from bmsd.lab.series import Series
+from bmsd.model.cell import Floats
+from bmsd.model.plant import Plant
+from bmsd.model.snapshot import Buses, Host, Modules, Snapshot, Units
+
+COLUMNS = ("t_s", "soc", "soc_sigma", "r10_ohm", "bias_a", "sop10_charge_a", "sop10_discharge_a")
+SOC0_SIGMA = 0.10
+"""Of a start that comes without one."""
+TEN_SECONDS = HORIZONS_S.index(10.0)
+ALL = np.array([True])
+
+
+@dataclass(frozen=True)
+class Start:
+    """What is known before the first row: SoC with sigma (None: nothing), offset of the current sensor in A."""
+
+    soc: float | None = None
+    sigma: float | None = None
+    current_bias_a: float = 0.0
+
+
+def estimates(specification: Specification, capacity_ah: float, series: Series, start: Start = Start()) -> Floats:
+    """Return one row of COLUMNS for every row of the series; NaN: not known."""
+    rack = plant_of(specification, capacity_ah)
+    memory = estimators.of(rack, _begin(rack, start))
+    rows = np.empty((len(series.t_s), len(COLUMNS)))
+    for k, (snapshot, dt_s, unknown) in enumerate(_snapshots(rack, series)):
+        if unknown is not None:
+            memory = estimators.interrupted(rack, memory, unknown)
+        memory, known = estimators.step(rack, memory, snapshot, dt_s, ALL)
+        rows[k] = (
+            series.t_s[k],
+            np.nan if known.soc is None else known.soc,
+            np.nan if known.soc_sigma is None else known.soc_sigma,
+            known.cell_r10_ohm[0, 0, 0],
+            known.current_bias_a[0],
+            known.power_charge_a[0, TEN_SECONDS],
+            known.power_discharge_a[0, TEN_SECONDS],
+        )
+    return rows
+
+
+def charge_states(specification: Specification, capacity_ah: float, series: Series, start: Start = Start()) -> Floats:
+    """Return SoC, its sigma, the current bias in A and the relative capacity for every row, without the power."""
+    rack = plant_of(specification, capacity_ah)
+    memory = _begin(rack, start)
+    rows = np.empty((len(series.t_s), 4))
+    for k, (snapshot, dt_s, unknown) in enumerate(_snapshots(rack, series)):
+        if unknown is not None:
+            memory = soc.interrupted(rack, memory, unknown)
+        memory = soc.step(rack, memory, snapshot, dt_s)
+        belief = memory.belief
+        rows[k] = (
+            memory.soc[0, 0, 0], memory.sigma[0, 0, 0], belief.bias_c[0] * rack.cell.capacity_ah, belief.size[0]
+        )  # fmt: skip
+    return rows
+
+
+def _snapshots(rack: Plant, series: Series) -> Iterator[tuple[Snapshot, float, Floats | None]]:
+    """Yield a snapshot of every row, the time since the one before, and, after a gap, what may have flowed in it."""
+    blank, moved_as = _blank(), _moved_as(series)
+    gaps = {gap.t_s for gap in series.gaps}
+    for k in range(len(series.t_s)):
+        dt_s, unknown = (float(series.t_s[k] - series.t_s[k - 1]) if k else 0.0), None
+        if k and series.t_s[k - 1] in gaps:
+            unknown, dt_s = _in_gap(rack, series, dt_s), 0.0
+        yield _snapshot(blank, series, k, float(series.t_s[k] - series.t_s[0]), float(moved_as[k])), dt_s, unknown
+
+
+def _begin(rack: Plant, start: Start) -> soc.SocMemory:
+    shape = rack.layout.cell_shape
+    charge = soc.start(rack)
+    if start.soc is not None:
+        sigma = SOC0_SIGMA if start.sigma is None else start.sigma
+        charge = soc.stored(rack, np.full(shape, start.soc), np.full(shape, max(sigma, 1e-4)))
+    if start.current_bias_a:
+        states = charge.hypotheses.states.copy()
+        states[:, hypotheses.BIAS] += start.current_bias_a / rack.cell.capacity_ah
+        moved = replace(charge.hypotheses, states=states)
+        charge = replace(charge, hypotheses=moved, belief=hypotheses.belief(moved))
+    return charge
+
+
+def _moved_as(series: Series) -> Floats:
+    """Charge counter in As. What flowed in a gap is not known: the counter stands still over it."""
+    step_s = np.diff(series.t_s)
+    step_as = 0.5 * (series.current_a[1:] + series.current_a[:-1]) * step_s
+    lost = np.isin(series.t_s[:-1], [gap.t_s for gap in series.gaps])
+    return np.concatenate([[0.0], np.cumsum(np.where(lost, 0.0, step_as))])
+
+
+def _in_gap(rack: Plant, series: Series, length_s: float) -> Floats:
+    """As after a power-off: nothing was counted; the usual current of this series may have flowed, in capacities."""
+    hours = length_s / 3600.0
+    usual_a = float(np.sqrt(np.mean(np.square(series.current_a))))
+    unknown = usual_a * hours / rack.cell.capacity_ah + rack.estimation.self_discharge_sigma_per_day * hours / 24.0
+    return np.array([min(unknown, soc.LARGEST_SIGMA)])
+
+
+def _blank() -> Snapshot:
+    """A snapshot of one cell: nothing but what the estimators read is filled in."""
+    one, cells = np.zeros(1), np.zeros((1, 1, 1))
+    whole, no = np.zeros((1, 1), dtype=np.int64), np.zeros((1, 1), dtype=bool)
+    unit, out = np.zeros(1, dtype=np.int64), np.zeros(1, dtype=bool)
+    of_module = np.zeros((1, 1))
+    modules = Modules(
+        cell_v=cells, cell_reading=np.zeros((1, 1, 1), dtype=np.int64), cell_age_s=of_module, cell_sync=whole,
+        temperature_degc=cells, temperature_reading=np.zeros((1, 1, 1), dtype=np.int64), temperature_age_s=of_module,
+        temperature_sync=whole, module_v=of_module, balancing=np.zeros((1, 1, 1), dtype=bool), state_age_s=of_module,
+        board_degc=of_module, self_test=whole, trip_active=no, trip_code=whole, heartbeat_lost=no, identified=no,
+        cell_count=whole, uid=whole, board_type=whole, chemistry=whole, frames=whole, crc_errors=whole,
+        counter_errors=whole, duplicates=whole,
+    )  # fmt: skip
+    units = Units(
+        current_a=one, charge_as=one, current_age_s=one, current_sync=unit, bus_v=one, string_v=one, coil_v=one,
+        voltage_age_s=one, minus=unit, plus=unit, precharge=unit, minus_output=out, plus_output=out,
+        precharge_output=out, enable_output=out, inputs=np.zeros((1, 6), dtype=np.int64), heartbeat_lost=out,
+        trip_code=unit, open_reason=unit, state_age_s=one, state_sync=unit, identified=out, crc_errors=unit,
+        self_test=unit,
+    )  # fmt: skip
+    return Snapshot(0.0, modules, units, Buses.well(), Host(0.1, 0), 0.0)
+
+
+def _snapshot(blank: Snapshot, series: Series, row: int, now_s: float, moved_as: float) -> Snapshot:
+    modules = replace(
+        blank.modules,
+        cell_v=np.full((1, 1, 1), series.voltage_v[row]),
+        temperature_degc=np.full((1, 1, 1), series.temperature_degc[row]),
+    )
+    units = replace(blank.units, current_a=series.current_a[row : row + 1], charge_as=np.array([moved_as]))
+    return replace(blank, now_s=now_s, modules=modules, units=units)
+
+
+def write(path: Path, rows: Floats) -> None:
+    """Write the rows as CSV; what is not known is empty."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(COLUMNS)
+        digits = (3, 6, 6, 8, 6, 4, 4)
+        for row in rows.tolist():
+            table.writerow(
+                [round(value, places) if value == value else "" for value, places in zip(row, digits, strict=True)]
+            )
+
+
+def summary(series: Series, rows: Floats) -> Iterator[str]:
+    """Yield what the end looks like, and how it fits the SoC of the file where it has one."""
+    last = dict(zip(COLUMNS, rows[-1], strict=True))
+    yield f"end: SoC {100 * last['soc']:.1f} % +- {100 * last['soc_sigma']:.1f} %, r10 {1e3 * last['r10_ohm']:.3g} mohm"
+    yield f"current sensor: reads {last['bias_a']:+.4g} A too much towards charge"
+    if series.soc is not None and np.isfinite(series.soc).any():
+        error = rows[:, 1] - series.soc
+        inside = np.abs(error) <= 2.0 * rows[:, 2]
+        known = np.isfinite(error)
+        yield (
+            f"against soc of the file: rms {100 * np.sqrt(np.mean(np.square(error[known]))):.2f} %, "
+            f"most {100 * np.abs(error[known]).max():.2f} %, inside 2 sigma {100 * inside[known].mean():.1f} % of rows"
+        )

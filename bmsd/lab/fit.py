@@ -1,0 +1,381 @@
+"""A cell model from measured series: rest voltage from slow charges and discharges, the rest by least squares.
+
+Theory. A slow discharge from full and a slow charge from empty give the two branches of the rest voltage; half their
+distance is the hysteresis. With these, what a dynamic series shows beyond the rest voltage is linear in R0 (a curve
+over SoC), the resistances of RC pairs with given time constants; it is
+solved for by non-negative least squares, and the time constants and the hysteresis' rate are the best of a small set
+(enhanced self-correcting cell model: G. Plett, Battery Management Systems, vol. 1, ch. 2). A series without SoC
+starts where the model fits best.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise, product
+
+import numpy as np
+
+from bmsd.core.estimation.electrical import tables
+from bmsd.errors import ConfigError
+from bmsd.lab.series import Series
+from bmsd.model.cell import (
+    ENTROPY_SOC,
+    GRID,
+    KELVIN,
+    LFP_ACTIVATION_K,
+    LFP_ENTROPY_V_PER_K,
+    SOC_GRID,
+    CellModel,
+    Floats,
+)
+
+SLOW_H = 8.0
+"""A branch takes at least this long."""
+SAME_DEGC = 3.0
+"""Series within this belong to one temperature."""
+TAUS_S = ((5.0, 60.0, 600.0), (8.0, 80.0, 900.0), (10.0, 150.0, 2000.0), (20.0, 300.0, 3000.0))
+GAMMAS = (10.0, 20.0, 40.0, 80.0)
+KNOTS = np.array([0.0, 0.05, 0.1, 0.2, 0.35, 0.6, 0.85, 1.0])
+"""SoC at which R0 is fitted."""
+USUAL_SHAPE = np.array([2.0, 1.5, 1.25, 1.0, 1.0, 1.0, 1.0, 1.1])
+"""R0 at the knots over that in the middle, as LFP cells have it."""
+LEAST_ERROR_V = 0.005
+UNSEEN_FACTOR = 2.0
+"""The error where a series never came, over that of the whole."""
+ERROR_SOC = np.linspace(0.0, 1.0, 11)
+ERROR_TAU_S = 600.0
+MOST_ROWS = 40_000
+
+
+@dataclass(frozen=True)
+class Branches:
+    """Rest voltage on SOC_GRID after charging and after discharging at one temperature; None: not measured."""
+
+    degc: float
+    charge_v: Floats | None
+    discharge_v: Floats | None
+    capacity_ah: float | None
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A model of one dynamic series: measured and modelled voltage, and the rms of the difference."""
+
+    series: Series
+    soc: Floats
+    model_v: Floats
+    rms_v: float
+    r0_ohm: Floats
+    rc_ohm: Floats
+
+
+def degc_of(series: Series) -> float:
+    """Mean temperature of a series; 25 degC when none was measured."""
+    known = series.temperature_degc[np.isfinite(series.temperature_degc)]
+    return float(known.mean()) if known.size else 25.0
+
+
+def moved_ah(series: Series) -> Floats:
+    """Charge since the first row, Ah."""
+    step_ah = 0.5 * (series.current_a[1:] + series.current_a[:-1]) * np.diff(series.t_s) / 3600.0
+    return np.concatenate([[0.0], np.cumsum(step_ah)])
+
+
+def branches(series: Sequence[Series]) -> list[Branches]:
+    """Return the branches that these slow series hold, by rising temperature. ConfigError: there are none."""
+    found: list[tuple[float, bool, Floats, float | None]] = []
+    for one in series:
+        for part in _runs(one):
+            degc, charging, volts, capacity_ah = _branch(one, part)
+            found.append((degc, charging, volts, capacity_ah))
+    if not found:
+        raise ConfigError(["--ocv: no slow charge or discharge over most of the capacity in these files"])
+    groups: list[Branches] = []
+    for degc in _apart(sorted({round(f[0], 1) for f in found})):
+        near = [f for f in found if abs(f[0] - degc) <= SAME_DEGC]
+        means = [[f[2] for f in near if f[1] is charging] for charging in (True, False)]
+        charge_v, discharge_v = (np.mean(m, axis=0) if m else None for m in means)
+        capacities = [f[3] for f in near if f[3] is not None]
+        groups.append(Branches(degc, charge_v, discharge_v, float(np.mean(capacities)) if capacities else None))
+    return groups
+
+
+def _apart(degc: Iterable[float]) -> list[float]:
+    """Temperatures that differ by more than what counts as the same."""
+    kept: list[float] = []
+    for one in degc:
+        if not kept or one - kept[-1] > SAME_DEGC:
+            kept.append(one)
+    return kept
+
+
+def _runs(series: Series) -> list[slice]:
+    """Parts of one sign of the current that move most of what the series moves."""
+    sign = np.sign(np.where(np.abs(series.current_a) > 0.05 * np.abs(series.current_a).max(), series.current_a, 0.0))
+    edges = np.flatnonzero(np.diff(sign)) + 1
+    bounds = [0, *edges.tolist(), len(sign)]
+    moved = moved_ah(series)
+    parts = [slice(a, b) for a, b in pairwise(bounds) if sign[a] != 0.0 and b - a > 10]
+    most = max((abs(moved[p.stop - 1] - moved[p.start]) for p in parts), default=0.0)
+    return [p for p in parts if abs(moved[p.stop - 1] - moved[p.start]) > 0.7 * most]
+
+
+def _branch(series: Series, part: slice) -> tuple[float, bool, Floats, float | None]:
+    charging = bool(np.median(series.current_a[part]) > 0.0)
+    moved, volts = moved_ah(series)[part], series.voltage_v[part]
+    capacity_ah = abs(float(moved[-1] - moved[0]))
+    if series.soc is not None and np.isfinite(series.soc[part]).all():
+        soc = series.soc[part]
+        capacity_ah /= max(abs(float(soc[-1] - soc[0])), 1e-6)
+    else:
+        share = (moved - moved[0]) / (moved[-1] - moved[0])
+        soc = share if charging else 1.0 - share
+    order = np.argsort(soc, kind="stable")
+    return degc_of(series), charging, _rising(np.interp(SOC_GRID, soc[order], _smooth(volts[order]))), capacity_ah
+
+
+def _smooth(values: Floats, width: int = 5) -> Floats:
+    if len(values) < 4 * width:
+        return values
+    padded = np.concatenate([np.repeat(values[0], width // 2), values, np.repeat(values[-1], width // 2)])
+    return np.convolve(padded, np.ones(width) / width, mode="valid")
+
+
+def _rising(volts: Floats, least_v: float = 1e-6) -> Floats:
+    """The nearest curve that never falls (pool adjacent violators), strictly rising by a trace."""
+    means: list[float] = []
+    counts: list[int] = []
+    for v in volts:
+        means.append(float(v))
+        counts.append(1)
+        while len(means) > 1 and means[-2] > means[-1]:
+            total = counts[-2] + counts[-1]
+            means[-2:] = [(means[-2] * counts[-2] + means[-1] * counts[-1]) / total]
+            counts[-2:] = [total]
+    return np.asarray(np.repeat(means, counts) + least_v * np.arange(len(volts)))
+
+
+def rest_voltage(groups: Sequence[Branches]) -> tuple[Floats, Floats, Floats]:
+    """Temperatures, mid and half (temperatures, GRID). A missing branch is filled with the gap of the others."""
+    both = [
+        (g.degc, 0.5 * (g.charge_v - g.discharge_v))
+        for g in groups
+        if g.charge_v is not None and g.discharge_v is not None
+    ]
+    mids, halves = [], []
+    for g in groups:
+        half = min(both, key=lambda b: abs(b[0] - g.degc))[1] if both else np.full(GRID, 0.017)
+        half = np.maximum(half, 0.0)
+        mid = (
+            0.5 * (g.charge_v + g.discharge_v)
+            if g.charge_v is not None and g.discharge_v is not None
+            else (g.charge_v - half if g.charge_v is not None else g.discharge_v + half)  # type: ignore[operator]
+        )
+        mids.append(_rising(mid))
+        halves.append(half)
+    return np.array([g.degc for g in groups]), np.array(mids), np.array(halves)
+
+
+@dataclass(frozen=True)
+class _Driven:
+    """What the current alone does: RC currents (rows, taus) and hysteresis (rows, gammas)."""
+
+    rc_a: Floats
+    hysteresis: Floats
+
+
+def driven(series: Series, taus_s: Floats, gammas: Floats, capacity_ah: float) -> _Driven:
+    """Filter the current with all time constants and hysteresis rates at once; both start from rest, unknown branch."""
+    amps, rows = series.current_a, len(series.t_s)
+    rc_a, hysteresis = np.zeros((rows, len(taus_s))), np.zeros((rows, len(gammas)))
+    x, h = np.zeros(len(taus_s)), np.zeros(len(gammas))
+    steps = np.diff(series.t_s)
+    still_a = capacity_ah / 200.0
+    for k in range(1, rows):
+        keep = np.exp(-steps[k - 1] / taus_s)
+        amp = amps[k - 1]
+        x = keep * x + (1.0 - keep) * amp
+        if abs(amp) > still_a:
+            stay = np.exp(-gammas * abs(amp) * steps[k - 1] / (3600.0 * capacity_ah))
+            h = stay * h + (1.0 - stay) * np.sign(amp)
+        rc_a[k], hysteresis[k] = x, h
+    return _Driven(rc_a, hysteresis)
+
+
+def non_negative(a: Floats, b: Floats) -> Floats:
+    """Least squares with x >= 0 (Lawson and Hanson, on the normal equations)."""
+    gram, right = a.T @ a, a.T @ b
+    x, free = np.zeros(len(right)), np.zeros(len(right), dtype=bool)
+    for _ in range(10 * len(right)):
+        slope = right - gram @ x
+        slope[free] = -np.inf
+        best = int(slope.argmax())
+        if not slope[best] > 1e-10 * max(np.abs(right).max(), 1e-300):
+            break
+        free[best] = True
+        while True:
+            trial = np.zeros_like(x)
+            trial[free] = np.linalg.lstsq(gram[np.ix_(free, free)], right[free], rcond=None)[0]
+            if (trial[free] > 0.0).all():
+                x = trial
+                break
+            negative = free & (trial <= 0.0)
+            step = np.min(x[negative] / np.maximum(x[negative] - trial[negative], 1e-300))
+            x = x + step * (trial - x)
+            free &= x > 1e-15
+    return x
+
+
+def _rest(model: CellModel, soc: Floats, degc: float) -> tuple[Floats, Floats]:
+    """Mid and half at one temperature along a series."""
+    table = tables(model, np.array([degc]))
+    return np.interp(soc, SOC_GRID, table.mid_v[0]), np.interp(soc, SOC_GRID, table.half_v[0])
+
+
+def _solve(
+    series: Series, soc: Floats, rest: tuple[Floats, Floats], rc_a: Floats, h: Floats, thin: slice
+) -> tuple[Floats, Floats]:
+    """Parameters [R0 at the knots, RC...] and the modelled voltage."""
+    mid, half = rest
+    still_v = mid + h * half
+    hats = np.stack([np.interp(soc, KNOTS, np.eye(len(KNOTS))[k]) for k in range(len(KNOTS))], axis=1)
+    a = np.column_stack([hats * series.current_a[:, None], rc_a])
+    usable = (soc > 0.03) & (soc < 0.985)
+    rows = np.zeros(len(soc), dtype=bool)
+    rows[thin] = True
+    rows &= usable if (usable & rows).sum() > 100 else rows
+    ridge = np.zeros((len(KNOTS) - 1, a.shape[1]))
+    weight = 0.05 * np.sqrt(np.square(a[rows, : len(KNOTS)]).sum() / len(KNOTS))
+    for k in range(len(KNOTS) - 1):
+        ridge[k, k], ridge[k, k + 1] = weight, -weight
+    x = non_negative(
+        np.vstack([a[rows], ridge]), np.concatenate([(series.voltage_v - still_v)[rows], np.zeros(len(ridge))])
+    )
+    return x, still_v + a @ x
+
+
+def fit_dynamic(rest: CellModel, dynamic: Sequence[Series], capacity_ah: float) -> tuple[CellModel, list[Fit]]:
+    """Return the model with resistances and hysteresis, and how each series is met."""
+    taus = np.array(sorted({tau for group in TAUS_S for tau in group}))
+    gammas = np.array(GAMMAS)
+    moved = [(series, driven(series, taus, gammas, capacity_ah)) for series in dynamic]
+    best: tuple[float, CellModel, list[Fit]] | None = None
+    for group, gamma in product(TAUS_S, GAMMAS):
+        pairs = [int(np.flatnonzero(taus == tau)[0]) for tau in group]
+        fits = []
+        for series, answer in moved:
+            h = answer.hysteresis[:, GAMMAS.index(gamma)]
+            fits.append(_fit_one(rest, series, answer.rc_a[:, pairs], h, capacity_ah))
+        rms = float(np.sqrt(np.mean([f.rms_v**2 for f in fits])))
+        if best is None or rms < best[0]:
+            best = (rms, _assembled(rest, fits, group, gamma), fits)
+    assert best is not None
+    return best[1], best[2]
+
+
+def _fit_one(rest: CellModel, series: Series, rc_a: Floats, h: Floats, capacity_ah: float) -> Fit:
+    degc = degc_of(series)
+    thin = slice(None, None, max(1, len(series.t_s) // MOST_ROWS))
+    count = moved_ah(series) / capacity_ah
+    if series.soc is not None and np.isfinite(series.soc).all():
+        candidates = [series.soc]
+    else:
+        starts = np.arange(-0.02 - min(count.min(), 0.0), 1.02 - max(count.max(), 0.0) + 1e-9, 0.02)
+        candidates = [np.clip(start + count, 0.0, 1.0) for start in (starts if len(starts) else [-count.min()])]
+    best: Fit | None = None
+    for soc in candidates:
+        x, model_v = _solve(series, soc, _rest(rest, soc, degc), rc_a, h, thin)
+        usable = (soc > 0.05) & (soc < 0.98)
+        error_v = (series.voltage_v - model_v)[usable if usable.any() else slice(None)]
+        rms = float(np.sqrt(np.mean(np.square(error_v))))
+        if best is None or rms < best.rms_v:
+            r0 = np.interp(SOC_GRID, KNOTS, _filled(x[: len(KNOTS)], soc))
+            best = Fit(series, soc, model_v, rms, r0, x[len(KNOTS) :])
+    assert best is not None
+    return best
+
+
+def _filled(r0: Floats, soc: Floats) -> Floats:
+    """R0 at knots that the series never came near is that of the nearest it did, grown as usual towards empty."""
+    seen = np.array([bool((np.abs(soc - knot) < 0.08).any()) for knot in KNOTS]) & (r0 > 0.0)
+    if not seen.any():
+        return np.asarray(np.maximum(r0, 1e-6))
+    return np.asarray(np.interp(KNOTS, KNOTS[seen], r0[seen] / USUAL_SHAPE[seen]) * USUAL_SHAPE)
+
+
+def _assembled(rest: CellModel, fits: Sequence[Fit], taus: Sequence[float], gamma: float) -> CellModel:
+    """One model of all series; series of like temperature are averaged."""
+    degcs = _apart(sorted(degc_of(f.series) for f in fits))
+    near = [[f for f in fits if abs(degc_of(f.series) - degc) <= SAME_DEGC] for degc in degcs]
+    r0 = np.array([np.mean([f.r0_ohm for f in group], axis=0) for group in near])
+    rc = np.maximum(np.array([np.mean([f.rc_ohm for f in group], axis=0) for group in near]), 1e-7)
+    error_v = np.array([np.mean([_error_v(f) for f in group], axis=0) for group in near])
+    return replace(
+        rest,
+        resistance_degc=np.array(degcs),
+        r0_ohm=r0,
+        rc_tau_s=np.array(taus),
+        rc_ohm=rc,
+        activation_k=_activation(np.array(degcs), r0.mean(axis=1) + rc.sum(axis=1)),
+        gamma=gamma,
+        error_v=error_v,
+    )
+
+
+def _error_v(fit: Fit) -> Floats:
+    """Rms of measured minus modelled on SOC_GRID, within 5 % of SoC; where nothing was, more than that of the whole."""
+    square = np.square(fit.series.voltage_v - fit.model_v)
+    error_v = np.full(len(ERROR_SOC), UNSEEN_FACTOR * fit.rms_v)
+    for k, soc in enumerate(ERROR_SOC):
+        near = np.abs(fit.soc - soc) <= 0.05
+        if near.sum() > 60:
+            error_v[k] = np.sqrt(square[near].mean())
+    return np.asarray(np.maximum(np.interp(SOC_GRID, ERROR_SOC, error_v), LEAST_ERROR_V))
+
+
+def _activation(degc: Floats, ohm: Floats) -> float:
+    """B of exp(B/T) through these resistances; that of LFP where temperatures are too close to tell."""
+    if len(degc) < 2 or degc[-1] - degc[0] < 8.0:
+        return LFP_ACTIVATION_K
+    slope = float(np.polyfit(1.0 / (degc + KELVIN), np.log(ohm), 1)[0])
+    return min(max(slope, 500.0), 6000.0)
+
+
+def fit(
+    ocv: Sequence[Series], dynamic: Sequence[Series], name: str, capacity_ah: float | None = None
+) -> tuple[CellModel, list[Fit], list[Branches]]:
+    """Return a model of the cell that these series were measured on."""
+    groups = branches(ocv)
+    if capacity_ah is None:
+        capacity_ah = _capacity(groups)
+    degc, mid_v, half_v = rest_voltage(groups)
+    start = CellModel(
+        name=name,
+        chemistry="lfp",
+        capacity_ah=capacity_ah,
+        ocv_degc=degc,
+        mid_v=mid_v,
+        half_v=half_v,
+        entropy_v_per_k=np.interp(SOC_GRID, ENTROPY_SOC, LFP_ENTROPY_V_PER_K),
+        resistance_degc=np.array([25.0]),
+        r0_ohm=np.full((1, GRID), 1e-3),
+        rc_tau_s=np.array([10.0]),
+        rc_ohm=np.full((1, 1), 1e-6),
+        activation_k=LFP_ACTIVATION_K,
+        gamma=40.0,
+        error_v=np.full((1, GRID), 0.015),
+        error_tau_s=ERROR_TAU_S,
+    )
+    if not dynamic:
+        raise ConfigError(["--dynamic: no series; without one there is no resistance"])
+    model, fits = fit_dynamic(start, dynamic, capacity_ah)
+    return model, fits, groups
+
+
+def _capacity(groups: Sequence[Branches]) -> float:
+    known = [g.capacity_ah for g in groups if g.capacity_ah]
+    near = min((g for g in groups if g.capacity_ah), key=lambda g: abs(g.degc - 25.0), default=None)
+    if near is None or not known:
+        raise ConfigError(["capacity: cannot be told from the slow series; give --capacity-ah"])
+    return float(near.capacity_ah or 0.0)

@@ -1,0 +1,128 @@
+"""`bmsd fit-cell`: a cell specification from measured series, with a report and plots."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from bmsd.config.cell_file import Envelope, dump, parse
+from bmsd.errors import ConfigError
+from bmsd.lab import series as measured
+from bmsd.lab.fit import Branches, Fit, degc_of, fit
+from bmsd.model.cell import SOC_GRID, CellModel
+
+MOST_PLOTTED = 5000
+
+
+def fit_cell(
+    ocv: Sequence[Path], dynamic: Sequence[Path], output: Path, capacity_ah: float | None = None,
+    volts: tuple[float, float] = (2.5, 3.65), *, plots: bool = True,
+) -> Iterator[str]:  # fmt: skip
+    """Fit, write the file and its report, and yield the report's lines. ConfigError: the series do not tell a cell."""
+    slow = [measured.read(path) for path in ocv]
+    driven = [measured.read(path) for path in dynamic]
+    model, fits, groups = fit(slow, driven, output.stem, capacity_ah)
+    envelope = Envelope(min_v=volts[0], max_v=volts[1])
+    heading = [
+        f"Fitted by bmsd fit-cell on {datetime.now(UTC):%Y-%m-%d} from",
+        f"ocv: {', '.join(one.name for one in slow)}",
+        f"dynamic: {', '.join(one.name for one in driven)}",
+        "[envelope] is what was asked for, not what was measured: set it by the maker's sheet.",
+    ]
+    text = dump(model, envelope, heading)
+    parse(_tables(text), output.name)  # what is written can be read
+    output.write_text(text, encoding="utf-8")
+    lines = [line for one in (*slow, *driven) for line in one.report()]
+    lines += list(_report(model, fits, groups))
+    if plots:
+        lines += _plots(output, model, fits)
+    output.with_suffix(".report.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    yield from lines
+    yield f"written: {output}, {output.with_suffix('.report.txt')}"
+
+
+def _tables(text: str) -> dict[str, object]:
+    import tomllib
+
+    return tomllib.loads(text)
+
+
+def _report(model: CellModel, fits: Sequence[Fit], groups: Sequence[Branches]) -> Iterator[str]:
+    yield f"capacity {model.capacity_ah:.4g} Ah"
+    for k, group in enumerate(groups):
+        missing = [name for name, v in (("charge", group.charge_v), ("discharge", group.discharge_v)) if v is None]
+        note = f"; no {' and no '.join(missing)} branch, taken from the others" if missing else ""
+        half_mv = 1e3 * model.half_v[k][[40, 100, 160]]
+        yield (
+            f"rest voltage at {group.degc:g} degC: half gap {half_mv[0]:.0f}, {half_mv[1]:.0f}, {half_mv[2]:.0f} mV at "
+            f"20, 50, 80 %{note}"
+        )
+    taus = ", ".join(f"{tau:g}" for tau in model.rc_tau_s)
+    yield f"RC time constants {taus} s, hysteresis {model.gamma:g} per unit of SoC, exp({model.activation_k:.0f} K / T)"
+    for k, degc in enumerate(model.resistance_degc):
+        pairs = ", ".join(f"{1e3 * ohm:.3g}" for ohm in model.rc_ohm[k])
+        yield f"at {degc:g} degC: R0 {1e3 * model.r0_ohm[k][100]:.3g} mohm at 50 %, pairs {pairs} mohm"
+    for one in fits:
+        hours = (one.series.t_s[-1] - one.series.t_s[0]) / 3600.0
+        yield (
+            f"{one.series.name}: {hours:.1f} h at {degc_of(one.series):.1f} degC, SoC {one.soc.min():.2f}.."
+            f"{one.soc.max():.2f}, met with {1e3 * one.rms_v:.1f} mV rms (5..98 %)"
+        )
+
+
+def _plots(output: Path, model: CellModel, fits: Sequence[Fit]) -> list[str]:
+    """PNG files beside the output. Without matplotlib a line says so."""
+    try:
+        import matplotlib
+    except ImportError:
+        return ["plots: not made, matplotlib is not installed (pip install bmsd[lab])"]
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    made = []
+    figure, axes = pyplot.subplots(1, 3, figsize=(15, 4.5), constrained_layout=True)
+    for k, degc in enumerate(model.ocv_degc):
+        axes[0].plot(SOC_GRID, model.mid_v[k], label=f"{degc:g} degC")
+        axes[1].plot(SOC_GRID, 2e3 * model.half_v[k], label=f"{degc:g} degC")
+    for k, degc in enumerate(model.resistance_degc):
+        axes[2].plot(SOC_GRID, 1e3 * model.r0_ohm[k], label=f"R0, {degc:g} degC")
+    for axis, title, unit in zip(
+        axes, ("rest voltage, mean of both branches", "gap between the branches", "ohmic resistance"),
+        ("V", "mV", "mohm"), strict=True,
+    ):  # fmt: skip
+        axis.set(title=title, xlabel="SoC", ylabel=unit)
+        axis.legend()
+    axes[0].set_ylim(2.9, None)
+    axes[1].set_ylim(0.0, 150.0)
+    made.append(_saved(figure, output.with_suffix(".ocv.png")))
+    for k, one in enumerate(fits, start=1):
+        every = max(1, len(one.soc) // MOST_PLOTTED)
+        hours = one.series.t_s[::every] / 3600.0
+        figure, axes = pyplot.subplots(2, 1, figsize=(12, 7), sharex=True, constrained_layout=True)
+        axes[0].plot(hours, one.series.voltage_v[::every], linewidth=0.6, label="measured")
+        axes[0].plot(hours, one.model_v[::every], linewidth=0.6, label="model")
+        axes[0].set(title=one.series.name, ylabel="V")
+        axes[0].legend()
+        error_mv = 1e3 * (one.series.voltage_v - one.model_v)[::every]
+        axes[1].plot(hours, error_mv, linewidth=0.6)
+        axes[1].set(xlabel="h", ylabel="measured - model, mV", ylim=tuple(np.percentile(error_mv, [0.5, 99.5]) * 1.5))
+        made.append(_saved(figure, output.with_suffix(f".dynamic{k}.png")))
+    return [f"plot: {path}" for path in made]
+
+
+def _saved(figure: object, path: Path) -> Path:
+    from matplotlib import pyplot
+
+    figure.savefig(path, dpi=110)  # type: ignore[attr-defined]
+    pyplot.close(figure)  # type: ignore[arg-type]
+    return path
+
+
+def checked_paths(ocv: Sequence[Path], dynamic: Sequence[Path]) -> None:
+    """ConfigError names every file that is not there."""
+    missing = [f"{path}: no such file" for path in (*ocv, *dynamic) if not path.is_file()]
+    if missing:
+        raise ConfigError(missing)

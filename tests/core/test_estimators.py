@@ -1,0 +1,183 @@
+"""Resistance, power and capacity against an exact cell, with sigmas that hold the truth."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from bmsd.core import memory
+from bmsd.core.estimation import capacity, electrical, estimators, power, resistance
+from bmsd.core.estimation.power import HORIZONS_S
+from tests import rack
+
+PLANT = rack.plant(cells=4, sensors=1)
+MODEL = PLANT.cell.model
+TABLES = electrical.tables(MODEL, np.array([25.0]))
+ALL = np.array([True])
+
+
+class Cells:
+    """Cells that answer exactly as the model says, each with its resistance over the model's."""
+
+    def __init__(self, soc: float, factors: list[float], capacity_ah: float = 280.0) -> None:
+        self.soc, self.factors, self.capacity_ah = np.full(4, soc), np.array(factors), capacity_ah
+        self.rc_a, self.h, self.moved_as = np.zeros(3), 0.0, 0.0
+
+    def step(self, amps: float, dt_s: float) -> None:
+        keep = np.exp(-dt_s / MODEL.rc_tau_s)
+        self.rc_a = keep * self.rc_a + (1.0 - keep) * amps
+        self.soc = self.soc + amps * dt_s / 3600.0 / self.capacity_ah
+        self.moved_as += amps * dt_s
+        stay = np.exp(-MODEL.gamma * abs(amps) * dt_s / 3600.0 / 280.0)
+        self.h = stay * self.h + (1.0 - stay) * np.sign(amps)
+
+    def volts(self, amps: float) -> np.ndarray:
+        where = electrical.place(self.soc[None, :])
+        still = electrical.at(TABLES.mid_v, where)[0] + self.h * electrical.at(TABLES.half_v, where)[0]
+        ohm = electrical.at(TABLES.r0_ohm, where)[0]
+        return still + self.factors * (amps * ohm + float(TABLES.rc_ohm[0] @ self.rc_a))
+
+
+def driven(cells: Cells, profile, dt_s: float = 1.0, **known):
+    """The estimators over this current; `known` starts them."""
+    at, now_s = rack.knowing(PLANT, float(cells.soc[0]), known.get("sigma", 0.01)), 100.0
+    estimate = None
+    for amps in profile:
+        now_s += dt_s
+        snap = rack.snapshot(
+            PLANT, now_s, cell_v=cells.volts(amps).reshape(1, 1, 4), current_a=amps, charge_as=cells.moved_as
+        )
+        at, estimate = estimators.step(PLANT, at, snap, dt_s, ALL)
+        cells.step(amps, dt_s)
+    return at, estimate
+
+
+def pulses(count: int) -> list[float]:
+    return [100.0 if (k // 20) % 2 else -100.0 for k in range(count)]
+
+
+def test_the_resistance_of_every_cell_is_found_from_steps_of_the_current():
+    factors = [1.0, 1.0, 1.3, 0.9]
+    _, estimate = driven(Cells(0.6, factors), pulses(600))
+    found, sigma = estimate.cell_resistance_factor[0, 0], estimate.cell_resistance_sigma[0, 0]
+    np.testing.assert_allclose(found, factors, atol=0.05)
+    assert (np.abs(found - factors) <= 2.0 * sigma + 0.02).all()
+    assert (sigma < 0.06).all()
+    ratio = resistance.of_median(estimate.cell_resistance_factor)[0, 0]
+    assert ratio[2] == pytest.approx(1.3, abs=0.03)
+    r10 = float(TABLES.r0_ohm[0, 120] + TABLES.rc_ohm[0] @ (1.0 - np.exp(-10.0 / MODEL.rc_tau_s)))
+    assert estimate.cell_r10_ohm[0, 0, 2] == pytest.approx(1.3 * r10, rel=0.05)
+    assert (estimate.cell_r1_ohm < estimate.cell_r10_ohm).all()
+
+
+def test_without_a_step_of_the_current_the_resistance_stays_the_models_and_unsure():
+    _, estimate = driven(Cells(0.6, [2.0] * 4), [-50.0] * 60)
+    np.testing.assert_allclose(estimate.cell_resistance_factor, 1.0, atol=0.01)
+    assert (estimate.cell_resistance_sigma == resistance.PRIOR_SIGMA).all()
+
+
+def test_an_unknown_cell_learns_nothing_and_poisons_no_other():
+    cells = Cells(0.6, [1.2] * 4)
+    at, now_s = rack.knowing(PLANT, 0.6, 0.01), 100.0
+    for amps in pulses(400):
+        now_s += 1.0
+        volts = np.where(np.arange(4) == 1, np.nan, cells.volts(amps))
+        snap = rack.snapshot(PLANT, now_s, cell_v=volts.reshape(1, 1, 4), current_a=amps, charge_as=cells.moved_as)
+        at, estimate = estimators.step(PLANT, at, snap, 1.0, ALL)
+        cells.step(amps, 1.0)
+    assert estimate.cell_resistance_factor[0, 0, 0] == pytest.approx(1.2, abs=0.05)
+    assert estimate.cell_resistance_factor[0, 0, 1] == pytest.approx(1.0, abs=0.05)
+    assert np.isnan(estimate.power_charge_a).all(), "with an unknown cell the power of the string is unknown"
+
+
+@pytest.mark.parametrize("direction", [1, -1])
+@pytest.mark.parametrize("soc", [0.1, 0.5, 0.9])
+def test_the_power_for_ten_seconds_ends_at_the_limit_and_never_beyond(soc, direction):
+    cells = Cells(soc, [1.0, 1.0, 1.2, 1.0])
+    for _ in range(60):
+        cells.step(-20.0, 1.0)
+    limit_v = 3.65 if direction > 0 else 2.5
+    known = power.Cells(
+        cells.volts(-20.0).reshape(1, 1, 4), cells.soc.reshape(1, 1, 4), np.full((1, 1, 4), 1e-3),
+        cells.factors.reshape(1, 1, 4), np.full((1, 1, 4), 0.01), np.full((1, 1, 4), 280.0),
+    )  # fmt: skip
+    polarised = replace(estimators.start(PLANT).soc.polarisation, rc_a=cells.rc_a[None, :], h=np.array([cells.h]))
+    found = power.power(MODEL, TABLES, polarised, np.array([-20.0]), known, limit_v, direction, 1e6)
+    amps = direction * float(found.amps[0, HORIZONS_S.index(10.0)])
+    assert found.cell[0, 1] == 2, "the cell of the highest resistance ends it"
+    for _ in range(100):
+        cells.step(amps, 0.1)
+    end_v = cells.volts(amps)[2]
+    short_v = direction * (limit_v - end_v)
+    assert -0.002 <= short_v <= 0.08, "safe, and not far from the limit"
+
+
+def test_power_falls_with_the_time_it_must_last_and_with_doubt():
+    cells = Cells(0.3, [1.0] * 4)
+    _, sure = driven(cells, [0.0] * 3)
+    assert (np.diff(sure.power_discharge_a[0]) <= 0.0).all()
+    assert (sure.power_discharge_a >= 0.0).all()
+    _, unsure = driven(Cells(0.3, [1.0] * 4), [0.0] * 3, sigma=0.1)
+    assert unsure.power_discharge_a[0, 3] < sure.power_discharge_a[0, 3]
+
+
+def test_a_string_carries_no_more_than_its_ratings():
+    _, estimate = driven(Cells(0.5, [1.0] * 4), [0.0] * 3)
+    assert estimate.power_charge_a[0, 0] == PLANT.string_charge_max_a
+    assert estimate.power_discharge_a[0, 0] == PLANT.string_discharge_max_a
+
+
+def test_capacity_is_found_from_anchored_swings_within_its_sigma():
+    random = np.random.default_rng(3)
+    truth = np.array([0.92, 0.9, 0.88, 0.91]).reshape(1, 1, 4)
+    at = capacity.start((1, 1, 4))
+    sigma = np.full((1, 1, 4), 0.015)
+    sigmas = []
+    for swing in range(12):
+        low = swing % 2 == 0
+        soc = (0.08 if low else 0.97) + 0.012 * random.standard_normal((1, 1, 4))
+        at = capacity.step(at, soc, sigma, np.array([0.3]), 280.0)
+        sigmas.append(at.sigma.max())
+        moved = (0.97 - 0.08) * (1.0 if low else -1.0) * 280.0
+        at = capacity.moved(at, np.array([moved]), 3.0)
+        # every cell passes the same charge and so another share of its own capacity
+        at = replace(at, moved_ah=at.moved_ah * truth)
+    assert sigmas[0] > 0.035, "the data sheet alone is not much"
+    assert sigmas[4] < 0.015
+    assert (np.abs(at.share - truth) < 2.5 * at.sigma).all()
+    assert np.abs(at.share - truth).max() < 0.02
+
+
+@pytest.mark.parametrize(("soc", "sigma"), [(0.5, 0.01), (0.97, 0.05), (np.nan, 0.01), (0.3, np.nan)])
+def test_a_look_that_is_no_anchor_changes_no_capacity(soc, sigma):
+    shape = (1, 1, 4)
+    at = capacity.step(capacity.start(shape), np.full(shape, 0.08), np.full(shape, 0.015), np.array([0.3]), 280.0)
+    at = capacity.moved(at, np.array([200.0]), 3.0)
+    after = capacity.step(at, np.full(shape, soc), np.full(shape, sigma), np.array([0.3]), 280.0)
+    np.testing.assert_array_equal(after.share, at.share)
+
+
+def test_what_was_learned_survives_a_power_off():
+    drive = rack.Drive(PLANT)
+    drive.run(2.0, cell_v=3.30)
+    at, _ = driven(Cells(0.6, [1.0, 1.0, 1.3, 0.9]), pulses(300))
+    drive.memory = replace(drive.memory, estimation=at)
+    saved = memory.durable(drive.protections, drive.memory, 1000.0)
+    again, notes = memory.restore(PLANT, drive.protections, saved, 4600.0)
+    assert notes == []
+    known = again.estimation
+    np.testing.assert_allclose(known.resistances.factor, at.resistances.factor)
+    np.testing.assert_allclose(known.soc.belief.bias_c, at.soc.belief.bias_c, atol=1e-3)
+    np.testing.assert_allclose(known.capacity.share, at.capacity.share)
+    assert known.soc.polarisation.h[0] == at.soc.polarisation.h[0]
+
+
+def test_the_time_until_empty_is_that_of_the_first_cell_at_the_mean_current():
+    cells = Cells(0.5, [1.0] * 4)
+    _, estimate = driven(cells, [-140.0] * 30)
+    assert estimate.time_to_empty_s == pytest.approx(0.5 * 280.0 / 140.0 * 3600.0, rel=0.05)
+    assert estimate.time_to_full_s is None
+    _, rest = driven(Cells(0.5, [1.0] * 4), [0.0] * 5)
+    assert (rest.time_to_empty_s, rest.time_to_full_s) == (None, None)

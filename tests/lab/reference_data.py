@@ -1,0 +1,85 @@
+"""Measured series of others (BMSD_REFERENCE_DATA, by default ../shared/data) as the lab reads them.
+
+Without the folder tests are skipped; where CI=true they fail.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bmsd.lab.series import Series
+
+ROOT = Path(os.environ.get("BMSD_REFERENCE_DATA") or Path(__file__).parents[3] / "shared" / "data")
+
+
+def folder() -> Path:
+    """The data; the test is skipped, or fails in CI, where there are none."""
+    if not ROOT.is_dir():
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"no reference data at {ROOT}: set BMSD_REFERENCE_DATA")
+        pytest.skip(f"no reference data at {ROOT}")
+    return ROOT
+
+
+def series(name: str, t_s, discharge_a, volts, degc, soc=None) -> Series:
+    """A series of these arrays; in the data discharge is positive."""
+    t_s = np.asarray(t_s, dtype=np.float64)
+    return Series(
+        name, t_s - t_s[0], -np.asarray(discharge_a, dtype=np.float64), np.asarray(volts, dtype=np.float64),
+        np.broadcast_to(np.asarray(degc, dtype=np.float64), t_s.shape).copy(),
+        None if soc is None else np.asarray(soc, dtype=np.float64), (), (),
+    )  # fmt: skip
+
+
+def plett_ocv(degc: int) -> list[Series]:
+    data = np.load(folder() / "plett_a123" / f"a123_ocv_P{degc:02d}.npz")
+    return [
+        series(f"P{degc:02d} {part}", data[f"{part}_t"], data[f"{part}_i"], data[f"{part}_v"], degc)
+        for part in ("s1", "s3")
+    ]
+
+
+def plett_dynamic(degc: int) -> tuple[Series, float]:
+    """The series with its SoC, and the capacity."""
+    data = np.load(folder() / "plett_a123" / f"a123_dyn_P{degc}.npz")
+    made = series(f"P{degc} dynamic", data["s1_t"], data["s1_i"], data["s1_v"], degc, data["s1_soc"])
+    return made, float(data["Q_Ah"])
+
+
+def flat_zone() -> Series:
+    data = np.load(folder() / "tao_shi_lfp_flatzone" / "lfp1p2Ah_flatzone_25C.npz")
+    return series("flat zone", data["t"], data["i"], data["v"], 25.0, data["soc"])
+
+
+def flat_zone_ocv() -> list[Series]:
+    data = np.load(folder() / "tao_shi_lfp_flatzone" / "ocv_curve.npz")
+    soc, made = data["SOC_OCV"].astype(float) / 100.0, []
+    for name, order in (("OCV_discharge", np.argsort(-soc)), ("OCV_charge", np.argsort(soc))):
+        way = np.abs(soc[order] - soc[order][0])
+        amps = 0.04 * (1.0 if name == "OCV_discharge" else -1.0)
+        made.append(series(name, way * 1.2 * 3600.0 / 0.04, np.full(len(soc), amps), data[name][order], 25.0))
+    return made
+
+
+def prada(kind: str) -> tuple[list[Series], Series, float]:
+    """Slow series, dynamic series with SoC, capacity; `kind` is hyst or nohyst."""
+    slow = np.load(folder() / "pybamm_prada" / f"ocv_c50_{kind}.npz")
+    data = np.load(folder() / "pybamm_prada" / f"dyn6h_25C_{kind}_dfn.npz")
+    return (
+        [series(f"C/50 {kind}", slow["t"], slow["i"], slow["v"], 25.0)],
+        series(f"DFN {kind}", data["t"], data["i"], data["v"], 25.0, data["soc"]),
+        float(data["cap_Ah"]),
+    )
+
+
+def first(of: Series, share: float) -> Series:
+    """The first part of a series."""
+    rows = int(len(of.t_s) * share)
+    soc = None if of.soc is None else of.soc[:rows]
+    return Series(
+        of.name, of.t_s[:rows], of.current_a[:rows], of.voltage_v[:rows], of.temperature_degc[:rows], soc, (), ()
+    )  # fmt: skip

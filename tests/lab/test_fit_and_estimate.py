@@ -1,0 +1,159 @@
+"""Cells are fitted to measured series, and the estimators meet what others measured, with sigmas that are honest."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from bmsd.cli import app
+from bmsd.config import cell_file
+from bmsd.config.cell_file import Envelope, Specification
+from bmsd.lab import estimate as lab
+from bmsd.lab.estimate import COLUMNS, Start, charge_states
+from bmsd.lab.fit import fit
+from bmsd.lab.series import Series
+from tests.lab import reference_data as data
+
+ENVELOPE = Envelope(min_v=2.0, max_v=3.65)
+
+
+@cache
+def a123(degc: int) -> Specification:
+    """Fitted on the dynamic series of this temperature."""
+    slow = [one for of in (15, 25) for one in data.plett_ocv(of)]
+    return Specification(fit(slow, [data.plett_dynamic(degc)[0]], f"A123 {degc}")[0], ENVELOPE)
+
+
+@cache
+def flat() -> Specification:
+    return Specification(fit(data.flat_zone_ocv(), [data.first(data.flat_zone(), 0.25)], "flat")[0], ENVELOPE)
+
+
+def errors(cell: Specification, series: Series, capacity_ah: float, start: Start):
+    """Errors of the SoC, its sigmas, and bias in A."""
+    rows = charge_states(cell, capacity_ah, series, start)
+    assert ((rows[:, 0] >= 0.0) & (rows[:, 0] <= 1.0)).all()
+    assert (rows[:, 1] > 0.0).all()
+    return rows[:, 0] - series.soc, rows[:, 1], rows[:, 2]
+
+
+def inside(error, sigma) -> float:
+    return float(np.mean(np.abs(error) <= 2.0 * sigma))
+
+
+def test_a_fit_finds_the_hysteresis_the_resistance_and_how_well_it_meets_the_cell():
+    model = a123(25).model
+    assert model.capacity_ah == pytest.approx(2.06, abs=0.02)
+    assert 0.012 < model.half_v[-1][100] < 0.022, "half the gap of this cell at 50 %"
+    assert 0.007 < model.r0_ohm[0][100] < 0.014
+    assert model.error_v[0].min() >= 0.005
+    assert (np.diff(model.mid_v, axis=1) > 0.0).all()
+
+
+def test_what_was_fitted_at_25_degc_holds_at_15_degc():
+    series, capacity_ah = data.plett_dynamic(15)
+    error, sigma, _ = errors(a123(25), series, capacity_ah, Start(1.0, 0.02))
+    assert np.sqrt(np.mean(error**2)) < 0.015
+    assert np.abs(error).max() < 0.04
+    assert inside(error, sigma) >= 0.95
+
+
+def test_in_the_flat_zone_a_wrong_start_and_a_current_offset_are_survived():
+    series = data.first(data.flat_zone(), 0.4)
+    series = replace(series, current_a=series.current_a + 0.012)
+    error, sigma, _ = errors(flat(), series, 1.2, Start(0.5, 0.3))
+    late = series.t_s > 3.0 * 3600.0
+    assert np.abs(error[late]).max() < 0.06
+    assert np.sqrt(np.mean(error[late] ** 2)) < 0.03
+    assert inside(error, sigma) >= 0.95
+
+
+def test_a_textbook_filter_would_not_have_been_honest_where_this_one_is():
+    """The sigma in the middle of the flat zone is not that of a noise that averages out."""
+    series = data.first(data.flat_zone(), 0.15)
+    _, sigma, _ = errors(flat(), series, 1.2, Start(0.2, 0.02))
+    assert sigma[-1] > 0.015
+
+
+def written(path: Path, series: Series) -> Path:
+    with path.open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["t_s", "current_a", "voltage_v", "temperature_degc", "soc"])
+        soc = np.full(len(series.t_s), np.nan) if series.soc is None else series.soc
+        table.writerows(zip(series.t_s, series.current_a, series.voltage_v, series.temperature_degc, soc, strict=True))
+    return path
+
+
+def test_the_commands_fit_a_cell_and_run_a_log_through_the_estimators(tmp_path: Path):
+    dynamic, capacity_ah = data.plett_dynamic(25)
+    slow = [written(tmp_path / f"slow{k}.csv", replace(one, soc=None)) for k, one in enumerate(data.plett_ocv(25))]
+    slow = [Path(str(path)) for path in slow]
+    log = written(tmp_path / "log.csv", data.first(dynamic, 0.05))
+    whole = written(tmp_path / "drive.csv", dynamic)
+    lines = log.read_text().splitlines()
+    lines[40] = lines[40].replace(lines[40].split(",")[2], "nan")
+    log.write_text("\n".join(lines) + "\n")
+    cell, out = tmp_path / "cell.toml", tmp_path / "out.csv"
+    ran = CliRunner().invoke(
+        app, ["fit-cell", "--ocv", *map(str, slow), "--dynamic", str(whole), "-o", str(cell)], catch_exceptions=False
+    )
+    assert ran.exit_code == 0, ran.output
+    assert "met with" in ran.output
+    assert cell_file.load(cell).model.capacity_ah == pytest.approx(2.06, abs=0.02)
+    assert (tmp_path / "cell.report.txt").read_text() in ran.output
+    assert [path.read_bytes()[:4] for path in sorted(tmp_path.glob("*.png"))] == [b"\x89PNG"] * 2
+    ran = CliRunner().invoke(
+        app,
+        ["estimate", "--cell", str(cell), "--capacity-ah", f"{capacity_ah}", "--soc0", "1", str(log), "-o", str(out)],
+        catch_exceptions=False,
+    )
+    assert ran.exit_code == 0, ran.output
+    assert "1 rows: voltage_v is not a number (line 41)" in ran.output
+    rows = list(csv.DictReader(out.open()))
+    assert tuple(rows[0]) == COLUMNS
+    assert len(rows) == len(lines) - 2
+    last = {name: float(value) for name, value in rows[-1].items()}
+    assert abs(last["soc"] - 0.9) < 0.06
+    assert 0.005 < last["r10_ohm"] < 0.06
+    assert 0.0 < last["sop10_charge_a"] < 100.0
+    assert 10.0 < last["sop10_discharge_a"] < 300.0
+
+
+def test_a_wrong_cell_file_ends_with_sentences_not_with_a_traceback(tmp_path: Path):
+    log = tmp_path / "log.csv"
+    log.write_text("t_s,current_a,voltage_v,temperature_degc\n" + "".join(f"{t},1,3300,25\n" for t in range(9)))
+    cell = Path(__file__).parents[2] / "deploy" / "cells" / "a123-2ah.toml"
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text(cell.read_text().replace("min_v = 2.0", "min_v = 4.0"))
+    for file, why in ((wrong, "envelope.min_v"), (cell, "these are mV")):
+        ran = CliRunner().invoke(
+            app, ["estimate", "--cell", str(file), "--capacity-ah", "2", str(log), "-o", str(tmp_path / "o.csv")]
+        )
+        assert ran.exit_code == 2
+        assert why in ran.output
+
+
+def test_a_gap_makes_the_soc_less_certain():
+    cell = cell_file.load(Path(__file__).parents[2] / "deploy" / "cells" / "a123-2ah.toml")
+    t_s = np.concatenate([np.arange(600.0), np.arange(600.0) + 8000.0])
+    flat_v = np.full(len(t_s), 3.29)
+    from bmsd.lab.series import Gap
+
+    amps = np.where(t_s < 600.0, -0.5, 0.0)
+    series = Series("gap", t_s, amps, flat_v, np.full(len(t_s), 25.0), None, (), (Gap(599.0, 7401.0),))
+    sigma = charge_states(cell, 2.05, series, Start(0.6, 0.02))[:, 1]
+    assert sigma[600] > sigma[599] + 0.05
+
+
+def test_a_known_current_offset_is_where_the_estimate_starts():
+    cell = cell_file.load(Path(__file__).parents[2] / "deploy" / "cells" / "a123-2ah.toml")
+    t_s = np.arange(30.0)
+    series = Series("bias", t_s, np.zeros(30), np.full(30, 3.29), np.full(30, 25.0), None, (), ())
+    rows = lab.estimates(cell, 2.05, series, Start(0.6, 0.02, 0.05))
+    assert rows[-1, COLUMNS.index("bias_a")] == pytest.approx(0.05, abs=0.005)
