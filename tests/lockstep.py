@@ -14,7 +14,7 @@ from bmsd.inverters.profile import load_profile
 from bmsd.model.frame import Frame
 from bmsd.model.plant import Plant
 from bmsd.model.request import Request
-from bmsd.model.snapshot import Host, Snapshot
+from bmsd.model.snapshot import Buses, Host, Snapshot
 from bmsd.sim.mishap import Mishap
 from bmsd.sim.scenario import load_settings
 from bmsd.sim.world import SimWorld
@@ -91,7 +91,7 @@ class Lockstep:
             now_s=self.now_s,
             modules=self._receiver.modules(self.now_s),
             units=self._receiver.units(self.now_s),
-            buses=rack.healthy_buses(),
+            buses=Buses.well("field", "inverter"),
             host=Host(self.plant.timing.tick_s, 0),
             inverter_age_s=self._port.inverter_age_s(self.now_s),
             requests=requests,

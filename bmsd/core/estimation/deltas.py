@@ -4,7 +4,8 @@ Theory of operation (bar-delta filtering: G. Plett, Battery Management Systems, 
 same current at the same instant, so the difference of a cell's voltage to the mean of its string is free of most of
 what is wrong with the model. It tells the difference in SoC by the slope of the rest voltage, and nothing where that is
 flat. The error of a cell's voltage channel is an offset: no repetition averages it away, so the variance is never
-believed to be below (offset / slope)^2.
+believed to be below (offset / slope)^2, nor below what the table's shape is wrong by. A cell at the end of its table
+stays there: a voltage that no state of charge explains would wind the difference up without end.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ TAU_S = 60.0
 SIZE_SPREAD = 0.02
 """Standard deviation of the capacities of a string: what they drift apart per unit of charge moved."""
 RESISTANCE_SPREAD = 0.15
+SHAPE_SIGMA = 0.01
+"""By how much the rest voltage of one cell may lie beside the table, along the SoC."""
 MOST_SIGMAS = 5.0
 
 
@@ -81,9 +84,11 @@ def step(
     total = slope**2 * variance + error / np.maximum(share, 1e-6)
     innovation = np.clip(innovation, -MOST_SIGMAS * np.sqrt(total), MOST_SIGMAS * np.sqrt(total))
     gain = variance * slope / total
-    floor = np.minimum(variance, error / slope**2)
+    floor = np.minimum(variance, np.maximum(error / slope**2, SHAPE_SIGMA**2))
     updated = np.maximum((1.0 - gain * slope) * variance, floor)
-    return Deltas(np.where(known, delta + gain * innovation, delta), np.where(known, updated, variance))
+    common = soc[:, None, None]
+    moved_to = np.clip(delta + gain * innovation, -common, 1.0 - common)
+    return Deltas(np.where(known, moved_to, delta), np.where(known, updated, variance))
 
 
 def _from_mean(values: Floats, known: np.ndarray) -> Floats:
