@@ -12,6 +12,7 @@ from bmsd.config.cell_file import Envelope, dump, parse
 from bmsd.errors import ConfigError
 from bmsd.lab import series as measured
 from bmsd.lab.fit import Branches, Fit, degc_of, fit
+from bmsd.lab.table import LAB_EXTRA
 from bmsd.model.cell import SOC_GRID, CellModel
 
 MOST_PLOTTED = 5000
@@ -78,7 +79,7 @@ def _plots(output: Path, model: CellModel, fits: Sequence[Fit]) -> list[str]:
     try:
         import matplotlib
     except ImportError:
-        return ["plots: not made, matplotlib is not installed (pip install bmsd[lab])"]
+        return [f"plots: not made, matplotlib is not installed; {LAB_EXTRA}"]
     matplotlib.use("Agg")
     from matplotlib import pyplot
 

@@ -10,7 +10,7 @@ import numpy as np
 from bmsd.errors import BmsdError, ConfigError
 
 SUFFIXES = (".csv", ".parquet")
-LAB_EXTRA = "install bmsd with its extra `lab`: pip install 'bmsd[lab]'"
+LAB_EXTRA = "it is in the extra `lab`: in a checkout .venv/bin/python -m pip install -e '.[lab]'"
 
 
 class Table:

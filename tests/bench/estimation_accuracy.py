@@ -183,13 +183,13 @@ def report(every: int, processes: int) -> Iterator[str]:
 
 HEAD = """# Accuracy of the estimators
 
-`make bench-estimation` writes this page; it takes about a quarter of an hour. It needs the reference data
-(`BMSD_REFERENCE_DATA`, by default `../shared/data`): measured series of others that are not part of bmsd, see
+`make bench-estimation` writes this page; it takes about a quarter of an hour. It needs the reference data, measured
+series of others that are not published with bmsd, in the folder that `BMSD_REFERENCE_DATA` names; see
 [estimation.md](estimation.md) for what the estimators do.
 
 The same parameters for every series; a cell is fitted on one series and tested on another. The truth is that of the
 instruments (A123: charge counters of the cycler; flat zone: as published, uncertain by about 2 %; PyBaMM: exact).
-"Most" of a wrong start is that start itself. Targets at a right start: rms 1.5 % and never over 4 % where a knee is
+"Most" counts from the first reading on. Targets at a right start: rms 1.5 % and never over 4 % where a knee is
 visited, 3 % and 6 % in 25 hours inside 20..80 %; everywhere 95 % of the samples inside the reported 2 sigma.
 
 ## State of charge"""
