@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import faulthandler
 import sys
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +19,8 @@ from bmsd.systemd.notify import Notifier
 from bmsd.systemd.record import Identifier, of_failure
 
 CANNOT, DEFECT, CONFIGURATION = 1, 70, 78
+READ_WITHIN_S = 0.2
+"""journald asks whose a record is when it reads it; of a process that has ended, `journalctl -u` shows nothing."""
 
 
 def serving(run: Callable[[Path], int], path: Path, identifier: Identifier = "bmsd") -> int:
@@ -47,6 +50,7 @@ def _say(identifier: Identifier, kind: str, texts: Sequence[str]) -> None:
             journal = Journal()
             for text in texts:
                 journal.send(encode(of_failure(identifier, kind, text)))
+            time.sleep(READ_WITHIN_S)
             return
     except OSError:
         pass

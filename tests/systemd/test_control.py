@@ -111,7 +111,7 @@ def test_a_wrong_file_changes_nothing_at_a_reload_and_is_named(running: Served) 
     # the same file at a start: it ends, and is not started again for nothing
     CONTROL.stop()
     CONFIGURATION.write_text(CONFIGURATION.read_text().replace("max_v = 3.65", "max_v = 36.5"))
-    restarts = CONTROL.restarts
+    restarts, asked_s = CONTROL.restarts, time.time()
     assert "failed" in run("systemctl", "start", CONTROL.name, fails=True)
     CONTROL.says("cell.max_v: 36.5", asked_s)
     time.sleep(1.0)  # five times the pause before a new start

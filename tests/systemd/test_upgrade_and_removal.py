@@ -50,7 +50,9 @@ def latched(served: Served) -> bool:
 
 def left_behind() -> set[str]:
     """Return what has a name of ours outside of the logs and lists of other programs, but for what state holds."""
-    found = run("find", "/etc", "/usr", "/opt", "/var", "/run", "-xdev", "-name", "*bmsd*").split()
+    named = ("-name", "*bmsd*")
+    found = run("find", "/etc", "/usr/lib/systemd", "/opt", "/run", "-xdev", *named).split()
+    found += run("find", "/usr", "/var", "-xdev", "-maxdepth", "3", *named).split()
     others = ("/var/log/", "/var/lib/dpkg/", "/var/lib/systemd/", "/run/systemd/", "/run/rack-of-the-test", str(ROOT))
     inside = run("find", "/etc/bmsd").split() if Path("/etc/bmsd").exists() else []
     return {path for path in (*found, *inside) if not path.startswith((*others, "/etc/bmsd/credentials"))}
