@@ -83,7 +83,8 @@ class Checked:
             yield f"state.directory: {reason}: latches, SoC and counters will not survive a restart"
         relay = self.settings.heartbeat_output
         if relay.chip and not Path(relay.chip).exists():
-            yield f"heartbeat_output.chip: there is no {relay.chip}: limits stay zero until there is (SYS-017)"
+            then = "limits are zero, and strings open until service has looked (SYS-017)"
+            yield f"heartbeat_output.chip: there is no {relay.chip}: {then}"
         if relay.chip and relay.feedback_line < 0:
             yield "heartbeat_output.feedback_line: none: whether the relay drops out is not known"
 

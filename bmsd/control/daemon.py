@@ -342,7 +342,9 @@ def wait(buses: Sequence[CanPort], until_s: float, *, silent: bool) -> None:
     """Wait until then at the latest: on silent buses until a frame comes, else until those that come have gathered."""
     left_s = max(until_s - time.monotonic(), 0.0)
     if silent:
-        select.select(buses, (), (), left_s)
+        ready, _, _ = select.select(buses, (), (), left_s)
+        if ready:  # error frames may come by the thousand on a bus where nobody answers
+            time.sleep(max(min(until_s - time.monotonic(), GATHER_S), 0.0))
     else:
         time.sleep(min(left_s, GATHER_S))
 

@@ -94,8 +94,12 @@ class Reloader:
             return self._found
         if self._asked:
             self._asked = False
-            self._thread = threading.Thread(target=self._run, args=(running,), name="reload", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, args=(running,), name="reload", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                return Reloaded(running, complaints=(f"the file was not read: {error}; try again",))
+            self._thread = thread
         return None
 
     def _run(self, running: Checked) -> None:

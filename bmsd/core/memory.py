@@ -21,6 +21,8 @@ from bmsd.model.snapshot import Floats, Ints
 
 LAG_SLOTS = 16
 INTERRUPTED_ROW = "SYS-002"
+LONGEST_UNSAVED_S = 610.0
+"""The longest period of saving, and a save that took its time: what flowed in it a killed process has not kept."""
 """It counts its raises within an hour, those of the processes before this one included."""
 NOWHERE = Began("", 0.0)
 
@@ -190,6 +192,11 @@ def restore(
     days = 30.0
     if saved.utc_s is not None and utc_s is not None and utc_s >= saved.utc_s:
         days = (utc_s - saved.utc_s) / 86400.0
-    sigma = np.minimum(saved.soc_sigma + plant.estimation.self_discharge_sigma_per_day * days, soc.LARGEST_SIGMA)
+    unsaved = 0.0
+    if saved.running:
+        rated_a = max(plant.string_charge_max_a, plant.string_discharge_max_a)
+        unsaved = rated_a * min(days * 86400.0, LONGEST_UNSAVED_S) / 3600.0 / plant.cell.capacity_ah
+    drift = plant.estimation.self_discharge_sigma_per_day * days
+    sigma = np.minimum(saved.soc_sigma + drift + unsaved, soc.LARGEST_SIGMA)
     known = estimators.of(plant, soc.stored(plant, saved.soc, sigma))
     return replace(memory, estimation=estimators.relearned(plant, known, saved.learned)), notes

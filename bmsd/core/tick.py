@@ -29,6 +29,7 @@ TRIP_RESET_S = 2.0
 """A reset of trips is repeated for so long: boards must fall silent before units listen."""
 NODE_TRIPS = tuple(row.code for row in CATALOGUE if row.node_trip)
 MOST_PERIOD_S = 1.0
+FIELD_BUS = "field"
 """A tick later than this withholds the heartbeat."""
 
 
@@ -241,7 +242,7 @@ def _command(
         inverter_enable=outs.connected & ~outs.leaving,
         commanded=outs.commanded,
         balance=balancing.balance(plant, snapshot, outs.connected & ~verdict.opens),
-        heartbeat=now.started and snapshot.host.period_s <= MOST_PERIOD_S and not _stalled(snapshot),
+        heartbeat=now.started and snapshot.host.period_s <= MOST_PERIOD_S and not _stalled(now, snapshot),
         force_charge=now.force_charge,
         alarms=verdict.alarms,
         warnings=verdict.warnings,
@@ -269,9 +270,17 @@ def _fresh(plant: Plant, snapshot: Snapshot, connected: Bools) -> bool:
     return bool(recent[connected].all()) if connected.any() else bool(recent.any())
 
 
-def _stalled(snapshot: Snapshot) -> bool:
-    """Limits could not be sent for 1 s: boards and units must not think that all is well."""
-    return not bool((snapshot.buses.send_stalled_s <= 1.0).all())
+def _stalled(now: Memory, snapshot: Snapshot) -> bool:
+    """Nothing could be sent for 1 s: boards and units must not think that all is well.
+
+    An inverter counts from when it was reached with a string closed: one that is supplied by the rack is silent until
+    it is, and a heartbeat withheld for its sake would keep it so.
+    """
+    closed_s = max(
+        (string.since_s for string in now.contactors if string.state is contactors.State.CLOSED), default=0.0
+    )
+    buses = zip(snapshot.buses.names, snapshot.buses.send_stalled_s.tolist(), strict=True)
+    return any(not stalled_s <= 1.0 and (name == FIELD_BUS or not stalled_s >= closed_s) for name, stalled_s in buses)
 
 
 def _trip_reset(was: Memory, resets: tuple[Reset, ...], dt_s: float) -> tuple[Reset | None, float]:

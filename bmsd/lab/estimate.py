@@ -63,7 +63,7 @@ def charge_states(specification: Specification, capacity_ah: float, series: Seri
     for k, (snapshot, dt_s, unknown) in enumerate(_snapshots(rack, series)):
         if unknown is not None:
             memory = soc.interrupted(rack, memory, unknown)
-        memory = soc.step(rack, memory, snapshot, dt_s)
+        memory = soc.step(rack, memory, snapshot, dt_s, np.ones(1, dtype=bool))
         belief = memory.belief
         rows[k] = (
             memory.soc[0, 0, 0], memory.sigma[0, 0, 0], belief.bias_c[0] * rack.cell.capacity_ah, belief.size[0]

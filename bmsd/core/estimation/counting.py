@@ -7,7 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from bmsd.model.plant import Plant
-from bmsd.model.snapshot import Floats, Snapshot
+from bmsd.model.snapshot import Bools, Floats, Snapshot
+
+UNHEARD_S = 10.0
+"""A contactor unit that is silent for so long opens by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +26,13 @@ def start(strings: int) -> Counter:
     return Counter(np.full(strings, np.nan), np.zeros(strings))
 
 
-def counted_as(plant: Plant, was: Counter, snapshot: Snapshot, dt_s: float) -> tuple[Counter, Floats, Floats]:
+def counted_as(
+    plant: Plant, was: Counter, snapshot: Snapshot, dt_s: float, in_circuit: Bools
+) -> tuple[Counter, Floats, Floats]:
     """Return the counter, the charge per string since it was last known, As, and what of it is a guess (+-), As.
 
-    A counter that moved further than the fuse would carry in the time has restarted: its step is not charge.
+    A counter that moved further than the fuse would carry in the time has restarted: its step is not charge. While one
+    is not heard for long, its string, if in circuit, may carry all that it is rated for: not every source counts on.
     """
     units, silent_s = snapshot.units, was.silent_s + dt_s
     fresh = np.isfinite(units.charge_as) & (units.current_age_s <= plant.timing.hold_s + 1e-9)
@@ -36,4 +42,7 @@ def counted_as(plant: Plant, was: Counter, snapshot: Snapshot, dt_s: float) -> t
     possible = np.abs(moved) <= most_as  # NaN, the first one, is not
     restarted = ~possible & ~np.isnan(moved)
     counter = Counter(counter_as, np.where(fresh, 0.0, silent_s))
-    return counter, np.where(possible, moved, 0.0), np.where(restarted, most_as, 0.0)
+    rated_a = max(plant.string_charge_max_a, plant.string_discharge_max_a)
+    unheard = in_circuit & ~fresh & (silent_s > UNHEARD_S) & ~np.isnan(was.charge_as)
+    guessed_as = np.where(restarted, most_as, 0.0) + np.where(unheard, rated_a * dt_s, 0.0)
+    return counter, np.where(possible, moved, 0.0), guessed_as

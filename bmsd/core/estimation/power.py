@@ -97,6 +97,7 @@ def power(
     with np.errstate(invalid="ignore", divide="ignore"):
         used_v, _ = used(amps)
         amps = np.where(used_v > room_v, amps * np.maximum(room_v, 0.0) / used_v, amps)
+    amps = np.where(room_v <= 0.0, 0.0, amps)
     known = np.where(np.isfinite(amps), amps, np.inf)
     cell = known.argmin(axis=2)
     least = np.take_along_axis(amps, cell[:, :, None], axis=2)[:, :, 0]

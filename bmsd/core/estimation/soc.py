@@ -232,14 +232,14 @@ def estimate(
     `capacity_share`: capacity of each cell over the nominal one, None: all nominal. The rack's SoC is
     that of the strings (strings,) that are in circuit, without one that of all.
     """
-    memory = step(plant, was, snapshot, dt_s)
+    memory = step(plant, was, snapshot, dt_s, in_circuit)
     return memory, _weakest_cell(plant, memory, capacity_share, in_circuit)
 
 
-def step(plant: Plant, was: SocMemory, snapshot: Snapshot, dt_s: float) -> SocMemory:
-    """Return the memory after this tick."""
+def step(plant: Plant, was: SocMemory, snapshot: Snapshot, dt_s: float, in_circuit: Bools) -> SocMemory:
+    """Return the memory after this tick; `in_circuit` (strings,): those that may carry current."""
     model = plant.cell.model
-    counter, counted, unknown_as = counting.counted_as(plant, was.counter, snapshot, dt_s)
+    counter, counted, unknown_as = counting.counted_as(plant, was.counter, snapshot, dt_s, in_circuit)
     capacity_as = plant.cell.capacity_ah * AS_PER_AH
     amps = snapshot.units.current_a
     polarised = polarisation.step(model, was.polarisation, amps, dt_s)

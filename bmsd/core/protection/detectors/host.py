@@ -46,8 +46,9 @@ def restarts(evidence: Evidence) -> Reading:
 
 @detector
 def heartbeat_path(evidence: Evidence) -> Reading:
-    """1 when the safety relay does not follow the heartbeat output; unknown where there is none."""
-    return Reading(np.array([evidence.snapshot.host.heartbeat_path]))
+    """1 when the safety relay does not follow the heartbeat output. Where there is none, none fails: the latch of one
+    that was taken out can be reset."""
+    return Reading(np.nan_to_num(np.array([evidence.snapshot.host.heartbeat_path])))
 
 
 def _told(evidence: Evidence, ends: tuple[PreviousEnd, ...]) -> Reading:
