@@ -26,6 +26,8 @@ state.partly_used c99a34a27ec7429cbc31f59aabb0f974 A part of the saved state doe
 state.unreadable 93ad6230adf048a0a9a5538553a42328 A saved state cannot be read.
 state.not_saved d0cd56fa4f834329b163f02f4bcb994c The state cannot be written.
 state.saved_again 9df4503e26294277b7c548fbb0241b53 The state can be written again.
+clock.stepped c68479c6b951413497734f2ae6d63ab0 The wall clock was set.
+heartbeat.output 9bd9e03c6b2f4e43814a6f19f3cf07a5 The line of the safety relay cannot be set, or contradicts.
 link.group 359067b01daa4a49b9af3fddf31789f4 A socket of the link could not be given to its group.
 link.open e2f6d54787694105930f5fb2e63f8533 The gateway is connected to control.
 link.lost b9d292e8a9854fce9f46e2732c7aa8c9 The gateway lost control, or does not find it.

@@ -32,10 +32,10 @@ def example(folder: Path, **more: str) -> Path:
         'channel = "can1"': f'channel = "{folder / "inverter.sock"}"',
         'dbc = "mapped-board.dbc"': f'dbc = "{EXAMPLE.with_name("mapped-board.dbc")}"',
         "[inverter]": (
-            f'[state]\ndirectory = "{folder / "state"}"\n[link]\nsocket = "{folder / "link.sock"}"\n'
-            f'service_socket = "{folder / "service.sock"}"\n'
+            f'[state]\ndirectory = "{folder / "state"}"\n'
             "[limits]\nrise_a_per_s_per_100a = 5.0\nhold_after_zero_s = 1.0\n[inverter]"
         ),
+        "[link]": f'[link]\nsocket = "{folder / "link.sock"}"\nservice_socket = "{folder / "service.sock"}"',
         **more,
     }
     for old, new in changes.items():

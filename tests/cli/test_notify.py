@@ -41,7 +41,7 @@ def test_control_is_ready_without_its_buses_and_names_what_is_missing_until_it_i
         assert line.startswith("initialising, ")
         with Program(tmp_path, "sim", "-c", config):
             run.wait_for(lambda: "missing" not in manager.told("STATUS")[-1])
-            assert re.match(r"\w+, SoC 50 %, limits: charge \d+ A, discharge \d+ A, ", manager.told("STATUS")[-1])
+            assert re.match(r"\w+, SoC \d+ %, limits: charge \d+ A, discharge \d+ A, ", manager.told("STATUS")[-1])
             assert run.end() == 0
     manager.hear()
     stopping = next(number for number, message in enumerate(manager.messages) if "STOPPING" in message)

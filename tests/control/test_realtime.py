@@ -39,16 +39,6 @@ def test_memory_that_may_not_all_be_locked_is_not_locked_at_all_and_that_is_said
     assert int(str(found["frozen"])) > 1000
 
 
-def test_memory_is_locked_where_it_may_be() -> None:
-    unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
-    try:
-        found = settled(lambda: resource.setrlimit(resource.RLIMIT_MEMLOCK, unlimited))
-    except subprocess.SubprocessError:
-        pytest.skip("this user may not raise the limit of locked memory")
-    assert "memory is locked" in str(found["said"])
-    assert int(str(found["locked"])) > 10_000
-
-
 def test_the_scheduling_class_that_the_unit_gave_is_named() -> None:
     try:
         found = settled(lambda: os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(7)))

@@ -74,7 +74,7 @@ def test_the_rack_on_can_shares_the_hosts_interfaces_and_gets_no_right_for_it() 
     rack = CAN["services"]["bmsd"]
     assert rack["network_mode"] == "host"
     assert "cap_add" not in rack
-    assert list(mounts(rack)) == ["/etc/bmsd/bmsd.toml"]
+    assert list(mounts(rack)) == ["/etc/bmsd"]
     assert CAN["services"]["sim"]["profiles"], "not started"
     assert set(CAN["services"]) <= set(SERVICES)
 

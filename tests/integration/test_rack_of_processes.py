@@ -21,7 +21,7 @@ def test_the_demo_prints_its_last_snapshot_as_json(demo: subprocess.CompletedPro
     assert shown["points"]["charge_limit_a"] > 0.0
     assert shown["points"]["modules_online"] == 4
     assert shown["lifecycle"] in ("charging", "discharging", "idle")
-    assert 0.9 < shown["points"]["soc"] < 1.0
+    assert abs(shown["points"]["soc"] - 0.95) < 2.0 * shown["points"]["soc_sigma"], "not known yet, and it says so"
     assert shown["charge_bounds"][0]["reason"]
 
 

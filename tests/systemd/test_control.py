@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import time
 from itertools import pairwise
@@ -135,6 +136,9 @@ def test_the_journal_has_fields_and_a_number_for_each_class_of_events() -> None:
     assert "control of rack" in found
     scheduled = run("journalctl", "-o", "cat", f"MESSAGE_ID={MESSAGES['service.scheduling'].id}")
     assert "SCHED_FIFO with priority 50; memory is locked" in scheduled
+    locked_kb = re.search(r"VmLck:\s+(\d+)", Path(f"/proc/{CONTROL.pid}/status").read_text())
+    assert locked_kb is not None
+    assert int(locked_kb[1]) > 10_000
 
 
 def test_a_stop_is_in_order(running: Served) -> None:
