@@ -522,8 +522,8 @@ CATALOGUE: tuple[Row, ...] = (
     Row(
         "CAN-005", "transmit_stalled", Scope.BUS, "send_stalled", "send_stalled_s", 0.001, Level.ALARM,
         "Frames cannot be sent.",
-        "Limits are zero; old frames are dropped, never sent late. After 1 s the heartbeat is withheld, for the inverter's"
-        " bus only if it worked while a string was closed.",
+        "Limits are zero; old frames are dropped, never sent late. After 1 s the heartbeat is withheld, for the"
+        " inverter's bus only if it worked while a string was closed.",
         "Check that another node is on the bus, wiring and bit rate. Clears by itself.",
         clear_s=10.0, stops_charge=True, stops_discharge=True, alarms=_DATA,
     ),
