@@ -114,6 +114,22 @@ def test_the_power_for_ten_seconds_ends_at_the_limit_and_never_beyond(soc, direc
     assert -0.002 <= short_v <= 0.08, "safe, and not far from the limit"
 
 
+@pytest.mark.parametrize(("soc", "over_v", "direction"), [(0.9, 0.4, 1), (0.1, -1.0, -1)])
+def test_a_cell_beyond_its_limit_has_no_power_and_that_is_known(soc, over_v, direction):
+    cells = Cells(soc, [1.0] * 4)
+    volts = cells.volts(0.0).reshape(1, 1, 4)
+    volts[0, 0, 1] += over_v
+    known = power.Cells(
+        volts, cells.soc.reshape(1, 1, 4), np.full((1, 1, 4), 1e-3), np.ones((1, 1, 4)), np.full((1, 1, 4), 0.01),
+        np.full((1, 1, 4), 280.0),
+    )  # fmt: skip
+    polarised = estimators.start(PLANT).soc.polarisation
+    limit_v = 3.65 if direction > 0 else 2.5
+    found = power.power(MODEL, TABLES, polarised, np.zeros(1), known, limit_v, direction, 1e6)
+    assert (found.amps == 0.0).all()
+    assert (found.cell == 1).all()
+
+
 def test_power_falls_with_the_time_it_must_last_and_with_doubt():
     cells = Cells(0.3, [1.0] * 4)
     _, sure = driven(cells, [0.0] * 3)

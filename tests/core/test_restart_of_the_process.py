@@ -41,6 +41,28 @@ def run(was: Memory, seconds: float, **values: Any) -> Outcome:
     return outcome
 
 
+def test_a_killed_process_admits_the_charge_that_it_did_not_save() -> None:
+    known = replace(memory.start(PLANT, PROTECTIONS), estimation=rack.knowing(PLANT, 0.6, 0.02))
+    left, killed = (
+        memory.restore(PLANT, PROTECTIONS, memory.durable(PROTECTIONS, known, 0.0, running=running), 300.0)[0]
+        for running in (False, True)
+    )
+    more = killed.estimation.soc.sigma - left.estimation.soc.sigma
+    rated_a = max(PLANT.string_charge_max_a, PLANT.string_discharge_max_a)
+    assert more.min() > 0.8 * rated_a * 300.0 / 3600.0 / PLANT.cell.capacity_ah
+
+
+def test_the_latch_of_a_safety_relay_that_was_taken_out_ends_with_its_reset() -> None:
+    was = restarted(running=False)
+    failed = run(was, 7.0, heartbeat_path=1.0)
+    assert "SYS-017" in rack.codes(failed)
+    gone = run(failed.memory, 5.0)
+    assert "SYS-017" in rack.codes(gone), "latched"
+    reset = (Reset("SYS-017", Role.SERVICE, "relay taken out"),)
+    after = run(run(gone.memory, 0.1, requests=reset).memory, 2.0)
+    assert "SYS-017" not in rack.codes(after)
+
+
 def test_an_interrupted_process_closes_nothing_by_itself_and_says_what_to_do() -> None:
     outcome = run(restarted(running=True), 60.0, open_reason=HEARTBEAT_LOST)
     assert outcome.contactors[0].state is State.LOCKED
