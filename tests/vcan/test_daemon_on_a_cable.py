@@ -87,7 +87,7 @@ def test_the_kernel_gives_the_daemon_what_it_listens_to_and_nothing_else(well: C
     assert whole.state().snapshot.buses.foreign_frames.tolist() == [0, 0], "its own frames are not heard as foreign"
     rate = (whole.state().buses[0].received - received) / (time.monotonic() - began_s)
     assert rate < 500.0
-    assert not whole.faults()
+    assert whole.faults() <= {"MOD-015"}, "its first start"
 
 
 def report(cable: Cable, classes: int, data: str = "00" * 8) -> None:
@@ -199,7 +199,7 @@ def test_frames_that_are_dropped_spoilt_doubled_and_late(well: Cabled) -> None:
 
     told, crc = whole.inverter.count, whole.dropped("field", "protocol_crc")
     with well.field.dropped_and_spoilt((CELLS_OF_1, 0x1FFFFFFC), spoilt=CELLS_OF_2):
-        whole.inverter.wait_for(forbids, within_s=3.0, after=told)
+        zero = whole.inverter.wait_for(forbids, within_s=3.0, after=told)
         now = whole.state_when(
             lambda now: {"MOD-001", "MOD-007"} <= {fault.code for fault in now.faults}, 8.0, "silent and damaged"
         )
@@ -207,7 +207,7 @@ def test_frames_that_are_dropped_spoilt_doubled_and_late(well: Cabled) -> None:
         assert np.isnan(now.snapshot.modules.cell_v[0, :, :4]).all(), (
             "neither what is missing nor what is spoilt is known"
         )
-        assert {(limit.ccl_a, limit.dcl_a) for _, limit in whole.told(since_s=time.time() - 1.0)} == {(0.0, 0.0)}
+        assert {(limit.ccl_a, limit.dcl_a) for _, limit in whole.told(since_s=zero.at_s)} == {(0.0, 0.0)}
     whole.inverter.wait_for(allows, within_s=25.0)
 
     told, late = (
