@@ -48,7 +48,7 @@ class Running:
         return self
 
     def _forked(self) -> Forked | None:
-        if self._executed:
+        if self._executed or "LD_PRELOAD" in self._environment:  # which takes effect when a program is executed
             return None
         return FORKS.start_process(self._command, self._environment, self._log.fileno())
 
