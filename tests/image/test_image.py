@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from bmsd.cli import CONFIG_EXIT
 from tests.gateway.control_end import wait_for
 from tests.image import engine
 from tests.image.engine import DEPLOY, NAME, Container, Image
@@ -138,9 +139,9 @@ def test_a_latch_is_in_the_volume_and_not_in_the_container(image: Image, tmp_pat
         assert bmsd.stop()[0] == 0
 
 
-def test_a_wrong_configuration_ends_with_its_complaints_and_code_2(image: Image, tmp_path: Path) -> None:
+def test_a_wrong_configuration_ends_with_its_complaints_and_code_78(image: Image, tmp_path: Path) -> None:
     make_secrets(image, tmp_path)
     wrong = {CONFIG: demo_with(tmp_path, "[cell2]\n")}
     with Container(image, "bmsd", tmp_path, wrong) as bmsd:
-        assert bmsd.process.wait(STARTED_WITHIN_S) == 2
+        assert bmsd.process.wait(STARTED_WITHIN_S) == CONFIG_EXIT
         assert "cell2: unknown" in bmsd.log
