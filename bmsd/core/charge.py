@@ -52,8 +52,7 @@ def voltages(
         return was, Voltages(was.cvl_v, None if was.cvl_v is None else floor_v)
     counts = connected if connected.any() else np.ones_like(connected)
     excess_v = _excess_v(plant, snapshot.modules.cell_v[counts], was.excess_v, dt_s)
-    resting_a = plant.thresholds["over_current_floor_c"] * plant.cell.capacity_ah
-    charging = not bool((snapshot.units.current_a[counts] <= resting_a).all())
+    charging = not bool((snapshot.units.current_a[counts] <= plant.current_floor_a).all())
     held_v = _held_v(was.held_v, pack_v, charging) if charge_stopped else None
     target_v = plant.charge.absorption_v * cells - excess_v
     last_v = max(target_v, pack_v) if was.cvl_v is None else was.cvl_v

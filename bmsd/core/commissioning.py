@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bmsd.model.request import Request, Reset, Role
+from bmsd.model.request import Request, Reset
 from bmsd.model.snapshot import Ints
 
 CODE = "MOD-008"
@@ -40,7 +40,4 @@ def _with(was: Ints | None, uid: Ints, taken: np.ndarray) -> Ints | None:
 
 def accepted(requests: Sequence[Request]) -> bool:
     """Whether service accepts the boards that answer now."""
-    return any(
-        isinstance(request, Reset) and request.code == CODE and request.role is Role.SERVICE and bool(request.reason)
-        for request in requests
-    )
+    return any(isinstance(request, Reset) and request.of_service(CODE) for request in requests)

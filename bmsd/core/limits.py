@@ -82,44 +82,45 @@ def limits(
     """
     cell_v = snapshot.modules.cell_v.reshape(plant.layout.strings, -1)
     settings = plant.limits
+    charge_a, discharge_a = plant.string_charge_max_a, plant.string_discharge_max_a
     charge_ratchet = _ratchet(settings.charge_by_cell_v, cell_v.max(axis=1), was.charge.ratchet, rising=True)
     discharge_ratchet = _ratchet(settings.discharge_by_cell_v, cell_v.min(axis=1), was.discharge.ratchet, rising=False)
-    warm = _temperature_shares(plant, snapshot)
+    charge_warm, discharge_warm = _temperature_shares(plant, snapshot)
     # the unfavourable edge: as full, or as empty, as the strings may well be
-    fullest, emptiest = estimate.string_soc + estimate.string_soc_sigma, estimate.soc_edge
-    proposals = (
-        _string_bounds(plant.string_charge_max_a, charge_ratchet, warm[0], snapshot, "highest", "charging"),
-        _string_bounds(plant.string_discharge_max_a, discharge_ratchet, warm[1], snapshot, "lowest", "discharging"),
-    )
-    window = (
-        _soc_window(~(fullest < settings.max_charge_soc), settings.max_charge_soc < 1.0, "SoC at its upper setting"),
-        _soc_window(
-            ~(emptiest > settings.min_discharge_soc), settings.min_discharge_soc > 0.0, "SoC at its lower setting"
-        ),
-    )
-    power = (
-        _power_bounds(plant, estimate.power_charge_a, estimate.power_charge_cell),
-        _power_bounds(plant, estimate.power_discharge_a, estimate.power_discharge_cell),
-    )
-    unreported = _unreported(plant, snapshot)
-    directions, bounds = [], []
-    for side, memory, rated_a in (
-        (0, was.charge, plant.string_charge_max_a),
-        (1, was.discharge, plant.string_discharge_max_a),
-    ):
-        whole = _rack(proposals[side] + window[side] + power[side] + unreported + list(others[side]), connected)
-        if leaving:
-            whole.append(Bound(0.0, "a string is opening, or is not open", "contactors"))
-        if plant.monitor_only:
-            whole.append(Bound(0.0, "monitor only: nothing would enforce a limit", "monitor"))
-        top_a = rated_a * max(int(connected.sum()), 1)
-        ordered = _with_ramp(plant, memory, whole, top_a, dt_s)
-        ratchet = charge_ratchet if side == 0 else discharge_ratchet
-        limit_a = ordered[0].amps
-        since_zero_s = 0.0 if _hard_zero(whole) else memory.since_zero_s + dt_s
-        directions.append(Direction(limit_a, since_zero_s, ratchet))
-        bounds.append(ordered)
-    return LimitMemory(directions[0], directions[1]), Limits(bounds[0], bounds[1])
+    full = ~(estimate.string_soc + estimate.string_soc_sigma < settings.max_charge_soc)
+    empty = ~(estimate.soc_edge > settings.min_discharge_soc)
+    unreported, nothing = _unreported(plant, snapshot), _nothing(plant, leaving)
+    charge, charge_bounds = _direction(plant, was.charge, charge_ratchet, charge_a, connected, dt_s, [
+        *_string_bounds(charge_a, charge_ratchet, charge_warm, snapshot, "highest", "charging"),
+        *_soc_window(full, settings.max_charge_soc < 1.0, "SoC at its upper setting"),
+        *_power_bounds(plant, estimate.power_charge_a, estimate.power_charge_cell),
+        *unreported, *others[0], *nothing,
+    ])  # fmt: skip
+    discharge, discharge_bounds = _direction(plant, was.discharge, discharge_ratchet, discharge_a, connected, dt_s, [
+        *_string_bounds(discharge_a, discharge_ratchet, discharge_warm, snapshot, "lowest", "discharging"),
+        *_soc_window(empty, settings.min_discharge_soc > 0.0, "SoC at its lower setting"),
+        *_power_bounds(plant, estimate.power_discharge_a, estimate.power_discharge_cell),
+        *unreported, *others[1], *nothing,
+    ])  # fmt: skip
+    return LimitMemory(charge, discharge), Limits(charge_bounds, discharge_bounds)
+
+
+def _direction(
+    plant: Plant, was: Direction, ratchet: Floats, rated_a: float, connected: Bools, dt_s: float, proposed: list[Bound]
+) -> tuple[Direction, tuple[Bound, ...]]:
+    """What one direction carries on, and its bounds as rack totals, the binding one first."""
+    whole = _rack(proposed, connected)
+    ordered = _with_ramp(plant, was, whole, rated_a * max(int(connected.sum()), 1), dt_s)
+    since_zero_s = was.since_zero_s + dt_s if tightest(whole).amps > 0.0 else 0.0
+    return Direction(ordered[0].amps, since_zero_s, ratchet), ordered
+
+
+def _nothing(plant: Plant, leaving: bool) -> list[Bound]:
+    """Why nothing may flow through the whole rack."""
+    bounds = [Bound(0.0, "a string is opening, or is not open", "contactors")] if leaving else []
+    if plant.monitor_only:
+        bounds.append(Bound(0.0, "monitor only: nothing would enforce a limit", "monitor"))
+    return bounds
 
 
 def settled(memory: LimitMemory, charge_a: float, discharge_a: float) -> LimitMemory:
@@ -224,7 +225,3 @@ def _with_ramp(plant: Plant, memory: Direction, bounds: list[Bound], top_a: floa
             bounds = [*bounds, Bound(rise_a, "rising slowly", "ramp")]
     first = tightest(bounds)
     return (first, *sorted((b for b in bounds if b is not first), key=lambda bound: bound.amps))
-
-
-def _hard_zero(bounds: list[Bound]) -> bool:
-    return not tightest(bounds).amps > 0.0

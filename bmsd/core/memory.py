@@ -14,6 +14,7 @@ from bmsd.core.estimation.estimators import EstimationMemory
 from bmsd.core.limits import LimitMemory
 from bmsd.core.protection.protect import ProtectionMemory, Protections
 from bmsd.core.starts import HOUR_S, NO_STARTS, Began, Starts, starts
+from bmsd.model.catalogue import Scope
 from bmsd.model.durable import Durable, LatchRecord
 from bmsd.model.plant import Plant
 from bmsd.model.request import Lease, Reset
@@ -21,9 +22,9 @@ from bmsd.model.snapshot import Floats, Ints
 
 LAG_SLOTS = 16
 INTERRUPTED_ROW = "SYS-002"
+"""It counts its raises within an hour, those of the processes before this one included."""
 LONGEST_UNSAVED_S = 610.0
 """The longest period of saving, and a save that took its time: what flowed in it a killed process has not kept."""
-"""It counts its raises within an hour, those of the processes before this one included."""
 NOWHERE = Began("", 0.0)
 
 
@@ -147,56 +148,54 @@ def restore(
     A latch of a row or subject that no longer exists is named, not dropped in silence. The uncertainty of the
     SoC grows by what self-discharge may have done since; with an unknown time, by thirty days of it.
     """
-    memory, notes = start(plant, protections), []
-    faults = {scope: replace(state) for scope, state in memory.protection.faults.items()}
-    places = {row.code: (scope, i) for scope, rows in protections.scopes.items() for i, row in enumerate(rows.table)}
-    strings = list(memory.contactors)
-    for latch in saved.latches:
-        if latch.code in (contactors.LOCK_CODE, contactors.ISOLATED_CODE) and 0 <= latch.subject < len(strings):
-            string = strings[latch.subject]
-            locked = latch.code == contactors.LOCK_CODE
-            strings[latch.subject] = replace(string, then=State.LOCKED) if locked else replace(string, isolated=True)
-            continue
-        scope, index = places.get(latch.code, (None, 0))
-        if scope is None or not 0 <= latch.subject < faults[scope].raised.shape[1]:
-            notes.append(f"saved latch {latch.code} of subject {latch.subject} has no place in this rack")
-            continue
-        state = faults[scope]
-        for values, value in (
-            (state.raised, True),
-            (state.latched, True),
-            (state.acknowledged, latch.acknowledged),
-            (state.raised_s, 0.0),
-        ):
-            values[index, latch.subject] = value
-    before = starts(saved, began)
-    if INTERRUPTED_ROW in places:
-        scope, index = places[INTERRUPTED_ROW]
-        faults[scope].raises[index] = max(before.within(HOUR_S, began.now_s) - 1, 0)
-    memory = replace(
-        memory,
-        starts=before,
-        protection=ProtectionMemory(faults, {}),
-        contactors=tuple(strings),
-        connect=saved.connect,
-        interrupted=saved.running,
-    )
-    if saved.commissioned is not None and saved.commissioned.shape == plant.layout.module_shape:
+    memory, notes = _latched(protections, start(plant, protections), saved.latches)
+    before, shape = starts(saved, began), plant.layout.module_shape
+    scope, index = _places(protections).get(INTERRUPTED_ROW, (None, 0))
+    if scope is not None:
+        memory.protection.faults[scope].raises[index] = max(before.within(HOUR_S, began.now_s) - 1, 0)
+    memory = replace(memory, starts=before, connect=saved.connect, interrupted=saved.running)
+    if saved.commissioned is not None and saved.commissioned.shape == shape:
         memory = replace(memory, commissioned=saved.commissioned)
     elif saved.commissioned is not None:
-        shape = saved.commissioned.shape
-        notes.append(f"saved boards are of a rack of {shape}, not {plant.layout.module_shape}: not used")
+        notes.append(f"saved boards are of a rack of {saved.commissioned.shape}, not {shape}: not used")
     if saved.soc.shape != plant.layout.cell_shape:
         notes.append(f"saved SoC is of a rack of {saved.soc.shape}, not {plant.layout.cell_shape}: not used")
         return memory, notes
+    return replace(memory, estimation=_known(plant, saved, utc_s)), notes
+
+
+def _places(protections: Protections) -> dict[str, tuple[Scope, int]]:
+    """Where the state of each row is: its scope, and its number in that."""
+    return {row.code: (scope, i) for scope, rows in protections.scopes.items() for i, row in enumerate(rows.table)}
+
+
+def _latched(protections: Protections, fresh: Memory, latches: tuple[LatchRecord, ...]) -> tuple[Memory, list[str]]:
+    """The fresh memory, whose arrays nobody else has yet, with these latches; what has no place in it is named."""
+    places, strings, notes = _places(protections), list(fresh.contactors), []
+    for latch in latches:
+        if latch.code in (contactors.LOCK_CODE, contactors.ISOLATED_CODE) and 0 <= latch.subject < len(strings):
+            locked = {"then": State.LOCKED} if latch.code == contactors.LOCK_CODE else {"isolated": True}
+            strings[latch.subject] = replace(strings[latch.subject], **locked)
+            continue
+        scope, index = places.get(latch.code, (None, 0))
+        if scope is None or not 0 <= latch.subject < fresh.protection.faults[scope].raised.shape[1]:
+            notes.append(f"saved latch {latch.code} of subject {latch.subject} has no place in this rack")
+            continue
+        state, place = fresh.protection.faults[scope], (index, latch.subject)
+        state.raised[place] = state.latched[place] = True
+        state.acknowledged[place] = latch.acknowledged
+    return replace(fresh, contactors=tuple(strings)), notes
+
+
+def _known(plant: Plant, saved: Durable, utc_s: float | None) -> EstimationMemory:
+    """What was saved of the cells, less sure by what has drained since, and by what a killed process did not save."""
     days = 30.0
     if saved.utc_s is not None and utc_s is not None and utc_s >= saved.utc_s:
         days = (utc_s - saved.utc_s) / 86400.0
     unsaved = 0.0
     if saved.running:
-        rated_a = max(plant.string_charge_max_a, plant.string_discharge_max_a)
-        unsaved = rated_a * min(days * 86400.0, LONGEST_UNSAVED_S) / 3600.0 / plant.cell.capacity_ah
+        unsaved_s = min(days * 86400.0, LONGEST_UNSAVED_S)
+        unsaved = plant.string_max_a * unsaved_s / 3600.0 / plant.cell.capacity_ah
     drift = plant.estimation.self_discharge_sigma_per_day * days
     sigma = np.minimum(saved.soc_sigma + drift + unsaved, soc.LARGEST_SIGMA)
-    known = estimators.of(plant, soc.stored(plant, saved.soc, sigma))
-    return replace(memory, estimation=estimators.relearned(plant, known, saved.learned)), notes
+    return estimators.relearned(plant, estimators.of(plant, soc.stored(plant, saved.soc, sigma)), saved.learned)

@@ -8,6 +8,7 @@ import numpy as np
 
 from bmsd.core import balancing, charge, commissioning, contactors, dispatch
 from bmsd.core import limits as limiting
+from bmsd.core.contactors import StringState
 from bmsd.core.estimation import estimators
 from bmsd.core.guard import guard
 from bmsd.core.limits import Limits
@@ -29,7 +30,6 @@ TRIP_RESET_S = 2.0
 """A reset of trips is repeated for so long: boards must fall silent before units listen."""
 NODE_TRIPS = tuple(row.code for row in CATALOGUE if row.node_trip)
 MOST_PERIOD_S = 1.0
-FIELD_BUS = "field"
 """A tick later than this withholds the heartbeat."""
 
 
@@ -44,8 +44,15 @@ class Outcome:
     limits: Limits
     command: Command
     vetoes: tuple[str, ...]
-    contactors: tuple[contactors.StringState, ...]
-    started: bool
+
+    @property
+    def contactors(self) -> tuple[StringState, ...]:
+        return self.memory.contactors
+
+    @property
+    def started(self) -> bool:
+        """Whether limits and commands may leave."""
+        return self.memory.started
 
 
 def tick(plant: Plant, protections: Protections, was: Memory, snapshot: Snapshot) -> Outcome:
@@ -55,7 +62,7 @@ def tick(plant: Plant, protections: Protections, was: Memory, snapshot: Snapshot
     in_circuit = contactors.outputs(was.contactors).in_circuit
     known, estimate = estimators.step(plant, was.estimation, snapshot, dt_s, in_circuit)
     now = _asked(plant, replace(was, estimation=known), snapshot, dt_s)
-    evidence = _evidence(plant, was, snapshot, dt_s, now.commissioned)
+    evidence = _evidence(plant, was, snapshot, dt_s, now.commissioned, in_circuit)
     protection, verdict = protect(protections, was.protection, evidence, _resets(now, snapshot))
     released = contactors.released(plant, was.contactors, snapshot)
     strings = contactors.step(plant, released, snapshot, _orders(now, verdict), dt_s)
@@ -64,17 +71,7 @@ def tick(plant: Plant, protections: Protections, was: Memory, snapshot: Snapshot
     )
     guarded = guard(plant, command, snapshot)
     memory = _remembered(now, snapshot, guarded.command)
-    return Outcome(
-        memory,
-        snapshot,
-        estimate,
-        verdict.faults,
-        limits,
-        guarded.command,
-        guarded.vetoes,
-        strings,
-        memory.started,
-    )
+    return Outcome(memory, snapshot, estimate, verdict.faults, limits, guarded.command, guarded.vetoes)
 
 
 def _asked(plant: Plant, was: Memory, snapshot: Snapshot, dt_s: float) -> Memory:
@@ -151,7 +148,9 @@ def _remembered(now: Memory, snapshot: Snapshot, command: Command) -> Memory:
     )
 
 
-def _evidence(plant: Plant, was: Memory, snapshot: Snapshot, dt_s: float, commissioned: Ints | None) -> Evidence:
+def _evidence(
+    plant: Plant, was: Memory, snapshot: Snapshot, dt_s: float, commissioned: Ints | None, in_circuit: Bools
+) -> Evidence:
     return Evidence(
         plant=plant,
         snapshot=snapshot,
@@ -162,7 +161,7 @@ def _evidence(plant: Plant, was: Memory, snapshot: Snapshot, dt_s: float, commis
         new_states=snapshot.units.state_sync != was.state_sync,
         sent_charge_a=float(was.sent.charge_a.max()),
         sent_discharge_a=float(was.sent.discharge_a.max()),
-        in_circuit=contactors.outputs(was.contactors).in_circuit,
+        in_circuit=in_circuit,
         commissioned=commissioned,
         taken_over=was.commissioned is not commissioned and not commissioning.accepted(snapshot.requests),
         contactors=was.contactors,
@@ -242,7 +241,7 @@ def _command(
         inverter_enable=outs.connected & ~outs.leaving,
         commanded=outs.commanded,
         balance=balancing.balance(plant, snapshot, outs.connected & ~verdict.opens),
-        heartbeat=now.started and snapshot.host.period_s <= MOST_PERIOD_S and not _stalled(now, snapshot),
+        heartbeat=now.started and snapshot.host.period_s <= MOST_PERIOD_S and not _cut_off(now, snapshot),
         force_charge=now.force_charge,
         alarms=verdict.alarms,
         warnings=verdict.warnings,
@@ -270,8 +269,8 @@ def _fresh(plant: Plant, snapshot: Snapshot, connected: Bools) -> bool:
     return bool(recent[connected].all()) if connected.any() else bool(recent.any())
 
 
-def _stalled(now: Memory, snapshot: Snapshot) -> bool:
-    """Nothing could be sent for 1 s: boards and units must not think that all is well.
+def _cut_off(now: Memory, snapshot: Snapshot) -> bool:
+    """Whether nothing could be sent for 1 s on a bus: boards and units must not think that all is well.
 
     An inverter counts from when it was reached with a string closed: one that is supplied by the rack is silent until
     it is, and a heartbeat withheld for its sake would keep it so.
@@ -279,8 +278,9 @@ def _stalled(now: Memory, snapshot: Snapshot) -> bool:
     closed_s = max(
         (string.since_s for string in now.contactors if string.state is contactors.State.CLOSED), default=0.0
     )
-    buses = zip(snapshot.buses.names, snapshot.buses.send_stalled_s.tolist(), strict=True)
-    return any(not stalled_s <= 1.0 and (name == FIELD_BUS or not stalled_s >= closed_s) for name, stalled_s in buses)
+    stalled_s = snapshot.buses.send_stalled_s
+    counts = snapshot.buses.are_field | ~(stalled_s >= closed_s)
+    return bool((~(stalled_s <= 1.0) & counts).any())
 
 
 def _trip_reset(was: Memory, resets: tuple[Reset, ...], dt_s: float) -> tuple[Reset | None, float]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bmsd.model.catalogue import CATALOGUE, Level, Scope
+from bmsd.model.snapshot import BUSES
 
 _SCOPE = {row.code: row.scope for row in CATALOGUE}
-_BUSES = {1: "field bus", 2: "inverter bus"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,6 @@ def place(fault: Fault) -> str:
 
 def _item(code: str, number: int) -> str:
     scope = _SCOPE.get(code)
-    if scope is Scope.BUS and number in _BUSES:
-        return _BUSES[number]
+    if scope is Scope.BUS and 1 <= number <= len(BUSES):
+        return f"{BUSES[number - 1]} bus"
     return f"{scope.value if scope else 'number'} {number}"

@@ -150,3 +150,13 @@ class Plant:
     def string_discharge_max_a(self) -> float:
         """Highest discharge current of one string, magnitude, A."""
         return min(self.cell.discharge_max_a, self.ratings.fuse_a, self.ratings.contactor_a)
+
+    @property
+    def string_max_a(self) -> float:
+        """Highest current of one string, whichever way, A."""
+        return max(self.string_charge_max_a, self.string_discharge_max_a)
+
+    @property
+    def current_floor_a(self) -> float:
+        """Below this current a string neither charges nor discharges, A."""
+        return self.thresholds["over_current_floor_c"] * self.cell.capacity_ah

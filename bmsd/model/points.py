@@ -19,7 +19,7 @@ from bmsd.model.layout import MAX_CELLS, MAX_MODULES, MAX_SENSORS, MAX_STRINGS
 from bmsd.model.point import Block, Column, Point, Read, Type, Value
 from bmsd.model.point_readers import Array
 from bmsd.model.published import Published
-from bmsd.model.snapshot import INPUTS, OPEN_REASONS, TRIP_CODES, Controller, Floats
+from bmsd.model.snapshot import BUSES, INPUTS, OPEN_REASONS, TRIP_CODES, Controller, Floats
 
 MAP_REGISTERS = 5000
 MAP_VERSION = 1
@@ -82,9 +82,6 @@ _SEQUENCE = "As `sequence`: equal at both ends of a block that is of one record.
 
 def _sequence(address: int, name: str) -> Point:
     return _long(address, name, "1", _SEQUENCE, lambda p: p.sequence)
-
-
-BUSES = ("field", "inverter")
 
 
 def _bus_points(first: int, name: str, place: int) -> tuple[Point, ...]:

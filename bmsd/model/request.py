@@ -34,6 +34,10 @@ class Reset:
         """Whether it means all there is; "all" of an operator means the rows that an operator may reset."""
         return self.code == "all" and self.role is Role.SERVICE
 
+    def of_service(self, code: str) -> bool:
+        """Whether service asks for this very code and says why."""
+        return self.code == code and self.role is Role.SERVICE and bool(self.reason)
+
 
 @dataclass(frozen=True, slots=True)
 class Connect:

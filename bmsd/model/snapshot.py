@@ -86,6 +86,8 @@ class Controller(IntEnum):
     BUS_OFF = 4
 
 
+BUSES = ("field", "inverter")
+"""Names of the CAN buses: that of boards and contactor units, and that of the inverter."""
 INPUTS = ("interlock", "fuse", "insulation", "smoke", "door", "emergency_stop")
 
 
@@ -197,6 +199,11 @@ class Buses:
     """Frames since start with an identifier that is listened to, and a kind or length that none of ours has."""
     unheard_s: Floats
     """Time for which the bus is open without a single frame received; 0 from the first one on, and while it is down."""
+
+    @property
+    def are_field(self) -> Bools:
+        """(buses,): that of boards and contactor units."""
+        return np.array([name == BUSES[0] for name in self.names], dtype=bool)
 
     @classmethod
     def well(cls, *names: str) -> Buses:

@@ -9,6 +9,7 @@ import pytest
 
 from bmsd.core.charge import pack_voltage
 from bmsd.core.plausibility import beyond_cells_v
+from bmsd.core.protection.evidence import worse
 from bmsd.model.request import Connect, Reset, Role
 from bmsd.model.snapshot import Feedback
 from tests import rack
@@ -110,6 +111,17 @@ def test_it_takes_ten_samples_and_a_good_one_starts_anew() -> None:
     drive.tick(0.2, **right)
     assert "CEL-015" not in rack.codes(drive.run(9 * 0.2, 0.2, **wrong)[-1])
     assert "CEL-015" in rack.codes(drive.tick(0.2, **wrong))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "told"),
+    [(-1.0, -5.0, -1.0), (2.0, -5.0, 2.0), (2.0, np.nan, 2.0), (-1.0, np.nan, np.nan), (np.nan, np.nan, np.nan)],
+)
+def test_of_two_excesses_the_larger_is_told_and_an_unknown_one_is_never_good(
+    one: float, other: float, told: float
+) -> None:
+    np.testing.assert_equal(worse(one, other), told)
+    np.testing.assert_equal(worse(np.array([other, one]), np.array([one, other])), [told, told])
 
 
 def test_an_unknown_voltage_holds_the_fault_and_its_zero() -> None:

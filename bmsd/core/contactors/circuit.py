@@ -80,7 +80,7 @@ def not_open(plant: Plant, states: tuple[StringState, ...], snapshot: Snapshot) 
     fresh = units.state_age_s <= plant.timing.hold_s
     seen_open = fresh & ((units.minus == Feedback.OPEN) | (units.plus == Feedback.OPEN))
     with np.errstate(invalid="ignore"):
-        carries = np.abs(units.current_a) > plant.thresholds["over_current_floor_c"] * plant.cell.capacity_ah
+        carries = np.abs(units.current_a) > plant.current_floor_a
     return np.asarray(told & ((fresh & (driven | welded)) | carries) & ~seen_open, dtype=bool)
 
 

@@ -28,7 +28,7 @@ from bmsd.core.contactors.follow import followed
 from bmsd.core.contactors.reasons import Orders, Others
 from bmsd.core.contactors.table import LIVE, MOVING, TOLD_OPEN, Event, State, StringState, move
 from bmsd.model.plant import Plant
-from bmsd.model.request import Connect, Request, Reset, Role
+from bmsd.model.request import Connect, Request, Reset
 from bmsd.model.snapshot import OPEN_REASONS, Bools, Feedback, Snapshot, named
 
 STILL_A = 2.0
@@ -78,9 +78,7 @@ def _unlocks(request: Request) -> bool:
 
 
 def _isolates(request: Request) -> bool:
-    if not isinstance(request, Reset) or request.code != ISOLATED_CODE:
-        return False
-    return request.role is Role.SERVICE and bool(request.reason)
+    return isinstance(request, Reset) and request.of_service(ISOLATED_CODE)
 
 
 def _released(string: StringState, *, unlocked: bool, isolated: bool) -> StringState:

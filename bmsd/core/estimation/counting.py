@@ -42,7 +42,6 @@ def counted_as(
     possible = np.abs(moved) <= most_as  # NaN, the first one, is not
     restarted = ~possible & ~np.isnan(moved)
     counter = Counter(counter_as, np.where(fresh, 0.0, silent_s))
-    rated_a = max(plant.string_charge_max_a, plant.string_discharge_max_a)
     unheard = in_circuit & ~fresh & (silent_s > UNHEARD_S) & ~np.isnan(was.charge_as)
-    guessed_as = np.where(restarted, most_as, 0.0) + np.where(unheard, rated_a * dt_s, 0.0)
+    guessed_as = np.where(restarted, most_as, 0.0) + np.where(unheard, plant.string_max_a * dt_s, 0.0)
     return counter, np.where(possible, moved, 0.0), guessed_as

@@ -37,11 +37,6 @@ class Deltas:
     variance: Floats
 
 
-def start(shape: tuple[int, int, int]) -> Deltas:
-    """Nothing seen."""
-    return Deltas(np.full(shape, np.nan), np.full(shape, np.nan))
-
-
 def rest_v(tables: Tables, soc: Floats, deltas: Deltas) -> tuple[Floats, Floats]:
     """Rest voltage of each cell above that of the common SoC (strings,), V, and its slope, V per unit."""
     cells = soc[:, None, None] + np.nan_to_num(deltas.soc)

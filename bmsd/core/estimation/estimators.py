@@ -133,11 +133,10 @@ def _looked(
 ) -> EstimationMemory:
     """Once a second: resistances, and the power that follows from all that is known."""
     now, model = was.soc, plant.cell.model
-    common = np.nan_to_num(now.string_soc, nan=0.5)
+    common = np.nan_to_num(now.string_soc, nan=REFERENCE_SOC)
     amps, cell_v = snapshot.units.current_a, snapshot.modules.cell_v
-    where = place(common)
-    lost_v = amps * at(now.tables.r0_ohm, where) + (now.tables.rc_ohm * now.polarisation.rc_a).sum(axis=1)
-    look = Look(cell_v, now.polarisation.h * at(now.tables.half_v, where), lost_v, amps)
+    still_v = now.polarisation.h * at(now.tables.half_v, place(common))
+    look = Look(cell_v, still_v, soc.lost_v(now.tables, common, amps, now.polarisation), amps)
     learned = resistance.step(was.resistance, look, common, plant.cell.capacity_ah, since_s)
     ohms = _resistances(plant, now, learned)
     cells = power.Cells(cell_v, state.cell_soc, state.cell_soc_sigma, ohms.factor, ohms.sigma, state.cell_capacity_ah)
@@ -153,8 +152,7 @@ def _looked(
 
 def _resistances(plant: Plant, charge: SocMemory, learned: ResistanceMemory) -> Resistances:
     """At the SoC of now; at half charge where that is not known."""
-    common = charge.string_soc
-    where = place(np.where(np.isfinite(common), common, REFERENCE_SOC))
+    where = place(np.nan_to_num(charge.string_soc, nan=REFERENCE_SOC))
     taus = plant.cell.model.rc_tau_s
     ohms = [
         at(charge.tables.r0_ohm, where) + (charge.tables.rc_ohm * (1.0 - np.exp(-seconds / taus))).sum(axis=1)
@@ -166,7 +164,6 @@ def _resistances(plant: Plant, charge: SocMemory, learned: ResistanceMemory) -> 
 
 def _estimate(plant: Plant, memory: EstimationMemory, state: ChargeState, in_circuit: Bools) -> Estimate:
     counts = in_circuit if in_circuit.any() else np.ones(len(in_circuit), dtype=bool)
-    left_ah, room_ah = soc.left_and_room_ah(state.cell_soc, state.cell_capacity_ah)
     share, sigma = memory.capacity.share[counts], memory.capacity.sigma[counts]
     worst = np.unravel_index(int(share.argmin()), share.shape)
     known = state.soc is not None
@@ -191,10 +188,10 @@ def _estimate(plant: Plant, memory: EstimationMemory, state: ChargeState, in_cir
         power_discharge_cell=memory.discharge.cell,
         soh_sigma=float(sigma[worst]) if known else None,
         cell_capacity_sigma_ah=memory.capacity.sigma * plant.cell.capacity_ah,
-        string_left_ah=left_ah,
-        string_room_ah=room_ah,
-        time_to_empty_s=_time_s(plant, left_ah[counts], -memory.mean_a[counts]),
-        time_to_full_s=_time_s(plant, room_ah[counts], memory.mean_a[counts]),
+        string_left_ah=state.string_left_ah,
+        string_room_ah=state.string_room_ah,
+        time_to_empty_s=_time_s(plant, state.string_left_ah[counts], -memory.mean_a[counts]),
+        time_to_full_s=_time_s(plant, state.string_room_ah[counts], memory.mean_a[counts]),
     )
 
 

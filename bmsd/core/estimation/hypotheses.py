@@ -63,14 +63,13 @@ class Hypotheses:
 
 @dataclass(frozen=True, slots=True)
 class Belief:
-    """Mean and standard deviation of SoC, bias in C and relative capacity, mean of loss and scale (strings,)."""
+    """Mean and standard deviation of SoC and bias in C; mean of relative capacity, loss and scale (strings,)."""
 
     soc: Floats
     soc_sigma: Floats
     bias_c: Floats
     bias_sigma_c: Floats
     size: Floats
-    size_sigma: Floats
     loss: Floats
     scale: Floats
 
@@ -196,13 +195,11 @@ def belief(hypotheses: Hypotheses) -> Belief:
     """What the hypotheses say: mean and standard deviation; of SoC the median and a quarter of the middle 95 %."""
     states, weights = hypotheses.states, hypotheses.weights
     mean = np.matmul(states, weights[:, :, None])[:, :, 0]
-    square = np.matmul(np.square(states - mean[:, :, None]), weights[:, :, None])[:, :, 0]
-    sigma = np.sqrt(square)
+    bias_square = (np.square(states[:, BIAS] - mean[:, BIAS, None]) * weights).sum(axis=1)
     low, middle, high = _quantiles(states[:, SOC], weights, (0.023, 0.5, 0.977))
     return Belief(
-        middle, (high - low) / 4.0, mean[:, BIAS], sigma[:, BIAS], mean[:, SIZE], sigma[:, SIZE], mean[:, LOSS],
-        mean[:, SCALE],
-    )  # fmt: skip
+        middle, (high - low) / 4.0, mean[:, BIAS], np.sqrt(bias_square), mean[:, SIZE], mean[:, LOSS], mean[:, SCALE]
+    )
 
 
 def _quantiles(values: Floats, weights: Floats, shares: tuple[float, ...]) -> list[Floats]:

@@ -117,9 +117,3 @@ def _learned(was: Slope, before: Look, now: Look, flat: np.ndarray, capacity_ah:
         wide_keep * was.seen + np.where(event[:, None, None], seen**2, 0.0),
         keep * was.events + event,
     )
-
-
-def of_median(factor: Floats) -> Floats:
-    """Factor over the median of the string (strings, modules, cells)."""
-    middle = np.median(factor.reshape(factor.shape[0], -1), axis=1)
-    return factor / middle[:, None, None]

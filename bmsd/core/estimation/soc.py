@@ -134,6 +134,8 @@ class ChargeState:
     soc_sigma: float | None
     current_bias_a: Floats
     current_bias_sigma_a: Floats
+    string_left_ah: Floats
+    string_room_ah: Floats
 
 
 def spread(plant: Plant) -> Spread:
@@ -143,32 +145,13 @@ def spread(plant: Plant) -> Spread:
 
 def start(plant: Plant) -> SocMemory:
     """Nothing known."""
-    strings, model = plant.layout.strings, plant.cell.model
-    unknown = np.full(strings, np.nan)
-    guesses = hypotheses.start(unknown, unknown, 1.0, spread(plant), 1.0 - plant.estimation.charge_efficiency)
-    return SocMemory(
-        counter=counting.start(strings),
-        polarisation=polarisation.start(model, strings),
-        hypotheses=guesses,
-        belief=hypotheses.belief(guesses),
-        deltas=deltas.start(plant.layout.cell_shape),
-        tables=electrical.tables(model, np.full(strings, 25.0)),
-        mismatch=np.ones(strings),
-        readings=_no_readings(strings, len(model.rc_tau_s)),
-        net_c=np.zeros(strings),
-        charged_c=np.zeros(strings),
-        since_s=0.0,
-        rest=Rest(np.zeros(strings), unknown, np.zeros(strings), *(np.zeros(strings, dtype=bool) for _ in range(3))),
-        weighed_c=None,
-        weighed_s=0.0,
-        begun=np.zeros(strings, dtype=bool),
-        stored=np.zeros(strings, dtype=bool),
-    )
+    unknown = np.full(plant.layout.cell_shape, np.nan)
+    return stored(plant, unknown, unknown)
 
 
 def stored(plant: Plant, soc: Floats, sigma: Floats) -> SocMemory:
     """A memory that knows what was saved of each cell (strings, modules, cells; NaN: unknown)."""
-    memory = start(plant)
+    strings, model = plant.layout.strings, plant.cell.model
     known = np.isfinite(soc) & np.isfinite(sigma)
     begun: Bools = np.logical_or.reduce(known, axis=(1, 2))
     counts = np.maximum(known.sum(axis=(1, 2)), 1)
@@ -178,11 +161,22 @@ def stored(plant: Plant, soc: Floats, sigma: Floats) -> SocMemory:
     guesses = hypotheses.start(common, surest, STORED_TAIL, spread(plant), loss)
     apart = np.where(known, soc - common[:, None, None], np.nan)
     variance = np.where(known, np.maximum(np.square(sigma) - np.square(surest)[:, None, None], 0.0), np.nan)
-    return replace(
-        memory,
+    zero, no = np.zeros(strings), np.zeros(strings, dtype=bool)
+    return SocMemory(
+        counter=counting.start(strings),
+        polarisation=polarisation.start(model, strings),
         hypotheses=guesses,
         belief=hypotheses.belief(guesses),
         deltas=Deltas(apart, variance),
+        tables=electrical.tables(model, np.full(strings, 25.0)),
+        mismatch=np.ones(strings),
+        readings=_no_readings(strings, len(model.rc_tau_s)),
+        net_c=zero,
+        charged_c=zero,
+        since_s=0.0,
+        rest=Rest(zero, np.full(strings, np.nan), zero, no, no, no),
+        weighed_c=None,
+        weighed_s=0.0,
         begun=begun,
         stored=begun,
     )
@@ -225,12 +219,12 @@ def estimate(
     snapshot: Snapshot,
     dt_s: float,
     in_circuit: Bools,
-    capacity_share: Floats | None = None,
+    capacity_share: Floats | float = 1.0,
 ) -> tuple[SocMemory, ChargeState]:
     """Count the charge of this tick; return the new memory and what is known now.
 
-    `capacity_share`: capacity of each cell over the nominal one, None: all nominal. The rack's SoC is
-    that of the strings (strings,) that are in circuit, without one that of all.
+    `capacity_share`: capacity of each cell over the nominal one. The rack's SoC is that of the strings
+    (strings,) that are in circuit, without one that of all.
     """
     memory = step(plant, was, snapshot, dt_s, in_circuit)
     return memory, _weakest_cell(plant, memory, capacity_share, in_circuit)
@@ -312,7 +306,7 @@ def _weighed(plant: Plant, was: SocMemory, snapshot: Snapshot, mean_v: Floats, f
     hours = was.since_s / 3600.0
     moved = hypotheses.moved(was.hypotheses, was.net_c, was.charged_c, hours)
     soc = np.clip(was.belief.soc + was.net_c / was.belief.size, 0.0, 1.0)
-    seen_v, amps, slow_v, noise_v = _observed(plant, was, tables, soc, was.deltas)
+    seen_v, amps, slow_v, noise_v = _observed(plant, was, tables, soc)
     rest, moments = _moments(plant, was, seen_v - slow_v, amps, mean_v)
     share = np.where(first, FIRST_SHARE, was.since_s / (2.0 * plant.cell.model.error_tau_s))
     share = np.where(moments, 1.0, share)
@@ -324,8 +318,8 @@ def _weighed(plant: Plant, was: SocMemory, snapshot: Snapshot, mean_v: Floats, f
     belief = hypotheses.belief(weighed)
     cells = deltas.step(
         was.deltas, tables, belief.soc, snapshot.modules.cell_v,
-        _lost_v(tables, belief.soc, snapshot.units.current_a, was), was.net_c, plant.estimation.voltage_sigma_v,
-        was.since_s, belief.soc_sigma <= KNOWN_SIGMA,
+        lost_v(tables, belief.soc, snapshot.units.current_a, was.polarisation), was.net_c,
+        plant.estimation.voltage_sigma_v, was.since_s, belief.soc_sigma <= KNOWN_SIGMA,
     )  # fmt: skip
     return replace(
         was,
@@ -358,15 +352,13 @@ def _tables(plant: Plant, was: SocMemory, snapshot: Snapshot) -> Tables:
     return electrical.tables(plant.cell.model, degc)
 
 
-def _lost_v(tables: Tables, soc: Floats, amps: Floats, was: SocMemory) -> Floats:
+def lost_v(tables: Tables, soc: Floats, amps: Floats, polarised: Polarisation) -> Floats:
     """What the resistances take at this instant by the model (strings,), V, positive when charging."""
     ohmic = amps * at(tables.r0_ohm, place(soc))
-    return np.asarray(ohmic + (tables.rc_ohm * was.polarisation.rc_a).sum(axis=1))
+    return np.asarray(ohmic + (tables.rc_ohm * polarised.rc_a).sum(axis=1))
 
 
-def _observed(
-    plant: Plant, was: SocMemory, tables: Tables, soc: Floats, cells: Deltas
-) -> tuple[Floats, Floats, Floats, Floats]:
+def _observed(plant: Plant, was: SocMemory, tables: Tables, soc: Floats) -> tuple[Floats, Floats, Floats, Floats]:
     """Means since the last weighing: voltage at the common SoC (NaN: none), current, RC voltage, and the noise in V."""
     sums = was.readings
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -374,7 +366,7 @@ def _observed(
         seen_v, amps = sums.cell_v / ticks, sums.current_a / ticks
         rc_v = tables.rc_ohm * sums.rc_a / ticks[:, None]
         magnitude_a = sums.magnitude_a / ticks
-    above, _ = deltas.rest_v(tables, soc, cells)
+    above, _ = deltas.rest_v(tables, soc, was.deltas)
     seen_v = seen_v - above.mean(axis=(1, 2))
     where = place(soc)
     lost_v = np.abs(rc_v).sum(axis=1) + magnitude_a * at(tables.r0_ohm, where)
@@ -426,20 +418,13 @@ def _moments(plant: Plant, was: SocMemory, still_v: Floats, amps: Floats, mean_v
     return now, moments
 
 
-def left_and_room_ah(soc: Floats, capacity_ah: Floats) -> tuple[Floats, Floats]:
-    """Charge per string (strings,) until its first cell is empty, and until its first is full, Ah; NaN: unknown."""
-    flat = (soc.shape[0], -1)
-    left = (soc * capacity_ah).reshape(flat).min(axis=1)
-    room = ((1.0 - soc) * capacity_ah).reshape(flat).min(axis=1)
-    return left, room
-
-
-def _weakest_cell(plant: Plant, memory: SocMemory, capacity_share: Floats | None, in_circuit: Bools) -> ChargeState:
+def _weakest_cell(plant: Plant, memory: SocMemory, capacity_share: Floats | float, in_circuit: Bools) -> ChargeState:
     """String and rack values follow the weakest cell: what the first empty cell leaves, what the first full takes."""
     strings, nominal_ah = plant.layout.strings, plant.cell.capacity_ah
     soc, sigma = memory.soc, memory.sigma
-    capacity_ah = np.full(soc.shape, nominal_ah) if capacity_share is None else nominal_ah * capacity_share
-    left, room = left_and_room_ah(soc, capacity_ah)
+    capacity_ah = np.full(soc.shape, nominal_ah * capacity_share)
+    left = (soc * capacity_ah).reshape(strings, -1).min(axis=1)
+    room = ((1.0 - soc) * capacity_ah).reshape(strings, -1).min(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         string_soc = np.where(left + room > 0.0, left / (left + room), np.nan)
     string_sigma = sigma.reshape(strings, -1).max(axis=1)
@@ -456,4 +441,6 @@ def _weakest_cell(plant: Plant, memory: SocMemory, capacity_share: Floats | None
         soc_sigma=float(string_sigma[counts].max()) if known else None,
         current_bias_a=np.where(memory.begun, belief.bias_c * nominal_ah, np.nan),
         current_bias_sigma_a=np.where(memory.begun, belief.bias_sigma_c * nominal_ah, np.nan),
+        string_left_ah=left,
+        string_room_ah=room,
     )

@@ -52,15 +52,6 @@ class Evidence:
         current_a = self.snapshot.units.current_a
         return float(np.where(self.in_circuit, current_a, np.nan_to_num(current_a)).sum())
 
-    def threshold(self, name: str) -> float:
-        """A setting of `[protection]`."""
-        return self.plant.thresholds[name]
-
-    @property
-    def one_c_a(self) -> float:
-        """The current of 1C of one string, A."""
-        return self.plant.cell.capacity_ah
-
 
 @dataclass(frozen=True, slots=True)
 class Reading:
@@ -99,6 +90,17 @@ def _register(name: str, function: Detector) -> None:
     if name in DETECTORS:
         raise ValueError(f"two detectors are named {name}")
     DETECTORS[name] = function
+
+
+def of_rack(value: float) -> Reading:
+    """The answer of a detector whose only subject is the rack."""
+    return Reading(np.array([value], dtype=np.float64))
+
+
+def worse(one: float | Floats, other: float | Floats) -> Floats:
+    """The larger of both excesses; when one is unknown the other can still be too much, but not good."""
+    larger = np.fmax(one, other)
+    return np.where((larger > 0.0) | ~np.isnan(np.add(one, other)), larger, np.nan)
 
 
 def is_reading(readings: Ints, kind: Kind) -> Floats:

@@ -7,16 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from bmsd.core.protection.evidence import Evidence, Reading, detector, remembering
+from bmsd.core.protection.window import Window, lately
 from bmsd.model.snapshot import Controller, Floats, Ints
 
-WINDOW_S = 10
 MOST_ERRORS = 100
 WARNED_S = 60.0
 """A controller that warns for so long has too many errors, also where single ones are not reported."""
 MOST_UNACKNOWLEDGED = 50
 """In 10 s. Who is alone on a bus repeats its frame without end, thousands of times a second."""
-FIELD = "field"
-"""The bus on which somebody must answer. An inverter may be off, or get its supply from the rack only."""
 
 
 @remembering
@@ -42,30 +40,7 @@ def send_stalled(evidence: Evidence) -> Reading:
 @remembering
 def foreign_frames(evidence: Evidence, was: Ints | None) -> tuple[Reading, Ints]:
     """Frames since the last tick that only bmsd may send, of each bus."""
-    total = evidence.snapshot.buses.foreign_frames
-    return Reading((total if was is None else total - was).astype(np.float64)), total
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """Totals of each bus at the start of each of the last seconds, newest last."""
-
-    second: int
-    totals: Ints
-
-    def moved(self, total: Ints, now_s: float) -> Window:
-        """Return the window of this second."""
-        steps = min(max(int(now_s) - self.second, 0), WINDOW_S)
-        if not steps:
-            return self
-        return Window(int(now_s), np.concatenate([self.totals[steps:], np.stack([total] * steps)]))
-
-
-def _lately(total: Ints, now_s: float, was: Window | None) -> tuple[Ints, Window]:
-    """Return how much the totals have grown in the last 10 s, of each bus."""
-    was = was or Window(int(now_s), np.stack([total] * WINDOW_S))
-    was = was.moved(total, now_s)
-    return total - was.totals[0], was
+    return _grown(evidence.snapshot.buses.foreign_frames, was)
 
 
 @detector
@@ -87,7 +62,7 @@ def bus_errors(evidence: Evidence, was: Disturbed | None) -> tuple[Reading, Dist
     """1 where a bus had more than 100 errors in 10 s, or its controller warns for 60 s."""
     buses = evidence.snapshot.buses
     was = was or Disturbed(None, np.zeros(len(buses.names)))
-    errors, window = _lately(buses.bus_errors, evidence.snapshot.now_s, was.window)
+    errors, window = lately(buses.bus_errors, evidence.snapshot.now_s, was.window)
     warned_s = np.where(buses.controller >= Controller.WARNING, was.warned_s + evidence.dt_s, 0.0)
     disturbed = (errors > MOST_ERRORS) | (warned_s > WARNED_S)
     return Reading(disturbed.astype(np.float64)), Disturbed(window, warned_s)
@@ -96,22 +71,27 @@ def bus_errors(evidence: Evidence, was: Disturbed | None) -> tuple[Reading, Dist
 @remembering
 def lost_frames(evidence: Evidence, was: Ints | None) -> tuple[Reading, Ints]:
     """Frames since the last tick for which there was no room, of each bus."""
-    total = evidence.snapshot.buses.lost_frames
+    return _grown(evidence.snapshot.buses.lost_frames, was)
+
+
+def _grown(total: Ints, was: Ints | None) -> tuple[Reading, Ints]:
     return Reading((total if was is None else total - was).astype(np.float64)), total
 
 
 @remembering
 def malformed_frames(evidence: Evidence, was: Window | None) -> tuple[Reading, Window]:
     """Frames of the last 10 s with an identifier of ours and a kind or length that it never has, of each bus."""
-    lately, window = _lately(evidence.snapshot.buses.malformed_frames, evidence.snapshot.now_s, was)
-    return Reading(lately.astype(np.float64)), window
+    grown, window = lately(evidence.snapshot.buses.malformed_frames, evidence.snapshot.now_s, was)
+    return Reading(grown.astype(np.float64)), window
 
 
 @remembering
 def nobody_answers(evidence: Evidence, was: Window | None) -> tuple[Reading, Window]:
-    """1 where nobody acknowledges on the field bus, or nothing was heard there since it was opened."""
+    """1 where nobody acknowledges on the field bus, or nothing was heard there since it was opened.
+
+    On the other one nobody must answer: an inverter may be off, or get its supply from the rack only.
+    """
     buses = evidence.snapshot.buses
-    missing, window = _lately(buses.no_ack, evidence.snapshot.now_s, was)
+    missing, window = lately(buses.no_ack, evidence.snapshot.now_s, was)
     alone = (missing > MOST_UNACKNOWLEDGED) | (buses.unheard_s > 0.0)
-    alone &= np.array([name == FIELD for name in buses.names])
-    return Reading(alone.astype(np.float64)), window
+    return Reading((alone & buses.are_field).astype(np.float64)), window

@@ -20,9 +20,8 @@ def cell_voltage(evidence: Evidence) -> Reading:
 @detector
 def cell_under_voltage_trip(evidence: Evidence) -> Reading:
     """Voltage of each cell, V; without a discharge above 0.02C the delay is 10 minutes."""
-    limit_a = evidence.threshold("over_current_floor_c") * evidence.one_c_a
     current_a = evidence.snapshot.units.current_a
-    discharging = ~(current_a >= -limit_a)  # an unknown current counts as a discharge
+    discharging = ~(current_a >= -evidence.plant.current_floor_a)  # an unknown current counts as a discharge
     delay_s = per_cell(np.where(discharging, 0.5, LOW_HOLD_S), evidence.plant)
     reading = cell_voltage(evidence)
     return Reading(reading.value, new=reading.new, delay_s=delay_s)

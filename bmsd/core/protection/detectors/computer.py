@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bmsd.core.protection.evidence import Evidence, Reading, detector, remembering
+from bmsd.core.protection.evidence import Evidence, Reading, detector, of_rack, remembering
 from bmsd.model.host import ClockQuality
 
 MOST_RESIDENT_MIB = 150.0
@@ -13,14 +13,10 @@ UNSET_DELAY_S = 3600.0
 """A clock that was never set is told after an hour: until then a time server may still be found."""
 
 
-def _one(value: float) -> Reading:
-    return Reading(np.array([value], dtype=np.float64))
-
-
 @detector
 def cpu_temperature(evidence: Evidence) -> Reading:
     """Temperature of the processor, degC."""
-    return _one(evidence.snapshot.host.computer.cpu_degc)
+    return of_rack(evidence.snapshot.host.computer.cpu_degc)
 
 
 @detector
@@ -29,20 +25,20 @@ def memory_short(evidence: Evidence) -> Reading:
     computer = evidence.snapshot.host.computer
     parts = [computer.resident_mib / MOST_RESIDENT_MIB, LEAST_AVAILABLE / max(computer.memory_available, 1e-3)]
     known = [part for part in parts if np.isfinite(part)]
-    return _one(max(known, default=np.nan))
+    return of_rack(max(known, default=np.nan))
 
 
 @detector
 def files_used(evidence: Evidence) -> Reading:
     """Open files or threads as a share of what the process may have."""
-    return _one(evidence.snapshot.host.computer.files_used)
+    return of_rack(evidence.snapshot.host.computer.files_used)
 
 
 @detector
 def disk_free(evidence: Evidence) -> Reading:
     """Free share of the state directory's disk; 0 when the state found no room there."""
     host = evidence.snapshot.host
-    return _one(0.0 if host.saving.full else host.computer.disk_free)
+    return of_rack(0.0 if host.saving.full else host.computer.disk_free)
 
 
 @detector
@@ -50,25 +46,25 @@ def storage_refuses(evidence: Evidence) -> Reading:
     """1 when the state could not be written for another reason than room, or the disk takes no writes."""
     host = evidence.snapshot.host
     refuses = host.saving.refused and not host.saving.full
-    return _one(max(float(refuses), np.nan_to_num(host.computer.disk_read_only)))
+    return of_rack(max(float(refuses), np.nan_to_num(host.computer.disk_read_only)))
 
 
 @detector
 def storage_wear(evidence: Evidence) -> Reading:
     """Share of the storage's life that is used up."""
-    return _one(evidence.snapshot.host.computer.storage_wear)
+    return of_rack(evidence.snapshot.host.computer.storage_wear)
 
 
 @detector
 def save_time(evidence: Evidence) -> Reading:
     """How long the last write of the state took, or the present one takes, s."""
-    return _one(evidence.snapshot.host.saving.took_s)
+    return of_rack(evidence.snapshot.host.saving.took_s)
 
 
 @detector
 def clock_step(evidence: Evidence) -> Reading:
     """By how much the wall clock was set since the last tick, either way, s."""
-    return _one(abs(evidence.snapshot.host.clock_step_s))
+    return of_rack(abs(evidence.snapshot.host.clock_step_s))
 
 
 @detector

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from bmsd.core.protection.evidence import Evidence, Reading, detector
-from bmsd.model.snapshot import CURRENT_SENSOR_TEST
+from bmsd.core.protection.evidence import Evidence, Reading, detector, worse
+from bmsd.model.snapshot import CURRENT_SENSOR_TEST, Floats
 
 
 def _excess(evidence: Evidence, share_name: str, *, charge: bool) -> float:
     """Rack current beyond what was allowed within the inverter's lag, plus max(share of it, 0.02C), A."""
     sent_a = evidence.sent_charge_a if charge else evidence.sent_discharge_a
     current_a = evidence.rack_current_a if charge else -evidence.rack_current_a
-    floor_a = evidence.threshold("over_current_floor_c") * evidence.one_c_a
-    margin_a = max(evidence.threshold(share_name) * sent_a, floor_a)
+    margin_a = max(evidence.plant.thresholds[share_name] * sent_a, evidence.plant.current_floor_a)
     return current_a - sent_a - margin_a
 
 
@@ -22,16 +21,10 @@ def _over_cell_limit(evidence: Evidence, *, charge: bool) -> float:
     cell = evidence.plant.cell
     limit_a = cell.charge_max_a if charge else cell.discharge_max_a
     current_a = evidence.snapshot.units.current_a if charge else -evidence.snapshot.units.current_a
-    return float(np.fmax.reduce(current_a) - limit_a - evidence.threshold("over_current_floor_c") * evidence.one_c_a)
+    return float(np.fmax.reduce(current_a) - limit_a - evidence.plant.current_floor_a)
 
 
-def _worse(excess_a: float, over_a: float) -> float:
-    """The larger of both; when one is unknown the other can still be too much, but not good."""
-    worse_a = float(np.fmax(excess_a, over_a))
-    return worse_a if worse_a > 0.0 or not np.isnan(excess_a + over_a) else np.nan
-
-
-def _rack(value: float, evidence: Evidence) -> Reading:
+def _rack(value: float | Floats, evidence: Evidence) -> Reading:
     return Reading(np.array([value]), new=np.array([bool(evidence.new_currents.any())]))
 
 
@@ -45,7 +38,7 @@ def charge_over_warning(evidence: Evidence) -> Reading:
 def charge_over_alarm(evidence: Evidence) -> Reading:
     """Charge current beyond the limits sent or beyond the cells' limit, A."""
     excess = _excess(evidence, "over_current_alarm_share", charge=True)
-    return _rack(_worse(excess, _over_cell_limit(evidence, charge=True)), evidence)
+    return _rack(worse(excess, _over_cell_limit(evidence, charge=True)), evidence)
 
 
 @detector
@@ -58,7 +51,7 @@ def discharge_over_warning(evidence: Evidence) -> Reading:
 def discharge_over_alarm(evidence: Evidence) -> Reading:
     """Discharge current beyond the limits sent or beyond the cells' limit, A."""
     excess = _excess(evidence, "over_current_alarm_share", charge=False)
-    return _rack(_worse(excess, _over_cell_limit(evidence, charge=False)), evidence)
+    return _rack(worse(excess, _over_cell_limit(evidence, charge=False)), evidence)
 
 
 @detector

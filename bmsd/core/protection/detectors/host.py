@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bmsd.core.protection.evidence import Evidence, Reading, detector, remembering
+from bmsd.core.protection.evidence import Evidence, Reading, detector, of_rack, remembering
 from bmsd.model.host import PreviousEnd
 
 TOLD_S = 60.0
@@ -15,14 +15,14 @@ LOOP_S = 300.0
 @detector
 def loop_lateness(evidence: Evidence) -> Reading:
     """Time since the last tick in nominal periods."""
-    return Reading(np.array([evidence.snapshot.host.period_s / evidence.plant.timing.tick_s]))
+    return of_rack(evidence.snapshot.host.period_s / evidence.plant.timing.tick_s)
 
 
 @remembering
 def gate_blocked(evidence: Evidence, was: int | None) -> tuple[Reading, int]:
     """Frames that the transmit gate blocked since the last tick."""
     total = evidence.snapshot.host.blocked_frames
-    return Reading(np.array([float(total - (was or 0))])), total
+    return of_rack(total - (was or 0)), total
 
 
 @detector
@@ -40,17 +40,16 @@ def computer_went_down(evidence: Evidence) -> Reading:
 @detector
 def restarts(evidence: Evidence) -> Reading:
     """How many starts within 5 min followed an end out of order."""
-    starts = evidence.starts
-    return Reading(np.array([float(starts.within(LOOP_S, evidence.snapshot.now_s))]))
+    return of_rack(evidence.starts.within(LOOP_S, evidence.snapshot.now_s))
 
 
 @detector
 def heartbeat_path(evidence: Evidence) -> Reading:
     """1 when the safety relay does not follow the heartbeat output. Where there is none, none fails: the latch of one
     that was taken out can be reset."""
-    return Reading(np.nan_to_num(np.array([evidence.snapshot.host.heartbeat_path])))
+    return of_rack(np.nan_to_num(evidence.snapshot.host.heartbeat_path))
 
 
 def _told(evidence: Evidence, ends: tuple[PreviousEnd, ...]) -> Reading:
     recent = evidence.snapshot.now_s - evidence.starts.began_s <= TOLD_S
-    return Reading(np.array([float(recent and evidence.starts.previous in ends)]))
+    return of_rack(recent and evidence.starts.previous in ends)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from bmsd.core.commissioning import NOBODY
-from bmsd.core.protection.evidence import Evidence, Reading, detector, remembering
+from bmsd.core.protection.evidence import Evidence, Reading, detector, of_rack, remembering
+from bmsd.core.protection.window import WINDOW_S, Window, lately
 from bmsd.model.snapshot import CHEMISTRIES, MODULE_BOARD, Bools, Floats, Ints
 
-WINDOW_S = 10
 MOST_ERRORS = 5.0
 MOST_SHARE = 0.01
 
@@ -48,33 +48,14 @@ def counter_errors(evidence: Evidence, was: Leak | None) -> tuple[Reading, Leak]
     return Reading(count.reshape(-1)), Leak(count, total)
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
-    """Totals of bad and all frames per module at the start of each of the last seconds, newest last."""
-
-    second: int
-    errors: Ints
-    frames: Ints
-
-
 @remembering
 def crc_errors(evidence: Evidence, was: Window | None) -> tuple[Reading, Window]:
     """Damaged frames of the last 10 s per module, 1 at 5 of them or at 1 % of all, whichever is more."""
-    modules, second = evidence.snapshot.modules, int(evidence.snapshot.now_s)
-    errors, frames = modules.crc_errors, modules.frames
-    if was is None:
-        was = Window(second, np.stack([errors] * WINDOW_S), np.stack([frames] * WINDOW_S))
-    steps = min(max(second - was.second, 0), WINDOW_S)
-    if steps:
-        was = Window(
-            second,
-            np.concatenate([was.errors[steps:], np.stack([errors] * steps)]),
-            np.concatenate([was.frames[steps:], np.stack([frames] * steps)]),
-        )
-    bad = (errors - was.errors[0]).astype(np.float64)
-    share = bad / np.maximum(frames - was.frames[0], 1)
+    modules = evidence.snapshot.modules
+    (bad, frames), window = lately(np.stack([modules.crc_errors, modules.frames]), evidence.snapshot.now_s, was)
+    share = bad / np.maximum(frames, 1)
     value = np.where(bad >= 2.0, np.maximum(bad / MOST_ERRORS, share / MOST_SHARE), bad / MOST_ERRORS)
-    return Reading(value.reshape(-1)), was
+    return Reading(value.reshape(-1)), window
 
 
 @remembering
@@ -122,4 +103,4 @@ def swapped(evidence: Evidence) -> Reading:
 @detector
 def taken_over(evidence: Evidence) -> Reading:
     """1 when the boards that answer have just become the rack's without anybody having accepted them."""
-    return Reading(np.array([float(evidence.taken_over)]))
+    return of_rack(evidence.taken_over)

@@ -21,8 +21,7 @@ def temperature_charging(evidence: Evidence) -> Reading:
 
     An unknown current counts as a charge.
     """
-    limit_a = evidence.threshold("over_current_floor_c") * evidence.one_c_a
-    charging = ~(evidence.snapshot.units.current_a <= limit_a)
+    charging = ~(evidence.snapshot.units.current_a <= evidence.plant.current_floor_a)
     reading = temperature(evidence)
     return Reading(reading.value, gate=per_sensor(charging, evidence.plant), new=reading.new)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bmsd.core.plausibility import beyond_cells_v
-from bmsd.core.protection.evidence import Evidence, Reading, detector, remembering
+from bmsd.core.protection.evidence import Evidence, Reading, detector, remembering, worse
 from bmsd.model.snapshot import Bools, Floats, Ints
 
 
@@ -61,18 +61,12 @@ def string_voltage(evidence: Evidence, was: Past | None) -> tuple[Reading, Past]
     string_off_v, bus_off_v = (
         beyond_cells_v(plant, measured_v, cell_v, units.current_a) for measured_v in (units.string_v, units.bus_v)
     )
-    off_v = _worse(string_off_v, np.where(evidence.in_circuit, bus_off_v, string_off_v))
+    off_v = worse(string_off_v, np.where(evidence.in_circuit, bus_off_v, string_off_v))
     one_poll = _one_poll(evidence, units.voltage_age_s[:, None]).all(axis=1)
     swing_v = past.swing_a() * plant.cell.resistance_ohm * plant.layout.cells_in_series
     value = off_v - np.where(one_poll, 0.0, swing_v)
     new = (modules.cell_sync != past.counted).all(axis=1) & np.isfinite(value)
     return Reading(value, new=new), replace(past, counted=np.where(new[:, None], modules.cell_sync, past.counted))
-
-
-def _worse(one: Floats, other: Floats) -> Floats:
-    """The larger of both; when one is unknown the other can still be too much, but not good."""
-    worse = np.fmax(one, other)
-    return np.where(worse > 0.0, worse, one + other - worse)
 
 
 def _one_poll(evidence: Evidence, age_s: Floats) -> Bools:
