@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bmsd.errors import BmsdError, ConfigError
+from bmsd.errors import CANNOT, CONFIGURATION, USAGE, BmsdError, ConfigError
 
 app = typer.Typer(
     name="bmsd",
@@ -20,8 +20,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-BUS_EXIT, USAGE_EXIT, CONFIG_EXIT = 1, 2, 78
 
 
 def _show_version(asked: bool) -> None:
@@ -53,7 +51,7 @@ def main() -> None:
     app()
 
 
-def _explained(command: Callable[..., None], wrong: int = USAGE_EXIT) -> Callable[..., None]:
+def _explained(command: Callable[..., None], wrong: int = USAGE) -> Callable[..., None]:
     """Turn errors that bmsd explains into lines on stderr and an exit code; `wrong` is that of a ConfigError."""
 
     @wraps(command)
@@ -66,18 +64,18 @@ def _explained(command: Callable[..., None], wrong: int = USAGE_EXIT) -> Callabl
             raise typer.Exit(wrong) from error
         except BmsdError as error:
             typer.echo(str(error), err=True)
-            raise typer.Exit(BUS_EXIT) from error
+            raise typer.Exit(CANNOT) from error
         except BrokenPipeError:
             # nobody reads any more: what is still buffered goes nowhere, without another complaint at the exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(BUS_EXIT) from None
+            raise typer.Exit(CANNOT) from None
 
     return run
 
 
 def _of_file(command: Callable[..., None]) -> Callable[..., None]:
     """As `_explained`, for a command that is about nothing but the configuration."""
-    return _explained(command, CONFIG_EXIT)
+    return _explained(command, CONFIGURATION)
 
 
 @app.command(short_help="Control a rack.")
@@ -156,9 +154,7 @@ def check(config: Annotated[Path, typer.Argument(metavar="FILE", help="Configura
 @_of_file
 def sim(
     config: ConfigFile,
-    seconds: Annotated[
-        float | None, typer.Option("--for", min=0.0, metavar="SECONDS", help="End after this time.")
-    ] = None,
+    seconds: Seconds = None,
 ) -> None:
     """Simulate the rack of a configuration on its own buses: boards, contactor units, inverter.
 
@@ -235,9 +231,7 @@ def balancing(
 @app.command(short_help="Simulated rack and real control on this computer.")
 @_explained
 def demo(
-    seconds: Annotated[
-        float | None, typer.Option("--for", min=0.0, metavar="SECONDS", help="End after this time.")
-    ] = None,
+    seconds: Seconds = None,
     strings: Annotated[int, typer.Option(min=1, max=8, metavar="N", help="Strings in parallel, 1..8.")] = 1,
     modules: Annotated[
         int, typer.Option(min=1, max=32, metavar="N", help="Modules in series in each string; 32 in the whole rack.")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+CANNOT, USAGE, DEFECT, CONFIGURATION = 1, 2, 70, 78
+"""Exit codes: those of sysexits.h where there is one."""
+
 
 class BmsdError(Exception):
     """Root of the errors that bmsd explains to a person."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import time
+from contextlib import closing
 from pathlib import Path
 
 import typer
@@ -41,11 +42,8 @@ def show_health(config: Path) -> None:
 
 def _control(settings: GatewaySettings) -> str:
     """Wait for a record of control, made now. What the rack is at does not make control unhealthy."""
-    client = LinkClient(Path(settings.link.socket), ANSWER_S)
-    try:
+    with closing(LinkClient(Path(settings.link.socket), ANSWER_S)) as client:
         newest = client.newest(ANSWER_S)
-    finally:
-        client.close()
     age_s = time.monotonic() - newest.snapshot.now_s
     if not age_s <= OLDEST_S:
         raise BusError(f"its newest record is {age_s:.1f} s old")
@@ -65,15 +63,13 @@ def _gateway(settings: GatewaySettings) -> str:
 
 def _get(web: Web) -> tuple[int, bytes]:
     host = LOOPBACK.get(web.host, web.host)
-    connection = http.client.HTTPConnection(host, web.port, timeout=ANSWER_S)
-    try:
-        connection.request("GET", "/health")
-        answer = connection.getresponse()
-        return answer.status, answer.read()
-    except (OSError, http.client.HTTPException) as error:
-        raise BusError(f"no answer from {host} port {web.port}: {error}") from error
-    finally:
-        connection.close()
+    with closing(http.client.HTTPConnection(host, web.port, timeout=ANSWER_S)) as connection:
+        try:
+            connection.request("GET", "/health")
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise BusError(f"no answer from {host} port {web.port}: {error}") from error
 
 
 def _detail(body: bytes) -> str:

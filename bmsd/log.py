@@ -46,9 +46,9 @@ class Lines:
 class Records:
     """Records with fields, to journald."""
 
-    def __init__(self, identifier: Identifier, path: str = "") -> None:
+    def __init__(self, identifier: Identifier) -> None:
         self._identifier = identifier
-        self._journal = journal.Journal(path)
+        self._journal = journal.Journal()
 
     def write(self, record: bytes) -> None:
         self._journal.send(record)

@@ -1,7 +1,6 @@
 """How a process that serves ends when it cannot serve: what it says, to whom, and its exit code.
 
-The codes are those of sysexits.h where there is one. A wrong configuration does not heal by starting again:
-`RestartPreventExitStatus=78`.
+A wrong configuration does not heal by starting again: `RestartPreventExitStatus=78`.
 """
 
 from __future__ import annotations
@@ -13,12 +12,11 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bmsd.errors import BmsdError, ConfigError
+from bmsd.errors import CANNOT, CONFIGURATION, DEFECT, BmsdError, ConfigError
 from bmsd.systemd.journal import Journal, encode, stderr_is_journal
 from bmsd.systemd.notify import Notifier
 from bmsd.systemd.record import Identifier, of_failure
 
-CANNOT, DEFECT, CONFIGURATION = 1, 70, 78
 READ_WITHIN_S = 0.2
 """journald asks whose a record is when it reads it; of a process that has ended, `journalctl -u` shows nothing."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import select
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +27,8 @@ from bmsd.screen import screen
 from bmsd.status import table
 
 DEFAULT_LINK = Path("/run/bmsd/link.sock")
+ANSWER_S = 3.0
+"""Patience with control; it sends ten records in a second."""
 RECORDS_WITHOUT_EVENTS = 3
 """After so many all events that were kept have come."""
 RESETS = ("all", *GROUPS)
@@ -36,35 +39,23 @@ NO_EVENTS = (
 
 def show_status(config: Path | None, link: Path | None, *, as_json: bool, watch: bool) -> None:
     """Print one record as a table or as JSON, or go on showing. BusError when control does not answer."""
-    client = _reader(config, link)
-    try:
-        newest = client.newest(timeout_s=3.0)
+    with closing(_reader(config, link)) as client, suppress(KeyboardInterrupt):
+        newest = client.newest(ANSWER_S)
         if as_json:
             typer.echo(json.dumps(as_object(newest), allow_nan=False))
-            return
-        if not watch:
+        elif not watch:
             Console().print(table(client.hello.name, newest))
-            return
-        shown = screen(client.hello.name)
-        try:
-            while True:
-                shown.show(newest)
-                newest = client.newest(timeout_s=3.0)
-        finally:
-            shown.close()
-    except KeyboardInterrupt:
-        return
-    finally:
-        client.close()
+        else:
+            with closing(screen(client.hello.name)) as shown:
+                while True:
+                    shown.show(newest)
+                    newest = client.newest(ANSWER_S)
 
 
 def show_reasons(config: Path | None, link: Path | None, *, as_json: bool) -> None:
     """Print why no more current may flow now. BusError when control does not answer."""
-    client = _reader(config, link)
-    try:
-        newest = client.newest(timeout_s=3.0)
-    finally:
-        client.close()
+    with closing(_reader(config, link)) as client:
+        newest = client.newest(ANSWER_S)
     if as_json:
         typer.echo(json.dumps(reasons_object(newest), allow_nan=False))
     else:
@@ -73,18 +64,13 @@ def show_reasons(config: Path | None, link: Path | None, *, as_json: bool) -> No
 
 def show_events(config: Path | None, link: Path | None, *, as_json: bool, follow: bool) -> None:
     """Print the events that control still keeps, and those that come when asked to. Acknowledges none of them."""
-    client = _reader(config, link)
-    try:
+    with closing(_reader(config, link)) as client, suppress(KeyboardInterrupt):
         none = True
         for event in _events(client, follow=follow):
             none = False
             typer.echo(json.dumps(plain(asdict(event)), allow_nan=False) if as_json else event_line(event))
         if none:
             typer.echo(NO_EVENTS, err=True)
-    except KeyboardInterrupt:
-        return
-    finally:
-        client.close()
 
 
 def event_line(event: Event) -> str:
@@ -98,7 +84,7 @@ def _events(client: LinkClient, *, follow: bool) -> Iterator[Event]:
     client.send(Ack(0))
     quiet = 0
     while follow or quiet < RECORDS_WITHOUT_EVENTS:
-        if not select.select([client], [], [], 3.0)[0]:
+        if not select.select([client], [], [], ANSWER_S)[0]:
             raise BusError("bmsd sends nothing")
         for message in client.drain():
             if isinstance(message, Event):
@@ -121,13 +107,10 @@ def ask_reset(config: Path, code: str, reason: str) -> None:
     wanted = code.lower() if code.lower() in RESETS else code.upper()
     if wanted not in (*known, *RESETS):
         raise ConfigError([f"fault {code}: unknown; expected {', '.join(RESETS)} or a code of `bmsd faults`"])
-    client = LinkClient(Path(load(config).link.service_socket))
-    try:
-        before = client.newest(timeout_s=3.0)
-        _answered(client, Asked("reset", wanted, reason, source="bmsd reset"))
-        after = client.next(timeout_s=3.0)  # of the tick that has decided
-    finally:
-        client.close()
+    with closing(_service(config)) as client:
+        before = client.newest(ANSWER_S)
+        _ask(client, Asked("reset", wanted, reason, source="bmsd reset"))
+        after = client.next(ANSWER_S)  # of the tick that has decided
     done, still = acknowledged(wanted, before, after)
     typer.echo(f"reset {wanted}: taken; acknowledged: {', '.join(done) or 'nothing'}")
     if still:
@@ -147,19 +130,16 @@ def acknowledged(wanted: str, before: Published, after: Published) -> tuple[list
 def ask_connect(config: Path, *, closed: bool) -> None:
     """Ask control to close or open the strings in order. BusError when it is refused or not there."""
     what = "connect" if closed else "disconnect"
-    _ask(config, Asked(what, source=f"bmsd {what}"))
+    with closing(_service(config)) as client:
+        _ask(client, Asked(what, source=f"bmsd {what}"))
     typer.echo(f"{what}: taken; watch it with bmsd status")
 
 
-def _ask(config: Path, asked: Asked) -> None:
-    client = LinkClient(Path(load(config).link.service_socket))
-    try:
-        _answered(client, asked)
-    finally:
-        client.close()
+def _service(config: Path) -> LinkClient:
+    return LinkClient(Path(load(config).link.service_socket))
 
 
-def _answered(client: LinkClient, asked: Asked) -> None:
+def _ask(client: LinkClient, asked: Asked) -> None:
     answer = client.ask(asked)
     if not answer.taken:
         raise BusError(f"{asked.what}: refused: {answer.text}")

@@ -9,7 +9,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from bmsd.config.load import load, plant
+from bmsd.config.load import load, plant, switches
 from bmsd.config.schema import Settings
 from bmsd.errors import BusError, ConfigError
 from bmsd.fieldbus.unix_bus import Hub
@@ -25,7 +25,7 @@ def run_file(path: Path, seconds: float | None) -> None:
     the `[sim]` table.
     """
     settings = load(path)
-    if settings.fieldbus.driver == "mapped" and settings.fieldbus.mapped.units == "none":
+    if not switches(settings):
         raise ConfigError(["fieldbus.driver: mapped without units; expected slave: no other boards can be simulated"])
     simulated = simulation(settings)
     prepare()

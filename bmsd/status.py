@@ -10,6 +10,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from bmsd.control.status_line import first
 from bmsd.model.bound import Bound
 from bmsd.model.catalogue import Level
 from bmsd.model.fault import Fault, place
@@ -30,10 +31,7 @@ def table(name: str, published: Published) -> Group:
     parts.append(_strings(published))
     if published.faults:
         parts.append(_faults(published.faults))
-    parts += [Text(f"missing: {sentence}", "yellow") for sentence in published.missing[:MOST_MISSING]]
-    hidden = len(published.missing) - MOST_MISSING
-    if hidden > 0:
-        parts.append(Text(f"missing: and {hidden} more", "yellow"))
+    parts += [Text(f"missing: {sentence}", "yellow") for sentence in first(published.missing, MOST_MISSING)]
     parts += [Text(f"guard: {veto}", "bold red") for veto in published.vetoes]
     parts.append(_buses(published))
     return Group(*parts)

@@ -100,8 +100,8 @@ def tables(text: str, name: str) -> dict[str, Any]:
 
 def checked(data: Mapping[str, Any], profiles: Profiles | None = None, further: Sequence[Check] = ()) -> Settings:
     """Return control's settings of these tables; raises ConfigError with everything that is wrong with them."""
-    tables = {name: table for name, table in data.items() if name not in GATEWAY_TABLES}
-    settings, lines, wrong = _validated(Settings, tables)
+    own = {name: table for name, table in data.items() if name not in GATEWAY_TABLES}
+    settings, lines, wrong = _validated(Settings, own)
     get = Known(data, wrong)
     lines += [line for line in checks.complaints(get) if line not in lines]
     if profiles is not None:

@@ -114,7 +114,8 @@ def _files_used(root: Path) -> float:
     if opened >= 0 and most > 0:
         shares.append(opened / most)
     group = root / "sys/fs/cgroup" / _text(root / "proc/self/cgroup").rpartition("::/")[2]
-    share = _number(_text(group / "pids.current")) / _number(_text(group / "pids.max"))
+    most_tasks = _number(_text(group / "pids.max"))
+    share = _number(_text(group / "pids.current")) / most_tasks if most_tasks > 0.0 else NAN
     if share >= 0.0:
         shares.append(share)
     return max(shares, default=NAN)

@@ -34,6 +34,7 @@ from bmsd.core.contactors import State
 from bmsd.core.protection.protect import Protections
 from bmsd.core.starts import Began, starts
 from bmsd.core.tick import Outcome, tick
+from bmsd.errors import DEFECT
 from bmsd.fieldbus.bus import CanPort
 from bmsd.inverters.port import TICK_EXPIRES_S
 from bmsd.log import configure, set_level
@@ -41,6 +42,7 @@ from bmsd.model.durable import Durable, LatchRecord
 from bmsd.model.host import Host
 from bmsd.model.published import Published
 from bmsd.model.request import Request, Shutdown
+from bmsd.model.snapshot import Snapshot
 from bmsd.systemd.notify import Notifier
 
 STOP_WITHIN_S = 10.0
@@ -48,7 +50,6 @@ GATHER_S = 0.010
 """Frames that come within this time of one another are read together: each waits for so long at most."""
 STOP_AGAIN_S = 0.25
 """After a defect a limit frame that came too soon after the one before is said once more; intervals are 0.2 s."""
-DEFECT = 70
 TOLD_STEP_S = 2.0
 LONGEST_TICK_S = TICK_EXPIRES_S
 """An outcome that is ready later than this after its snapshot is not sent."""
@@ -201,7 +202,7 @@ class Control:
             self._next_tick_s = now_s + self._plant.timing.tick_s
         published = self._records.tell(outcome, lateness_s)
         self.outcome = outcome
-        self._save(now_s)
+        self._save(outcome.snapshot)
         self._tell_manager(published, in_time=in_time)
 
     def _tell_manager(self, published: Published, *, in_time: bool) -> None:
@@ -220,7 +221,7 @@ class Control:
         set_level(found.rack.settings.log.level)
         for kind, severity, text, more in told(found):
             self._journal.say(kind, severity, text, **more)
-        self._wrong_file = ", ".join(text for kind, _, text, _ in told(found) if kind == REFUSED)
+            self._wrong_file = text if kind == REFUSED else ""
         if self._stopping_since_s is None:
             self._manager.ready(self._wrong_file or "the configuration was read again")
         self._status_due_s = 0.0
@@ -247,15 +248,15 @@ class Control:
         if self._heartbeat.error and self._heartbeat.error != before:
             self._journal.say("heartbeat.output", "alarm", f"heartbeat output: {self._heartbeat.error}")
 
-    def _save(self, now_s: float) -> None:
+    def _save(self, now: Snapshot) -> None:
         """Save at once when a latch, the boards or the wish to connect changed, else every period."""
         self._say_unsaved()
-        durable = memories.durable(self._protections, self._memory, utc()[0])
+        durable = memories.durable(self._protections, self._memory, now.utc_s)
         lasting = self._lasting(durable)
-        if lasting == self._saved and now_s < self._save_due_s:
+        if lasting == self._saved and now.now_s < self._save_due_s:
             return
         self._saved = lasting
-        self._save_due_s = now_s + self._rack.save_period_s
+        self._save_due_s = now.now_s + self._rack.save_period_s
         self._saver.save(durable)
 
     @staticmethod
@@ -340,13 +341,10 @@ def _idle(outcome: Outcome) -> bool:
 
 def wait(buses: Sequence[CanPort], until_s: float, *, silent: bool) -> None:
     """Wait until then at the latest: on silent buses until a frame comes, else until those that come have gathered."""
-    left_s = max(until_s - time.monotonic(), 0.0)
-    if silent:
-        ready, _, _ = select.select(buses, (), (), left_s)
-        if ready:  # error frames may come by the thousand on a bus where nobody answers
-            time.sleep(max(min(until_s - time.monotonic(), GATHER_S), 0.0))
-    else:
-        time.sleep(min(left_s, GATHER_S))
+    if silent and not select.select(buses, (), (), max(until_s - time.monotonic(), 0.0))[0]:
+        return
+    # also on a silent bus: error frames may come by the thousand where nobody answers
+    time.sleep(max(min(until_s - time.monotonic(), GATHER_S), 0.0))
 
 
 class _Signals:

@@ -47,13 +47,12 @@ class RackIO:
         rules = [Rule(*rule) for rule in rack.profile.transmit_rules]
         self._to_inverter_only = {(rule.can_id, rule.extended) for rule in rules}
         identifiers = [*rack.profile.receive_ids, *self._to_inverter_only]
-        wanted = [Filter(can_id, 0x1FFFFFFF if wide else 0x7FF, wide) for can_id, wide in identifiers]
         self._listen_only = bus.listen_only
         self.inverter = CanPort(
             inverter.interface,
             inverter.channel,
             name="inverter",
-            filters=wanted,
+            filters=[Filter.exactly(*identifier) for identifier in identifiers],
             listen_only=bus.listen_only,
             most_queued=MOST_QUEUED_LIMITS,
         )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from bmsd.config.changed import Change, changes
 from bmsd.control.composition import Checked, changed, checked
+from bmsd.control.status_line import first
 from bmsd.errors import ConfigError
 
 REFUSED = "configuration.refused"
@@ -54,7 +55,7 @@ def told(found: Reloaded) -> list[Told]:
     """Return what is to be told of it."""
     if found.complaints:
         lines = found.complaints
-        text = f"the configuration file is wrong, the settings before hold: {_first(lines)}"
+        text = f"the configuration file is wrong, the settings before hold: {'; '.join(first(lines, MOST_TOLD))}"
         return [(REFUSED, "alarm", text, {"complaints": list(lines)})]
     events: list[Told] = []
     for kind, severity, text, what in (
@@ -63,13 +64,8 @@ def told(found: Reloaded) -> list[Told]:
     ):
         if what:
             lines = tuple(map(str, what))
-            events.append((kind, severity, f"{text}: {_first(lines)}", {"settings": list(lines)}))
+            events.append((kind, severity, f"{text}: {'; '.join(first(lines, MOST_TOLD))}", {"settings": list(lines)}))
     return events or [("configuration.unchanged", "info", "the configuration was read again: nothing has changed", {})]
-
-
-def _first(lines: Sequence[str]) -> str:
-    more = len(lines) - MOST_TOLD
-    return "; ".join(lines[:MOST_TOLD]) + (f"; and {more} more" if more > 0 else "")
 
 
 class Reloader:

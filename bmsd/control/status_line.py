@@ -16,12 +16,12 @@ def status_line(now: Published, wrong_file: str = "") -> str:
         words.append(f"SoC {100.0 * now.estimate.soc:.0f} %")
     words.append(f"limits: charge {now.command.ccl_a:.0f} A, discharge {now.command.dcl_a:.0f} A")
     faults = [fault.code for fault in now.faults]
-    words.append(f"faults: {' '.join(_first(faults))}" if faults else "no fault")
-    missing = [f"missing: {'; '.join(_first(now.missing))}"] if now.missing else []
+    words.append(f"faults: {' '.join(first(faults))}" if faults else "no fault")
+    missing = [f"missing: {'; '.join(first(now.missing))}"] if now.missing else []
     return "; ".join(filter(None, (", ".join(words), wrong_file, *missing)))
 
 
-def _first(names: Sequence[str]) -> list[str]:
+def first(names: Sequence[str], most: int = MOST_NAMED) -> list[str]:
     """Return the first of these names, and the number of the others."""
-    more = len(names) - MOST_NAMED
-    return [*names[:MOST_NAMED], *([f"and {more} more"] if more > 0 else [])]
+    more = len(names) - most
+    return [*names[:most], *([f"and {more} more"] if more > 0 else [])]

@@ -327,14 +327,14 @@ class CanPort:
             frames = frames[good]
         if self._filters is None or self.interface == "socketcan":
             return frames
-        passes = _passes(frames["can_id"], self._filters)
+        passes = passes_any(frames["can_id"], self._filters)
         if passes.all():
             return frames
         self.counts.filtered += int(len(frames) - passes.sum())
         return frames[passes]
 
 
-def _passes(identifiers: NDArray[np.uint32], filters: Sequence[Filter]) -> NDArray[np.bool_]:
+def passes_any(identifiers: NDArray[np.uint32], filters: Sequence[Filter]) -> NDArray[np.bool_]:
     """Return which identifiers (flags included) pass any filter, as the kernel decides it."""
     passes = np.zeros(len(identifiers), dtype=bool)
     for wanted in filters:

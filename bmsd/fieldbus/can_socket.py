@@ -40,6 +40,11 @@ class Filter(NamedTuple):
     mask: int
     extended: bool
 
+    @classmethod
+    def exactly(cls, can_id: int, extended: bool) -> Filter:
+        """Return the filter of one identifier."""
+        return cls(can_id, 0x1FFFFFFF if extended else 0x7FF, extended)
+
     def packed(self) -> bytes:
         """Return the kernel's struct can_filter; remote frames pass, so that they can be counted."""
         flag = EXTENDED_FLAG if self.extended else 0

@@ -14,6 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
+from bmsd.fieldbus.bus import passes_any
 from bmsd.fieldbus.can_socket import Filter
 from bmsd.fieldbus.drivers.mapped import Receiver as MappedReceiver
 from bmsd.fieldbus.drivers.mapped.plan import Plan
@@ -237,10 +238,7 @@ class MappedField:
         if self._units is None:
             self._receiver.feed(frames, now_s)
             return
-        (wanted,) = FILTERS
-        theirs = (frames["can_id"] ^ np.uint32(wanted.can_id | EXTENDED_FLAG)) & np.uint32(
-            wanted.mask | EXTENDED_FLAG
-        ) == 0
+        theirs = passes_any(frames["can_id"], FILTERS)
         self._units.feed(frames[theirs], now_s)
         self._receiver.feed(frames[~theirs], now_s)
 
@@ -270,10 +268,5 @@ def field(plant: Plant, plan: Plan | None, *, listen_only: bool = False) -> Fiel
 def _filters(plan: Plan, units: UnitsField | None) -> tuple[Filter, ...] | None:
     if len(plan.heard) > MOST_FILTERS:
         return None
-    own = [_exactly(can_id) for can_id in plan.heard]
+    own = [Filter.exactly(flagged & 0x1FFFFFFF, bool(flagged & EXTENDED_FLAG)) for flagged in plan.heard]
     return (*own, *((units.filters or ()) if units else ()))
-
-
-def _exactly(flagged: int) -> Filter:
-    extended = bool(flagged & EXTENDED_FLAG)
-    return Filter(flagged & 0x1FFFFFFF, 0x1FFFFFFF if extended else 0x7FF, extended)

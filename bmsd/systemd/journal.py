@@ -59,10 +59,9 @@ def _field(name: bytes, value: bytes) -> bytes:
 class Journal:
     """Sends records to journald. A stalled journald holds up the caller: call it where that does no harm."""
 
-    def __init__(self, path: str = "") -> None:
-        self._path = path or SOCKET
+    def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 
     def send(self, datagram: bytes) -> None:
         """Send one record. OSError when journald is not there."""
-        self._socket.sendto(datagram, socket.MSG_NOSIGNAL, self._path)
+        self._socket.sendto(datagram, socket.MSG_NOSIGNAL, SOCKET)

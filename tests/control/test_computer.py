@@ -71,7 +71,7 @@ def test_memory(root: Path, tmp_path: Path) -> None:
     assert said.resident_mib == 65.0
 
 
-@pytest.mark.parametrize(("most", "share"), [("40", 0.5), ("max", 0.0)])
+@pytest.mark.parametrize(("most", "share"), [("40", 0.5), ("max", 0.0), ("0", 0.0)])
 def test_threads_count_against_what_the_service_may_have(root: Path, tmp_path: Path, most: str, share: float) -> None:
     (root / "proc/self/fd").mkdir(parents=True)
     group = "sys__fs__cgroup__system.slice__bmsd.service__pids"

@@ -9,13 +9,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any
 
 from bmsd.link import wire
 from bmsd.link.wire import Answer, Asked
-from bmsd.model import request
-from bmsd.model.published import PROTOCOL, Hello, Published
+from bmsd.model.published import PROTOCOL, Hello
+from bmsd.model.request import Lease
 from tests.gateway.control_end import STEP_S, record
 
 TAKEN = Answer(True, "taken")
@@ -31,7 +29,7 @@ class ScriptedControl:
         self.boot_id = "boot-1"
         self.clock: Callable[[], float] = time.monotonic
         """What the leases that it publishes are measured with."""
-        self._leases: dict[str, Any] = {}
+        self._leases: dict[str, Lease] = {}
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._listener.bind(str(self.link))
         self._listener.listen(1)
@@ -49,9 +47,7 @@ class ScriptedControl:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
         self._listener.close()
@@ -74,7 +70,7 @@ class ScriptedControl:
         while not self._stop.is_set() and not self._restart.is_set():
             sequence += 1
             snapshot = replace(published.snapshot, now_s=time.monotonic())
-            newest = replace(published, sequence=sequence, snapshot=snapshot, **self._in_force())
+            newest = replace(published, sequence=sequence, snapshot=snapshot, leases=self._in_force())
             reader.send(wire.pack(newest), socket.MSG_DONTWAIT)
             with suppress(TimeoutError):
                 if not (data := reader.recv(wire.MOST_REQUEST_BYTES)):
@@ -86,14 +82,10 @@ class ScriptedControl:
             self.asked.append(message)
             if (answer := self.answer(message)) is None:
                 return
-            if answer.taken and message.lease_s is not None:
-                self._leases[message.what] = (message.value, self.clock() + message.lease_s, message.source)
+            if answer.taken and message.value is not None and message.lease_s is not None:
+                until_s = self.clock() + message.lease_s
+                self._leases[message.what] = Lease(message.what, message.value, until_s, message.source)
             reader.send(wire.pack(answer))
 
-    def _in_force(self) -> dict[str, Any]:
-        """The leases, where records have a place for them."""
-        if "leases" not in Published.__dataclass_fields__:
-            return {}
-        kind = vars(request)["Lease"]
-        leases = [kind(what, *lease) for what, lease in self._leases.items() if self.clock() < lease[1]]
-        return {"leases": tuple(leases)}
+    def _in_force(self) -> tuple[Lease, ...]:
+        return tuple(lease for lease in self._leases.values() if self.clock() < lease.until_s)

@@ -148,17 +148,10 @@ def _frames(published: Published, _hello: Hello) -> Samples:
         yield (bus.name, "sent"), bus.sent
 
 
-def _dropped(published: Published, _hello: Hello) -> Samples:
-    return [((bus.name, reason), count) for bus in published.buses for reason, count in bus.dropped.items()]
-
-
-def _errors(published: Published, _hello: Hello) -> Samples:
-    return [((bus.name, kind), count) for bus in published.buses for kind, count in bus.errors.items()]
-
-
-def _controllers(published: Published, _hello: Hello) -> Samples:
-    buses = published.snapshot.buses
-    return [((name,), float(state)) for name, state in zip(buses.names, buses.controller, strict=True)]
+def _by_kind(name: str) -> Callable[[Published, Hello], Samples]:
+    return lambda published, _hello: [
+        ((bus.name, kind), count) for bus in published.buses for kind, count in getattr(bus, name).items()
+    ]
 
 
 def _buses_up(published: Published, _hello: Hello) -> Samples:
@@ -238,10 +231,10 @@ FAMILIES: tuple[Family, ...] = (
     Family("bmsd_can_foreign_frames_total", "Frames that only bmsd may send, sent by somebody else.",
            _buses("foreign_frames"), ("bus",)),
     Family("bmsd_can_frames_total", "Frames on the bus.", _frames, ("bus", "direction")),
-    Family("bmsd_can_dropped_frames_total", "Frames that were dropped.", _dropped, ("bus", "reason")),
-    Family("bmsd_can_errors_total", "What the CAN controller reported.", _errors, ("bus", "kind")),
+    Family("bmsd_can_dropped_frames_total", "Frames that were dropped.", _by_kind("dropped"), ("bus", "reason")),
+    Family("bmsd_can_errors_total", "What the CAN controller reported.", _by_kind("errors"), ("bus", "kind")),
     Family("bmsd_can_controller_state", "0 not reported, 1 error active, 2 warning, 3 error passive, 4 bus-off.",
-           _controllers, ("bus",)),
+           _buses("controller"), ("bus",)),
 )
 # fmt: on
 
