@@ -58,13 +58,10 @@ install_or_upgrade() {
 uninstall() {
     stop_and_disable
     take_away
-    rm -rf /opt/bmsd
-    if systemd_runs; then systemctl daemon-reload; fi
     if [ $purge = yes ]; then
         forget
         say "removed, with configuration and state"
     else
-        rmdir --ignore-fail-on-non-empty /etc/bmsd/credentials /etc/bmsd 2>/dev/null
         say "removed; /etc/bmsd, /var/lib/bmsd, /var/lib/bmsd-gateway and the users that own them stay (--purge)"
     fi
 }

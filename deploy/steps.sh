@@ -37,11 +37,14 @@ lay_out() {
         && ln -sfn $venv/share/bmsd/doc "$root/usr/share/doc/bmsd"
 }
 
-take_away() {
+take_away() { # all but configuration, state and users
     rm -f /usr/bin/bmsd /usr/share/bmsd /usr/share/doc/bmsd "${all_units[@]/#//usr/lib/systemd/system/}" \
         /usr/lib/sysusers.d/bmsd.conf /usr/lib/tmpfiles.d/bmsd.conf \
         /usr/lib/systemd/system.conf.d/50-bmsd-watchdog.conf
+    rm -rf /opt/bmsd
     rmdir --ignore-fail-on-non-empty /usr/lib/systemd/system.conf.d 2>/dev/null || true
+    rmdir --ignore-fail-on-non-empty /etc/bmsd/credentials /etc/bmsd 2>/dev/null || true
+    if systemd_runs; then systemctl daemon-reload; fi
 }
 
 # make_environment SOURCE FOLDER [WHEELS]: bmsd and what it needs, exactly as pinned; from WHEELS without network.

@@ -12,11 +12,18 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 PATIENCE_S = 60.0
 """For what takes no time on an idle computer and some on a busy one."""
 
 T = TypeVar("T")
+
+
+def needs(there: object, why: str) -> pytest.MarkDecorator:
+    """Skip tests that lack something; with CI=true they run and fail: nothing may be hidden there."""
+    return pytest.mark.skipif(not there and os.environ.get("CI") != "true", reason=why)
 
 
 def bmsd(

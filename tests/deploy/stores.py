@@ -11,19 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 import yaml
 
 from tests.gateway.control_end import wait_for
-from tests.programs import ROOT, free_port
+from tests.programs import ROOT, free_port, needs
 
 SCRAPE = ROOT / "deploy" / "compose" / "scrape.yaml"
 TARGET = "bmsd:8080"
 PLACES = os.pathsep.join((str(ROOT / ".tools" / "usr" / "bin"), os.environ.get("PATH", ""), "/usr/sbin"))
 PROGRAMS = {name: shutil.which(name, path=PLACES) for name in ("prometheus", "victoria-metrics")}
-needs_stores = pytest.mark.skipif(
-    None in PROGRAMS.values() and os.environ.get("CI") != "true", reason="not there: tests/tools/install"
-)
+needs_stores = needs(None not in PROGRAMS.values(), "not there: tests/tools/install")
 
 
 def scrape_file(folder: Path, port: int, others: Sequence[tuple[str, Mapping[str, str]]] = ()) -> Path:

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
+from tests.programs import needs
 
 INSTALL = Path(__file__).parents[1] / "tools" / "install"
 UNPACKED = ("prometheus", "victoria-metrics")
@@ -136,7 +136,7 @@ def test_a_package_that_brings_not_what_it_should_is_noticed(tmp_path: Path) -> 
     assert machine.install(ci=True).returncode == 1
 
 
-@pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="packages are built with dpkg-deb")
+@needs(shutil.which("dpkg-deb"), "packages are built with dpkg-deb")
 def test_what_brings_a_service_is_unpacked_and_not_installed(tmp_path: Path) -> None:
     machine = Machine(tmp_path, user=1000)
     (tmp_path / "installed").touch()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -10,13 +11,14 @@ import pytest
 
 from bmsd.control.daemon import STOP_WITHIN_S
 from bmsd.gateway.app import LAST_RECORDS_S
+from tests.programs import needs
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "systemd"
 SERVICES = ("bmsd.service", "bmsd-gateway.service")
 NETWORK = FOLDER / "network"
 
-needs_systemd = pytest.mark.skipif(not Path("/usr/bin/systemd-analyze").exists(), reason="no systemd-analyze here")
+needs_systemd = needs(shutil.which("systemd-analyze"), "no systemd-analyze here")
 
 
 def settings(name: str) -> dict[str, list[str]]:

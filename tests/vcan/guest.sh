@@ -4,6 +4,23 @@
 uml=${UML:-linux.uml}
 modules=${UML_MODULES:-/usr/lib/uml/modules}
 
+# parse_options "$@": what both take; $OPTIND is where the command begins.
+parse_options() {
+    local option
+    folder=$PWD writable=() seconds=600 memory=1G probe=no
+    while getopts :C:w:t:m:p option; do
+        case $option in
+            C) folder=$(realpath -e -- "$OPTARG") || fail "-C: no such folder: $OPTARG" ;;
+            w) writable+=("$(realpath -e -- "$OPTARG")") || fail "-w: no such folder: $OPTARG" ;;
+            t) seconds=$OPTARG ;;
+            m) memory=$OPTARG ;;
+            p) probe=yes ;;
+            *) fail "unknown option or missing value: -$OPTARG" ;;
+        esac
+    done
+    [[ $seconds =~ ^[1-9][0-9]*$ ]] || fail "-t takes whole seconds, not '$seconds'"
+}
+
 missing_for_uml() {
     local tool
     for tool in "$uml" ip insmod busybox taskset "$@"; do

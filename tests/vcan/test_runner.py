@@ -17,24 +17,31 @@ ROOT = RUN.parents[2]
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    surroundings = {**os.environ, **environment}
+    surroundings = {**os.environ, "BMSD_VCAN_WAY": "", **environment}
     return subprocess.run(
         [str(RUN), *arguments], capture_output=True, text=True, check=False, env=surroundings, timeout=120
     )
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _needs_the_interfaces() -> None:
-    """Where they cannot be had, the vcan tests say so; here it is the same obstacle."""
-    probe = run("-p")
+def _needs_a_way(**environment: str) -> None:
+    probe = run("-p", **environment)
     if probe.returncode != 0 and os.environ.get("CI") != "true":
         pytest.skip(probe.stderr.strip())
     assert probe.returncode == 0, probe.stderr
 
 
-def _only_in_a_guest(why: str) -> None:
-    if run("-p").stdout.strip() != "uml":
-        pytest.skip(why)
+@pytest.fixture(autouse=True, scope="module")
+def _needs_the_interfaces() -> None:
+    """Where they cannot be had, the vcan tests say so; here it is the same obstacle."""
+    _needs_a_way()
+
+
+@pytest.fixture
+def uml() -> dict[str, str]:
+    """The environment for a guest, also where the kernel has vcan: a namespace keeps no files apart, and never dies."""
+    way = {"BMSD_VCAN_WAY": "uml"}
+    _needs_a_way(**way)
+    return way
 
 
 @pytest.fixture
@@ -73,11 +80,10 @@ def test_a_command_that_takes_too_long_is_124() -> None:
     assert time.monotonic() - started_s < 30.0
 
 
-def test_a_second_writable_folder_is_written_and_nothing_else_is(folder: Path) -> None:
-    _only_in_a_guest("a namespace has the host's own file system: nothing is kept apart")
+def test_a_second_writable_folder_is_written_and_nothing_else_is(folder: Path, uml: dict[str, str]) -> None:
     probe = ROOT / "written-by-test-runner"
     script = f"echo kept >{shlex.quote(str(folder / 'written'))}; touch {shlex.quote(str(probe))} /etc/written-by-test"
-    done = run("-C", "/usr", "-w", str(folder), "-t", "60", "bash", "-c", script)
+    done = run("-C", "/usr", "-w", str(folder), "-t", "60", "bash", "-c", script, **uml)
     assert done.returncode == 1
     # Elsewhere a write is refused; below /tmp, where this checkout may be, it is forgotten.
     assert "/etc/written-by-test': Read-only file system" in done.stdout
@@ -85,9 +91,8 @@ def test_a_second_writable_folder_is_written_and_nothing_else_is(folder: Path) -
     assert not probe.exists()
 
 
-def test_a_guest_that_dies_is_125() -> None:
-    _only_in_a_guest("a namespace has no guest that could die")
-    done = run("-t", "60", "busybox", "poweroff", "-f")
+def test_a_guest_that_dies_is_125(uml: dict[str, str]) -> None:
+    done = run("-t", "60", "busybox", "poweroff", "-f", **uml)
     assert done.returncode == 125
     assert "the guest died" in done.stderr
 
