@@ -29,8 +29,6 @@ from bmsd.sim.sensors import SensorParameters, Sensors
 
 SLOW_S = 10.0
 """Temperatures and what follows from them are renewed this often."""
-HEARD_S = 1.0
-"""The inverter takes what it was told as said again within this time."""
 
 
 @dataclass(frozen=True)
