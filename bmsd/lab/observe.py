@@ -42,12 +42,15 @@ _COIL_V = 24.0
 
 def calm(plant: Plant, cell_v: Floats) -> Snapshot:
     """Return a snapshot in which nothing is wrong and no current flows; all else is to be replaced."""
+    modules, units = _calm_modules(plant, cell_v), _calm_units(plant, cell_v.sum(axis=(1, 2)))
+    return Snapshot(0.0, modules, units, Buses.well("field", "inverter"), Host(plant.timing.tick_s, 0), 0.0)
+
+
+def _calm_modules(plant: Plant, cell_v: Floats) -> Modules:
     layout = plant.layout
     zero, off = np.zeros(layout.module_shape, dtype=np.int64), np.zeros(layout.module_shape, dtype=np.bool_)
-    one, low = np.zeros(layout.strings, dtype=np.int64), np.zeros(layout.strings, dtype=np.bool_)
-    age_s, unit_age_s = np.full(layout.module_shape, AGE_S), np.full(layout.strings, AGE_S)
-    string_v = cell_v.sum(axis=(1, 2))
-    modules = Modules(
+    age_s = np.full(layout.module_shape, AGE_S)
+    return Modules(
         cell_v=cell_v,
         cell_reading=np.zeros(layout.cell_shape, dtype=np.int64),
         cell_age_s=age_s,
@@ -74,33 +77,37 @@ def calm(plant: Plant, cell_v: Floats) -> Snapshot:
         counter_errors=zero,
         duplicates=zero,
     )
-    units = Units(
-        current_a=np.zeros(layout.strings),
-        charge_as=np.zeros(layout.strings),
-        current_age_s=unit_age_s,
-        current_sync=one - 1,
+
+
+def _calm_units(plant: Plant, string_v: Floats) -> Units:
+    strings = plant.layout.strings
+    zero, off, age_s = np.zeros(strings, dtype=np.int64), np.zeros(strings, dtype=np.bool_), np.full(strings, AGE_S)
+    return Units(
+        current_a=np.zeros(strings),
+        charge_as=np.zeros(strings),
+        current_age_s=age_s,
+        current_sync=zero - 1,
         bus_v=string_v,
         string_v=string_v,
-        coil_v=np.full(layout.strings, _COIL_V),
-        voltage_age_s=unit_age_s,
-        minus=one,
-        plus=one,
-        precharge=one,
-        minus_output=low,
-        plus_output=low,
-        precharge_output=low,
-        enable_output=low,
-        inputs=np.full((layout.strings, len(INPUTS)), int(Input.OK)),
-        heartbeat_lost=low,
-        trip_code=one,
-        open_reason=one,
-        state_age_s=unit_age_s,
-        state_sync=one - 1,
-        identified=~low,
-        crc_errors=one,
-        self_test=one,
+        coil_v=np.full(strings, _COIL_V),
+        voltage_age_s=age_s,
+        minus=zero,
+        plus=zero,
+        precharge=zero,
+        minus_output=off,
+        plus_output=off,
+        precharge_output=off,
+        enable_output=off,
+        inputs=np.full((strings, len(INPUTS)), int(Input.OK)),
+        heartbeat_lost=off,
+        trip_code=zero,
+        open_reason=zero,
+        state_age_s=age_s,
+        state_sync=zero - 1,
+        identified=~off,
+        crc_errors=zero,
+        self_test=zero,
     )
-    return Snapshot(0.0, modules, units, Buses.well("field", "inverter"), Host(plant.timing.tick_s, 0), 0.0)
 
 
 class Observer:
