@@ -126,7 +126,7 @@ class Observer:
         self._frames = self._calm.modules.frames
         self._unit_s = np.full(layout.strings, -np.inf)
         self._unit_sync = self._calm.units.state_sync
-        self._current = (twin.current_a, twin.charge_as)
+        self._current_a, self._charge_as = twin.current_a, twin.charge_as
         self._bleeding = twin.bleeding
         self._board_degc = twin.balancers.board_degc
 
@@ -141,7 +141,9 @@ class Observer:
         if poll != self._poll:
             self._poll = poll
             self._measure(now_s, poll)
-        heard = ~self._twin.silent_units
+        twin, heard = self._twin, ~self._twin.silent_units
+        self._current_a = np.where(heard, twin.current_a, self._current_a)
+        self._charge_as = np.where(heard, twin.charge_as, self._charge_as)
         self._unit_s = np.where(heard, now_s - AGE_S, self._unit_s)
         self._unit_sync = np.where(heard, self._unit_sync + 1, self._unit_sync)
         return replace(self._calm, now_s=now_s, modules=self._modules(now_s), units=self._units(now_s))
@@ -155,8 +157,6 @@ class Observer:
             lost = silent[:, :, None]
             heard.cell_v = np.where(lost, was.cell_v, heard.cell_v)
             heard.cell_code = np.where(lost, was.cell_code, heard.cell_code)
-            heard.sensor_degc = np.where(lost, was.sensor_degc, heard.sensor_degc)
-            heard.sensor_code = np.where(lost, was.sensor_code, heard.sensor_code)
             heard.module_v = np.where(silent, was.module_v, heard.module_v)
         self._measured = heard
         self._bleeding, self._board_degc = twin.bleeding, twin.balancers.board_degc
@@ -165,7 +165,9 @@ class Observer:
         self._frames = self._frames + ~silent
         if slow != self._slow:
             self._slow = slow
-            self._sensor_degc, self._sensor_code = heard.sensor_degc, heard.sensor_code
+            lost = silent[:, :, None]
+            self._sensor_degc = np.where(lost, self._sensor_degc, heard.sensor_degc)
+            self._sensor_code = np.where(lost, self._sensor_code, heard.sensor_code)
             self._degc_s = np.where(silent, self._degc_s, now_s - AGE_S)
             self._degc_sync = np.where(silent, self._degc_sync, poll)
 
@@ -194,8 +196,6 @@ class Observer:
     def _units(self, now_s: float) -> Units:
         twin, seen, plant = self._twin, self._measured, self._twin.mishap
         contacts, coil = twin.rack.contactors.closed, twin.outputs
-        if not twin.silent_units.any():
-            self._current = (twin.current_a, twin.charge_as)
         feedback = np.where(plant.feedback_lost, int(Feedback.UNKNOWN), contacts.astype(np.int64))
         inputs = self._calm.units.inputs.copy()
         inputs[plant.interlock, INPUTS.index("interlock")] = int(Input.ACTIVE)
@@ -203,8 +203,8 @@ class Observer:
         age_s = now_s - self._unit_s
         return replace(
             self._calm.units,
-            current_a=self._current[0],
-            charge_as=self._current[1],
+            current_a=self._current_a,
+            charge_as=self._charge_as,
             current_age_s=age_s,
             current_sync=self._unit_sync,
             bus_v=seen.bus_v,
