@@ -21,21 +21,21 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from bmsd.config.complaints import complaint
+from bmsd.config.complaints import complaints
 from bmsd.config.fields import Section, number, setting
+from bmsd.config.schema import Chemistry
 from bmsd.errors import ConfigError
 from bmsd.model.cell import SOC_GRID, Ageing, CellModel, Floats
 
 WRITTEN_SOC = SOC_GRID[::2]
 LARGEST_FILE = 1 << 20
-CHEMISTRIES = ("lfp", "nmc", "lto", "sodium_ion")
 
 
 class CellTable(Section):
     """What the cell is."""
 
     name: str = setting("Name of the cell.", min_length=1, max_length=100)
-    chemistry: str = setting("Kind of cell: lfp, nmc, lto or sodium_ion.", pattern=f"^({'|'.join(CHEMISTRIES)})$")
+    chemistry: Chemistry = setting("Kind of cell.")
     capacity_ah: float = number("Capacity.", "Ah", 0.05, 5000.0)
 
 
@@ -135,13 +135,12 @@ def load(path: Path | str) -> Specification:
     return parse(tables, path.name)
 
 
-def parse(tables: dict[str, Any], name: str = "cell specification") -> Specification:
+def parse(data: dict[str, Any], name: str = "cell specification") -> Specification:
     """Return the cell of these tables, otherwise as `load`."""
     try:
-        file = CellFile.model_validate(tables)
+        file = CellFile.model_validate(data)
     except ValidationError as invalid:
-        lines = [complaint(error, tables) for error in invalid.errors(include_url=False)]
-        raise ConfigError([f"{name}: {line}" for line in dict.fromkeys(lines)]) from None
+        raise ConfigError([f"{name}: {line}" for line in complaints(invalid, data, CellFile)]) from None
     lines = [f"{name}: {line}" for line in _contradictions(file)]
     if lines:
         raise ConfigError(lines)

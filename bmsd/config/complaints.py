@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from bmsd.config.described import Setting, section_of, sections, settings
@@ -35,8 +35,14 @@ SLIPS: Mapping[str, tuple[tuple[str, Callable[[float], float]], ...]] = {
 """Units that are easily taken for the right one."""
 
 
-def complaint(error: ErrorDetails, data: Mapping[str, Any], whole: type[BaseModel] = WholeFile) -> str:
-    """Return the line for one of pydantic's errors about this content of a file of the kind `whole`."""
+def complaints(invalid: ValidationError, data: Mapping[str, Any], whole: type[BaseModel] = WholeFile) -> list[str]:
+    """Return a line for everything that is wrong with this content of a file of the kind `whole`."""
+    lines = [complaint(error, data, whole) for error in invalid.errors(include_url=False)]
+    return list(dict.fromkeys(lines))
+
+
+def complaint(error: ErrorDetails, data: Mapping[str, Any], whole: type[BaseModel]) -> str:
+    """Return the line for one of pydantic's errors."""
     where = plain(error["loc"])
     kind = error["type"]
     given = _at(data, where)

@@ -82,7 +82,7 @@ class Setting:
             return ""
         what = "characters" if self.kind == "text" else "entries"
         if self.longest is None:
-            return "that is not empty"
+            return "that is not empty" if self.shortest == 1 else f"of at least {self.shortest} {what}"
         return f"of {self.shortest or 0} to {self.longest} {what}"
 
 
@@ -99,7 +99,7 @@ def sections(whole: type[BaseModel] = WholeFile) -> dict[str, type[Section]]:
 
 def section_of(info: FieldInfo) -> type[Section] | None:
     """The section that a field holds, or holds a list of; None when it holds a value."""
-    kind = info.annotation
+    kind = _given(info.annotation)
     if get_origin(kind) is list:
         (kind,) = get_args(kind)
     return kind if isinstance(kind, type) and issubclass(kind, Section) else None
@@ -149,8 +149,17 @@ def _default(info: FieldInfo) -> Any:
     return None if value is PydanticUndefined else value
 
 
+def _given(annotation: Any) -> Any:
+    """The annotation of what is there when it is: without `| None`."""
+    if get_origin(annotation) not in (Union, UnionType):
+        return annotation
+    given = [argument for argument in get_args(annotation) if argument is not type(None)]
+    return given[0] if len(given) == 1 else annotation
+
+
 def _kind(annotation: Any) -> tuple[str, list[Any], tuple[str, ...]]:
     """Kind, limits of the innermost number, choices."""
+    annotation = _given(annotation)
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Literal:
         return "text", [], tuple(str(choice) for choice in arguments)
@@ -158,8 +167,7 @@ def _kind(annotation: Any) -> tuple[str, list[Any], tuple[str, ...]]:
         kind, metadata, choices = _kind(arguments[0])
         return f"list of {kind}s" if not kind.startswith("list") else f"list of {kind}", metadata, choices
     if origin in (Union, UnionType):
-        given = [argument for argument in arguments if argument is not type(None)]
-        return _kind(given[0]) if len(given) == 1 else ("value", [], ())
+        return "value", [], ()
     if hasattr(annotation, "__metadata__"):
         fields = [entry for entry in annotation.__metadata__ if isinstance(entry, FieldInfo)]
         return _kind(arguments[0])[0], [limit for field in fields for limit in field.metadata], ()

@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from bmsd.config import checks
-from bmsd.config.complaints import complaint, dotted, nearest, plain, shown
+from bmsd.config.complaints import complaints, dotted, nearest, plain, shown
 from bmsd.config.fields import Section
 from bmsd.config.gateway import GATEWAY_TABLES, GatewaySettings, mqtt_complaints
 from bmsd.config.known import Check, Known
@@ -132,17 +132,11 @@ def checked_gateway(data: Mapping[str, Any]) -> GatewaySettings:
 
 def _validated(model: type[S], data: Mapping[str, Any]) -> tuple[S | None, list[str], list[str]]:
     """The settings (None: wrong), what is wrong with them, and the paths of the wrong ones."""
-    lines: list[str] = []
-    wrong: list[str] = []
     try:
-        return model.model_validate(data), lines, wrong
+        return model.model_validate(data), [], []
     except ValidationError as invalid:
-        for error in invalid.errors(include_url=False):
-            line = complaint(error, data)
-            if line not in lines:
-                lines.append(line)
-            wrong.append(dotted(plain(error["loc"]), items=False))
-    return None, lines, wrong
+        wrong = [dotted(plain(error["loc"]), items=False) for error in invalid.errors(include_url=False)]
+        return None, complaints(invalid, data), wrong
 
 
 def check_inverter(profile: str, options: Mapping[str, OptionValue], profiles: Profiles) -> list[str]:

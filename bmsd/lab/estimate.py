@@ -13,10 +13,11 @@ from bmsd.config.cell_file import Specification
 from bmsd.core.estimation import estimators, hypotheses, soc
 from bmsd.core.estimation.power import HORIZONS_S
 from bmsd.lab.cell_plant import plant as plant_of
+from bmsd.lab.observe import calm
 from bmsd.lab.series import Series
 from bmsd.model.cell import Floats
 from bmsd.model.plant import Plant
-from bmsd.model.snapshot import Buses, Host, Modules, Snapshot, Units
+from bmsd.model.snapshot import Snapshot
 
 COLUMNS = ("t_s", "soc", "soc_sigma", "r10_ohm", "bias_a", "sop10_charge_a", "sop10_discharge_a")
 SOC0_SIGMA = 0.10
@@ -63,7 +64,7 @@ def charge_states(specification: Specification, capacity_ah: float, series: Seri
     for k, (snapshot, dt_s, unknown) in enumerate(_snapshots(rack, series)):
         if unknown is not None:
             memory = soc.interrupted(rack, memory, unknown)
-        memory = soc.step(rack, memory, snapshot, dt_s, np.ones(1, dtype=bool))
+        memory = soc.step(rack, memory, snapshot, dt_s, ALL)
         belief = memory.belief
         rows[k] = (
             memory.soc[0, 0, 0], memory.sigma[0, 0, 0], belief.bias_c[0] * rack.cell.capacity_ah, belief.size[0]
@@ -73,7 +74,7 @@ def charge_states(specification: Specification, capacity_ah: float, series: Seri
 
 def _snapshots(rack: Plant, series: Series) -> Iterator[tuple[Snapshot, float, Floats | None]]:
     """Yield a snapshot of every row, the time since the one before, and, after a gap, what may have flowed in it."""
-    blank, moved_as = _blank(), _moved_as(series)
+    blank, moved_as = calm(rack, np.zeros(rack.layout.cell_shape)), _moved_as(series)
     gaps = {gap.t_s for gap in series.gaps}
     for k in range(len(series.t_s)):
         dt_s, unknown = (float(series.t_s[k] - series.t_s[k - 1]) if k else 0.0), None
@@ -110,30 +111,6 @@ def _in_gap(rack: Plant, series: Series, length_s: float) -> Floats:
     usual_a = float(np.sqrt(np.mean(np.square(series.current_a))))
     unknown = usual_a * hours / rack.cell.capacity_ah + rack.estimation.self_discharge_sigma_per_day * hours / 24.0
     return np.array([min(unknown, soc.LARGEST_SIGMA)])
-
-
-def _blank() -> Snapshot:
-    """A snapshot of one cell: nothing but what the estimators read is filled in."""
-    one, cells = np.zeros(1), np.zeros((1, 1, 1))
-    whole, no = np.zeros((1, 1), dtype=np.int64), np.zeros((1, 1), dtype=bool)
-    unit, out = np.zeros(1, dtype=np.int64), np.zeros(1, dtype=bool)
-    of_module = np.zeros((1, 1))
-    modules = Modules(
-        cell_v=cells, cell_reading=np.zeros((1, 1, 1), dtype=np.int64), cell_age_s=of_module, cell_sync=whole,
-        temperature_degc=cells, temperature_reading=np.zeros((1, 1, 1), dtype=np.int64), temperature_age_s=of_module,
-        temperature_sync=whole, module_v=of_module, balancing=np.zeros((1, 1, 1), dtype=bool), state_age_s=of_module,
-        board_degc=of_module, self_test=whole, trip_active=no, trip_code=whole, heartbeat_lost=no, identified=no,
-        cell_count=whole, uid=whole, board_type=whole, chemistry=whole, frames=whole, crc_errors=whole,
-        counter_errors=whole, duplicates=whole,
-    )  # fmt: skip
-    units = Units(
-        current_a=one, charge_as=one, current_age_s=one, current_sync=unit, bus_v=one, string_v=one, coil_v=one,
-        voltage_age_s=one, minus=unit, plus=unit, precharge=unit, minus_output=out, plus_output=out,
-        precharge_output=out, enable_output=out, inputs=np.zeros((1, 6), dtype=np.int64), heartbeat_lost=out,
-        trip_code=unit, open_reason=unit, state_age_s=one, state_sync=unit, identified=out, crc_errors=unit,
-        self_test=unit,
-    )  # fmt: skip
-    return Snapshot(0.0, modules, units, Buses.well(), Host(0.1, 0), 0.0)
 
 
 def _snapshot(blank: Snapshot, series: Series, row: int, now_s: float, moved_as: float) -> Snapshot:

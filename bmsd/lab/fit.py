@@ -30,8 +30,6 @@ from bmsd.model.cell import (
     Floats,
 )
 
-SLOW_H = 8.0
-"""A branch takes at least this long."""
 SAME_DEGC = 3.0
 """Series within this belong to one temperature."""
 TAUS_S = ((5.0, 60.0, 600.0), (8.0, 80.0, 900.0), (10.0, 150.0, 2000.0), (20.0, 300.0, 3000.0))

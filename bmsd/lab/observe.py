@@ -42,12 +42,15 @@ _COIL_V = 24.0
 
 def calm(plant: Plant, cell_v: Floats) -> Snapshot:
     """Return a snapshot in which nothing is wrong and no current flows; all else is to be replaced."""
+    modules, units = _calm_modules(plant, cell_v), _calm_units(plant, cell_v.sum(axis=(1, 2)))
+    return Snapshot(0.0, modules, units, Buses.well("field", "inverter"), Host(plant.timing.tick_s, 0), 0.0)
+
+
+def _calm_modules(plant: Plant, cell_v: Floats) -> Modules:
     layout = plant.layout
     zero, off = np.zeros(layout.module_shape, dtype=np.int64), np.zeros(layout.module_shape, dtype=np.bool_)
-    one, low = np.zeros(layout.strings, dtype=np.int64), np.zeros(layout.strings, dtype=np.bool_)
-    age_s, unit_age_s = np.full(layout.module_shape, AGE_S), np.full(layout.strings, AGE_S)
-    string_v = cell_v.sum(axis=(1, 2))
-    modules = Modules(
+    age_s = np.full(layout.module_shape, AGE_S)
+    return Modules(
         cell_v=cell_v,
         cell_reading=np.zeros(layout.cell_shape, dtype=np.int64),
         cell_age_s=age_s,
@@ -74,33 +77,37 @@ def calm(plant: Plant, cell_v: Floats) -> Snapshot:
         counter_errors=zero,
         duplicates=zero,
     )
-    units = Units(
-        current_a=np.zeros(layout.strings),
-        charge_as=np.zeros(layout.strings),
-        current_age_s=unit_age_s,
-        current_sync=one - 1,
+
+
+def _calm_units(plant: Plant, string_v: Floats) -> Units:
+    strings = plant.layout.strings
+    zero, off, age_s = np.zeros(strings, dtype=np.int64), np.zeros(strings, dtype=np.bool_), np.full(strings, AGE_S)
+    return Units(
+        current_a=np.zeros(strings),
+        charge_as=np.zeros(strings),
+        current_age_s=age_s,
+        current_sync=zero - 1,
         bus_v=string_v,
         string_v=string_v,
-        coil_v=np.full(layout.strings, _COIL_V),
-        voltage_age_s=unit_age_s,
-        minus=one,
-        plus=one,
-        precharge=one,
-        minus_output=low,
-        plus_output=low,
-        precharge_output=low,
-        enable_output=low,
-        inputs=np.full((layout.strings, len(INPUTS)), int(Input.OK)),
-        heartbeat_lost=low,
-        trip_code=one,
-        open_reason=one,
-        state_age_s=unit_age_s,
-        state_sync=one - 1,
-        identified=~low,
-        crc_errors=one,
-        self_test=one,
+        coil_v=np.full(strings, _COIL_V),
+        voltage_age_s=age_s,
+        minus=zero,
+        plus=zero,
+        precharge=zero,
+        minus_output=off,
+        plus_output=off,
+        precharge_output=off,
+        enable_output=off,
+        inputs=np.full((strings, len(INPUTS)), int(Input.OK)),
+        heartbeat_lost=off,
+        trip_code=zero,
+        open_reason=zero,
+        state_age_s=age_s,
+        state_sync=zero - 1,
+        identified=~off,
+        crc_errors=zero,
+        self_test=zero,
     )
-    return Snapshot(0.0, modules, units, Buses.well("field", "inverter"), Host(plant.timing.tick_s, 0), 0.0)
 
 
 class Observer:
@@ -119,7 +126,7 @@ class Observer:
         self._frames = self._calm.modules.frames
         self._unit_s = np.full(layout.strings, -np.inf)
         self._unit_sync = self._calm.units.state_sync
-        self._current = (twin.current_a, twin.charge_as)
+        self._current_a, self._charge_as = twin.current_a, twin.charge_as
         self._bleeding = twin.bleeding
         self._board_degc = twin.balancers.board_degc
 
@@ -134,7 +141,9 @@ class Observer:
         if poll != self._poll:
             self._poll = poll
             self._measure(now_s, poll)
-        heard = ~self._twin.silent_units
+        twin, heard = self._twin, ~self._twin.silent_units
+        self._current_a = np.where(heard, twin.current_a, self._current_a)
+        self._charge_as = np.where(heard, twin.charge_as, self._charge_as)
         self._unit_s = np.where(heard, now_s - AGE_S, self._unit_s)
         self._unit_sync = np.where(heard, self._unit_sync + 1, self._unit_sync)
         return replace(self._calm, now_s=now_s, modules=self._modules(now_s), units=self._units(now_s))
@@ -148,8 +157,6 @@ class Observer:
             lost = silent[:, :, None]
             heard.cell_v = np.where(lost, was.cell_v, heard.cell_v)
             heard.cell_code = np.where(lost, was.cell_code, heard.cell_code)
-            heard.sensor_degc = np.where(lost, was.sensor_degc, heard.sensor_degc)
-            heard.sensor_code = np.where(lost, was.sensor_code, heard.sensor_code)
             heard.module_v = np.where(silent, was.module_v, heard.module_v)
         self._measured = heard
         self._bleeding, self._board_degc = twin.bleeding, twin.balancers.board_degc
@@ -158,7 +165,9 @@ class Observer:
         self._frames = self._frames + ~silent
         if slow != self._slow:
             self._slow = slow
-            self._sensor_degc, self._sensor_code = heard.sensor_degc, heard.sensor_code
+            lost = silent[:, :, None]
+            self._sensor_degc = np.where(lost, self._sensor_degc, heard.sensor_degc)
+            self._sensor_code = np.where(lost, self._sensor_code, heard.sensor_code)
             self._degc_s = np.where(silent, self._degc_s, now_s - AGE_S)
             self._degc_sync = np.where(silent, self._degc_sync, poll)
 
@@ -187,8 +196,6 @@ class Observer:
     def _units(self, now_s: float) -> Units:
         twin, seen, plant = self._twin, self._measured, self._twin.mishap
         contacts, coil = twin.rack.contactors.closed, twin.outputs
-        if not twin.silent_units.any():
-            self._current = (twin.current_a, twin.charge_as)
         feedback = np.where(plant.feedback_lost, int(Feedback.UNKNOWN), contacts.astype(np.int64))
         inputs = self._calm.units.inputs.copy()
         inputs[plant.interlock, INPUTS.index("interlock")] = int(Input.ACTIVE)
@@ -196,8 +203,8 @@ class Observer:
         age_s = now_s - self._unit_s
         return replace(
             self._calm.units,
-            current_a=self._current[0],
-            charge_as=self._current[1],
+            current_a=self._current_a,
+            charge_as=self._charge_as,
             current_age_s=age_s,
             current_sync=self._unit_sync,
             bus_v=seen.bus_v,

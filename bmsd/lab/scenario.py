@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from copy import deepcopy
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from bmsd.config.complaints import complaint
+from bmsd.config.complaints import complaints
 from bmsd.config.load import checked, load, plant, read, tables
 from bmsd.errors import ConfigError
 from bmsd.lab import wanted
@@ -62,24 +61,16 @@ def parse_scenario(text: str, folder: Path, name: str = "scenario") -> Scenario:
     try:
         return _built(ScenarioFile.model_validate(data), folder, frozenset())
     except ValidationError as invalid:
-        errors = invalid.errors(include_url=False)
-    lines: list[str] = []
-    for error in errors:
-        line = complaint(error, data, ScenarioFile)
-        if line not in lines:
-            lines.append(line)
-    raise ConfigError(lines + _further(data, [error["loc"] for error in errors], folder))
+        wrong = frozenset(str(error["loc"][0]) for error in invalid.errors(include_url=False))
+        lines = complaints(invalid, data, ScenarioFile)
+    raise ConfigError(lines + _further(data, wrong, folder))
 
 
-def _further(data: dict[str, Any], wrong: list[tuple[int | str, ...]], folder: Path) -> list[str]:
+def _further(data: dict[str, Any], wrong: frozenset[str], folder: Path) -> list[str]:
     """What else is wrong, in the tables that have no wrong setting."""
-    rest = deepcopy(data)
-    tables_wrong = frozenset(str(loc[0]) for loc in wrong)
-    for table in tables_wrong:
-        rest.pop(table, None)
-    rest.setdefault("duration_s", 1.0)
+    rest = {"duration_s": 1.0} | {name: table for name, table in data.items() if name not in wrong}
     try:
-        _built(ScenarioFile.model_validate(rest), folder, tables_wrong)
+        _built(ScenarioFile.model_validate(rest), folder, wrong)
     except ConfigError as error:
         return list(error.complaints)
     return []

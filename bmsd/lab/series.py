@@ -25,7 +25,6 @@ PLAUSIBLE_V = (0.5, 5.0)
 PLAUSIBLE_DEGC = (-60.0, 150.0)
 SPIKE_V = 0.15
 """A single voltage this far from both neighbours, which agree, is a spike unless the current stepped with it."""
-SPIKE_DEGC = 5.0
 MOST_REJECTED_SHARE = 0.5
 GAP_PERIODS = 20.0
 LEAST_GAP_S = 30.0

@@ -58,7 +58,6 @@ class Cells:
         self.capacity_as: Floats = mean_as * _scattered(draw, shape, p.capacity_spread)
         self._size = _scattered(draw, shape, p.resistance_spread) * p.capacity_ah * 3600.0 / mean_as
         soc0 = soc0_mean + soc0_spread * draw.standard_normal(shape)
-        self.charge_as: Floats = soc0 * self.capacity_as
         self._self_discharge_25 = (
             self.capacity_as * (p.self_discharge_per_month / MONTH_S) * _scattered(draw, shape, p.self_discharge_spread)
         )
@@ -67,7 +66,14 @@ class Cells:
         self.ageing = None if ageing is None else Ageing(shape, ageing, draw)
         if self.ageing is not None:
             self.capacity_as = self.capacity_as * self.ageing.capacity_factor
-            self.charge_as = soc0 * self.capacity_as
+        self.charge_as: Floats = soc0 * self.capacity_as
+        self._curves = Curves(p)
+        self._slow_s = slow_s
+        self._rest(shape)
+
+    def _rest(self, shape: tuple[int, int, int]) -> None:
+        """Start at rest: nothing flows, nothing leaks, no heat and no work so far."""
+        p = self.parameters
         self.heat_w = np.zeros(shape)
         """Heat from outside, W: a heater, a mishap."""
         self.leak_s = np.zeros(shape)
@@ -84,24 +90,15 @@ class Cells:
         """What bleeders have turned into heat so far, J."""
         self.balancer_j = 0.0
         """What balancers have put into the cells so far, J; negative: taken, and lost in them."""
-        self._curves = Curves(p)
-        self._slow_s = slow_s
         self._discharges_itself = p.self_discharge_per_month > 0.0
         self._moves = False
         self._slow_since_s = 0.0
         self._age_since_s = 0.0
-        self._dt_s = -1.0
         self._work_j = np.zeros(shape)
-        self._charge_slow = self.charge_as.copy()
-        self._over_v = np.zeros(shape)
         self._relaxed_v = np.zeros((len(p.rc_ohm), *shape))
         self._ahead = np.zeros((len(p.diffusion_tau_s), *shape))
         self._ones = np.ones(shape[1] * shape[2])
-        self._set_capacity()
-        self._set_slow()
-        self._set_voltages()
-        self._mid_slow_v = self._mid_v
-        self.cell_v: Floats = self.emf_v.copy()
+        self._settle()
 
     def make_alike(self) -> None:
         """Give every string the cells of the first one, for comparing what else is different."""
@@ -110,12 +107,16 @@ class Cells:
         self.warmth.make_alike()
         if self.ageing is not None:
             self.ageing.make_alike()
-        np.copyto(self._charge_slow, self.charge_as)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Bring everything that follows from capacity, charge and temperature up to now, without current."""
+        self._charge_slow = self.charge_as.copy()
         self._set_capacity()
         self._set_slow()
         self._set_voltages()
         self._mid_slow_v = self._mid_v
-        self.cell_v = self.emf_v.copy()
+        self.cell_v: Floats = self.emf_v.copy()
         self._dt_s = -1.0
 
     @property

@@ -18,9 +18,10 @@ import numpy as np
 from bmsd.model.frame import Frame
 from bmsd.model.layout import Layout
 from bmsd.model.snapshot import Bools, Floats, Ints
+from bmsd.sim.inverter import Inverter
 from bmsd.sim.node import Node
 from bmsd.sim.packing import ADDRESS_MASK, CELL_OPEN_WIRE, SENSOR_OPEN, SENSOR_SHORT
-from bmsd.sim.rack import MINUS, PLUS, PRECHARGE
+from bmsd.sim.rack import MINUS, PLUS, PRECHARGE, Rack
 
 CONTACTS = {"minus": MINUS, "precharge": PRECHARGE, "plus": PLUS}
 
@@ -74,6 +75,14 @@ class Plant:
     inverter_ignores: bool = False
     load_s: float = 0.0
     """Conductance of what hangs across the bus, S."""
+
+    def act(self, rack: Rack, inverter: Inverter) -> None:
+        """Do to cells, circuit and inverter what it says; the rest is the matter of boards and units."""
+        rack.contactors.welded, rack.contactors.jammed = self.welded, self.jammed
+        rack.load_s = self.load_s
+        rack.cells.warm(self.extra_k_per_s)
+        rack.cells.leak(self.leak_s)
+        inverter.ignores_limits = self.inverter_ignores
 
 
 @dataclass

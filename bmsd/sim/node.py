@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 from math import inf
@@ -63,7 +64,7 @@ class Identity:
     boot_counter: int = 1
 
 
-class Node:
+class Node(ABC):
     """A node with an address, its outgoing queue and its answers to identification."""
 
     addresses = range(1, 127)
@@ -80,9 +81,9 @@ class Node:
         self._queue = []
         self._power_on()
 
+    @abstractmethod
     def _power_on(self) -> None:
         """Take the power-on state: everything open, nothing bleeding, nothing heard of bmsd."""
-        raise NotImplementedError
 
     def receive(self, frame: Frame, now_s: float) -> None:
         """Take one frame from the bus; what is foreign, damaged or not for this node does nothing."""
@@ -96,13 +97,13 @@ class Node:
         elif self.address != UNADDRESSED:
             self._take(received, now_s)
 
+    @abstractmethod
     def step(self, now_s: float) -> list[Frame]:
         """Act and return the frames that are due."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _take(self, received: Received, now_s: float) -> None:
         """Obey a valid frame of bmsd or of another node."""
-        raise NotImplementedError
 
     def _send(self, due_s: float, frame: Frame, group: str = "") -> None:
         self._sequence += 1
@@ -125,9 +126,9 @@ class Node:
         return self._queue[0][0] if self._queue else inf
 
     @property
+    @abstractmethod
     def slot_s(self) -> float:
         """Start of this node's time slot after a SYNC of phase 0."""
-        raise NotImplementedError
 
     def _identify(self, target: int, now_s: float) -> None:
         me = self.identity

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bmsd.model.snapshot import Floats
+from bmsd.model.layout import Layout
+from bmsd.model.snapshot import Floats, Ints
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,11 @@ class SensorParameters:
     def perfect(cls) -> SensorParameters:
         """Return sensors without any error."""
         return cls(*(0.0,) * 15)
+
+
+def sensor_cell(layout: Layout) -> Ints:
+    """Return the cell of the module, from 0, on which each temperature sensor sits: evenly over all."""
+    return ((np.arange(layout.sensors) + 0.5) * layout.cells / layout.sensors).astype(np.int64)
 
 
 class Channel:

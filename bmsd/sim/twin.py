@@ -25,12 +25,10 @@ from bmsd.sim.inverter import Inverter, InverterSettings
 from bmsd.sim.mishap import Mishap, Mishaps, Plant, Readings
 from bmsd.sim.own_limits import OwnLimits
 from bmsd.sim.rack import MINUS, PLUS, BusParameters, Rack
-from bmsd.sim.sensors import SensorParameters, Sensors
+from bmsd.sim.sensors import SensorParameters, Sensors, sensor_cell
 
 SLOW_S = 10.0
 """Temperatures and what follows from them are renewed this often."""
-HEARD_S = 1.0
-"""The inverter takes what it was told as said again within this time."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +138,7 @@ class Twin:
         self.silent = np.zeros(layout.module_shape, dtype=np.bool_)
         """Boards that do not answer."""
         self.silent_units = np.zeros(layout.strings, dtype=np.bool_)
-        self._sensor_cell = ((np.arange(layout.sensors) + 0.5) * layout.cells / layout.sensors).astype(np.int64)
+        self._sensor_cell = sensor_cell(layout)
         self._told = False
 
     def obey(self, orders: Orders) -> None:
@@ -191,14 +189,10 @@ class Twin:
 
     def _befall(self) -> None:
         """Let the mishaps of now happen."""
-        layout, contactors = self.settings.layout, self.rack.contactors
-        self.mishap = plant = self._mishaps.plant(self.time_s)
-        contactors.welded, contactors.jammed = plant.welded, plant.jammed
-        self.rack.load_s = plant.load_s
-        self.inverter.ignores_limits = plant.inverter_ignores
-        self.cells.warm(plant.extra_k_per_s)
-        self.cells.leak(plant.leak_s)
-        self.cells.warmth.fan_lost = plant.fan_lost
+        layout = self.settings.layout
+        self.mishap = self._mishaps.plant(self.time_s)
+        self.mishap.act(self.rack, self.inverter)
+        self.cells.warmth.fan_lost = self.mishap.fan_lost
         deaf = self._mishaps.deaf(self.time_s)
         self.silent = np.isin(layout.module_address_array, list(deaf))
         self.silent_units = np.isin(layout.unit_addresses, list(deaf))
@@ -221,7 +215,7 @@ class Twin:
     def _drive(self, dt_s: float) -> None:
         """The inverter moves its current; while it hears nothing it stops by itself."""
         told, inverter, rack = self.orders, self.inverter, self.rack
-        if self._told and dt_s > 0.0:
+        if self._told:
             inverter.take(told.cvl_v, told.ccl_a, told.dcl_a, told.dvl_v, self.time_s, force_charge=told.force_charge)
         path = bool(rack.plus_closed.any())
         seen = rack.equivalent(dt_s) if path else None

@@ -20,6 +20,7 @@ from bmsd.sim.packing import ADDRESS_MASK, prepare
 from bmsd.sim.playback import PlaybackCells, load_series
 from bmsd.sim.rack import Rack, Source
 from bmsd.sim.scenario import SimSettings
+from bmsd.sim.sensors import sensor_cell
 
 LONGEST_STEP_S = 0.05
 """Longest step of the physics; a longer pause is walked in steps of this."""
@@ -79,7 +80,7 @@ class SimWorld:
         )
         """Every node with the address of its place in the layout: mishaps go by the place."""
         self._mishaps = Mishaps(settings.mishaps, layout, settings.seed)
-        self._sensor_cell = ((np.arange(layout.sensors) + 0.5) * layout.cells / layout.sensors).astype(np.int64)
+        self._sensor_cell = sensor_cell(layout)
         self._readings = Readings(
             np.zeros(layout.cell_shape),
             np.zeros(layout.sensor_shape),
@@ -109,11 +110,7 @@ class SimWorld:
         if self._start_s is None:
             self._start_s = self._now_s = now_s
         plant = self._mishaps.plant(now_s - self._start_s)
-        self.inverter.ignores_limits = plant.inverter_ignores
-        self.rack.contactors.welded, self.rack.contactors.jammed = plant.welded, plant.jammed
-        self.rack.load_s = plant.load_s
-        self.rack.cells.warm(plant.extra_k_per_s)
-        self.rack.cells.leak(plant.leak_s)
+        plant.act(self.rack, self.inverter)
         self._shunt_offset_a = plant.shunt_offset_a.tolist()
         self._move(now_s)
         self._touch(now_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,7 @@ def test_what_is_written_is_what_is_read() -> None:
         (("resistance", 0, "r0_ohm"), [1.0, 1.0], "not milliohm"),
         (("resistance", 0, "rc_ohm"), [0.001], "expected as many as dynamics.rc_tau_s"),
         (("dynamics", "rc_tau_s"), [100.0, 10.0], "expected rising"),
-        (("cell", "capacity_ah"), -1.0, "capacity_ah"),
+        (("cell", "capacity_ah"), -1.0, "cell.capacity_ah: -1.0; expected a number 0.05..5000 Ah"),
         (("cell", "colour"), "blue", "colour"),
         (("entropy",), {"soc": [0.0, 1.0], "v_per_k": [-0.3, 0.2]}, "not mV"),
     ],
@@ -75,6 +76,29 @@ def test_a_cell_that_contradicts_itself_is_refused(path: tuple[Any, ...], value:
         cell_file.parse(given, "cell.toml")
     assert any(why in line for line in error.value.complaints), error.value.complaints
     assert all(line.startswith("cell.toml: ") for line in error.value.complaints)
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        (("envelope", "max_v"), "envelope.max_v: missing; expected a number 1.5..5 V"),
+        (("dynamics",), "dynamics: the section is missing; it must have rc_tau_s, gamma, activation_k"),
+        (("ocv", 0, "charge_v"), "ocv, entry 1.charge_v: missing; expected a list of numbers V"),
+        (("ocv_soc",), "ocv_soc: missing; expected a list of numbers of at least 11 entries"),
+        (
+            ("entropy", "soc"),
+            "entropy.soc: missing; expected a list of numbers (a share, not percent) of at least 2 entries",
+        ),
+    ],
+)
+def test_what_is_missing_is_told_with_what_is_expected(path: tuple[Any, ...], why: str) -> None:
+    given = tables() | {"entropy": {"soc": [0.0, 1.0], "v_per_k": [0.0, 0.0]}}
+    place: Any = given
+    for step in path[:-1]:
+        place = place[step]
+    del place[path[-1]]
+    with pytest.raises(ConfigError, match=re.escape(f"cell.toml: {why}")):
+        cell_file.parse(given, "cell.toml")
 
 
 def test_everything_wrong_is_told_at_once() -> None:

@@ -148,6 +148,21 @@ def test_the_core_sees_the_sensors_and_not_the_truth() -> None:
     assert (perfect.outcome.snapshot.modules.cell_v == perfect.twin.cells.cell_v).all()
 
 
+def test_a_silent_unit_tells_nothing_new_and_the_others_go_on() -> None:
+    run = run_of(
+        "tick_s = 0.1\n[rack]\nstrings = 2\n[profile]\ncurrent_a = 50\n"
+        '[[mishap]]\nkind = "silent_board"\nnode = "unit"\nstring = 1\nstart_s = 20\n'
+    )
+    last = until(run, 20.0).outcome.snapshot.units
+    seen = until(run, 20.5).outcome.snapshot.units
+    assert seen.current_a[0] == last.current_a[0]
+    assert seen.charge_as[0] == last.charge_as[0]
+    assert seen.current_age_s[0] > 0.4
+    assert seen.current_a[1] == run.twin.current_a[1] != last.current_a[1]
+    assert seen.charge_as[1] == run.twin.charge_as[1] > last.charge_as[1]
+    assert seen.current_age_s[1] < 0.1
+
+
 def test_without_a_core_the_bare_circuit_follows_the_profile() -> None:
     text = """
         [core]
