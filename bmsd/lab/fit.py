@@ -372,8 +372,7 @@ def fit(
 
 
 def _capacity(groups: Sequence[Branches]) -> float:
-    known = [g.capacity_ah for g in groups if g.capacity_ah]
-    near = min((g for g in groups if g.capacity_ah), key=lambda g: abs(g.degc - 25.0), default=None)
-    if near is None or not known:
+    known = [(abs(g.degc - 25.0), g.capacity_ah) for g in groups if g.capacity_ah]
+    if not known:
         raise ConfigError(["capacity: cannot be told from the slow series; give --capacity-ah"])
-    return float(near.capacity_ah or 0.0)
+    return min(known, key=lambda one: one[0])[1]

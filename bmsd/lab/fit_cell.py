@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,7 +35,7 @@ def fit_cell(
         "[envelope] is what was asked for, not what was measured: set it by the maker's sheet.",
     ]
     text = dump(model, envelope, heading)
-    parse(_tables(text), output.name)  # what is written can be read
+    parse(tomllib.loads(text), output.name)  # what is written can be read
     output.write_text(text, encoding="utf-8")
     lines = [line for one in (*slow, *driven) for line in one.report()]
     lines += list(_report(model, fits, groups))
@@ -43,12 +44,6 @@ def fit_cell(
     output.with_suffix(".report.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     yield from lines
     yield f"written: {output}, {output.with_suffix('.report.txt')}"
-
-
-def _tables(text: str) -> dict[str, object]:
-    import tomllib
-
-    return tomllib.loads(text)
 
 
 def _report(model: CellModel, fits: Sequence[Fit], groups: Sequence[Branches]) -> Iterator[str]:

@@ -104,9 +104,9 @@ class Profile(Section):
     discharge_a: float = number("Of the kinds square and solar, magnitude.", "A", 0.0, 20000.0, 0.0)
     period_s: float | None = number("Of square (600 when left out) and solar (86400).", "s", 1.0, 1e7, None)
     file: str = setting("Of the kind file: relative to the scenario.", "")
-    name: Literal[
-        "Residential_PV-BESS_Germany_aggressive", "Commercial_peak_shaving", "Frequency_containment_reserve"
-    ] = setting("Of the kind nrel: in the folder that BMSD_REFERENCE_DATA names.", NREL[0])
+    name: Literal[NREL] = setting(  # type: ignore[valid-type]
+        "Of the kind nrel: in the folder that BMSD_REFERENCE_DATA names.", NREL[0]
+    )
     scale: float = number("Factor of a file's or NREL's current.", "", 0.0, 1000.0, 1.0)
     repeats: bool = setting("A file or NREL's year begins anew at its end; else the current is 0 from there on.", True)
 

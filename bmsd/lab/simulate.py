@@ -24,6 +24,7 @@ from bmsd.errors import ConfigError
 from bmsd.lab.observe import Observer, all_closed, orders
 from bmsd.lab.scenario import Scenario, load_scenario
 from bmsd.lab.table import Table, check_output, refuse
+from bmsd.model.snapshot import Floats
 from bmsd.sim.twin import Twin
 
 COLUMNS = (
@@ -103,17 +104,18 @@ class Run:
         twin, outcome = self.twin, self.outcome
         rack, cells = twin.rack, twin.cells
         soc, degc, estimate = cells.soc, cells.temperature_degc, None if outcome is None else outcome.estimate
-        by_string = weakest_soc(cells.charge_as, cells.capacity_as)
+        left_as, whole_as = usable_as(cells.charge_as, cells.capacity_as)
+        by_string = left_as / whole_as
         told = None if outcome is None else outcome.command
         return [
             twin.time_s,
-            scenario_wanted(twin),
+            twin.settings.inverter.profile.at(twin.time_s),
             float(rack.string_a.sum()),
             rack.bus_v,
             _known(None if told is None else told.ccl_a),
             _known(None if told is None else told.dcl_a),
             _known(None if told is None else told.cvl_v),
-            rack_soc(cells.charge_as, cells.capacity_as),
+            float(left_as.sum() / whole_as.sum()),
             _known(None if estimate is None else estimate.soc),
             _known(None if estimate is None else estimate.soc_sigma),
             float(soc.min()),
@@ -135,25 +137,10 @@ class Run:
         return [name for name, _ in COLUMNS] + [name.format(n=n) for n in strings for name, _ in STRING_COLUMNS]
 
 
-def weakest_soc(charge_as: np.ndarray, capacity_as: np.ndarray) -> np.ndarray:
-    """State of charge of every string: what its first empty cell leaves over that and what its first full one takes."""
-    strings = charge_as.shape[0]
-    left = charge_as.reshape(strings, -1).min(axis=1)
-    room = (capacity_as - charge_as).reshape(strings, -1).min(axis=1)
-    return np.asarray(left / (left + room))
-
-
-def rack_soc(charge_as: np.ndarray, capacity_as: np.ndarray) -> float:
-    """State of charge of the rack: what all strings can give over what they can hold."""
-    strings = charge_as.shape[0]
-    left = charge_as.reshape(strings, -1).min(axis=1)
-    room = (capacity_as - charge_as).reshape(strings, -1).min(axis=1)
-    return float(left.sum() / (left + room).sum())
-
-
-def scenario_wanted(twin: Twin) -> float:
-    """Current that the site wants now, A."""
-    return twin.settings.inverter.profile.at(twin.time_s)
+def usable_as(charge_as: Floats, capacity_as: Floats) -> tuple[Floats, Floats]:
+    """What every string gives until its first cell is empty, and what it holds until its first is full, As."""
+    left = charge_as.min(axis=(1, 2))
+    return left, left + (capacity_as - charge_as).min(axis=(1, 2))
 
 
 def simulate(scenario: Scenario, output: Path | None = None) -> dict[str, Any]:

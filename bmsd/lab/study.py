@@ -9,9 +9,9 @@ from time import perf_counter
 
 from bmsd.errors import BmsdError
 from bmsd.lab.study_balancing import BALANCED_SHARE, STRATEGIES, Answer, Question, Strategy, answer
-from bmsd.lab.table import LAB_EXTRA, Table, refuse
+from bmsd.lab.table import Table, check_output, refuse
 
-SUFFIXES = (".png", ".csv")
+OUTPUTS = {".png": ("a plot", "matplotlib"), ".csv": None}
 HEADINGS = ("strategy", "usable", "capacity", "lost, kWh", "spread, Ah", "in module, Ah", "balanced", "early ends")
 _RANGES = {"years": (1.0 / 365.0, 30.0), "capacity_ah": (5.0, 2000.0)}
 _DAILY = (
@@ -36,7 +36,7 @@ def run_balancing(
     complaints = _out_of_range({"years": years, "capacity_ah": capacity_ah})
     known = dict.fromkeys(strategy.name for strategy in STRATEGIES)
     complaints += [f'--strategy: "{name}"; expected one of {", ".join(known)}' for name in names if name not in known]
-    complaints += [] if output is None else check_output(output)
+    complaints += [] if output is None else check_output(output, OUTPUTS)
     refuse(complaints)
     chosen = tuple(strategy for strategy in STRATEGIES if not names or strategy.name in names)
     question = Question(years=years, capacity_ah=capacity_ah, strategies=chosen, seed=seed)
@@ -52,20 +52,6 @@ def run_balancing(
         }  # fmt: skip
         return [json.dumps(found, indent=2)]
     return list(_page(question, answers, wall_s, output))
-
-
-def check_output(path: Path) -> list[str]:
-    """Return what is against writing this file; nothing is written."""
-    if path.suffix not in SUFFIXES:
-        return [f"{path}: expected a name that ends with {' or '.join(SUFFIXES)}"]
-    if not path.parent.is_dir():
-        return [f"{path}: its folder does not exist"]
-    if path.suffix == ".png":
-        try:
-            import matplotlib  # noqa: F401
-        except ImportError:
-            return [f"{path}: a plot needs matplotlib, which is not installed; {LAB_EXTRA}, or write .csv"]
-    return []
 
 
 def _out_of_range(given: dict[str, float]) -> list[str]:

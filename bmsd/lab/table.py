@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 
 from bmsd.errors import BmsdError, ConfigError
 
-SUFFIXES = (".csv", ".parquet")
+TABLES = {".csv": None, ".parquet": ("Parquet", "pyarrow.parquet")}
+"""Kinds of files by their suffix, with their name and the module that they need."""
 LAB_EXTRA = "it is in the extra `lab`: in a checkout .venv/bin/python -m pip install -e '.[lab]'"
 
 
@@ -49,17 +51,19 @@ class Table:
         pq.write_table(pa.table(dict(zip(self._columns, arrays, strict=True))), self._path)
 
 
-def check_output(path: Path) -> list[str]:
-    """Return what is against writing this file; nothing is written."""
-    if path.suffix not in SUFFIXES:
-        return [f"{path}: expected a name that ends with {' or '.join(SUFFIXES)}"]
+def check_output(path: Path, kinds: Mapping[str, tuple[str, str] | None] = TABLES) -> list[str]:
+    """Return what is against writing this file, of one of these kinds; nothing is written."""
+    if path.suffix not in kinds:
+        return [f"{path}: expected a name that ends with {' or '.join(kinds)}"]
     if not path.parent.is_dir():
         return [f"{path}: its folder does not exist"]
-    if path.suffix == ".parquet":
+    if needs := kinds[path.suffix]:
+        name, module = needs
         try:
-            import pyarrow.parquet  # noqa: F401
+            import_module(module)
         except ImportError:
-            return [f"{path}: Parquet needs pyarrow, which is not installed; {LAB_EXTRA}, or write .csv"]
+            library = module.partition(".")[0]
+            return [f"{path}: {name} needs {library}, which is not installed; {LAB_EXTRA}, or write .csv"]
     return []
 
 

@@ -22,7 +22,7 @@ from bmsd.config.cell_file import Envelope, Specification
 from bmsd.lab.estimate import Start, charge_states
 from bmsd.lab.fit import fit
 from bmsd.lab.series import Series
-from tests.lab import reference_data as data
+from tests.lab import measured_series as data
 
 ENVELOPE = Envelope(min_v=2.0, max_v=3.65)
 LFP_DEGC = (5, 15, 25, 35, 45)

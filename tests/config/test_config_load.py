@@ -22,6 +22,7 @@ from bmsd.config.schema import Settings
 from bmsd.errors import ConfigError
 from bmsd.inverters.profile import profile_class
 from tests.config.config_file import RIGHT, about, complaints, tables
+from tests.reference_data import reference
 
 GOOD = demo_toml(2, 2, "/tmp/field", "/tmp/inverter", "/tmp/state")
 
@@ -256,12 +257,7 @@ def test_the_lfp_table_is_a_rest_voltage_table():
 
 def test_the_lfp_table_is_what_was_measured():
     """The table's inner points against the slow branches of the reference cell, both at C/30 and 25 degC."""
-    folder = Path(os.environ.get("BMSD_REFERENCE_DATA", Path(__file__).parents[3] / "shared" / "data"))
-    path = folder / "plett_a123" / "a123_ocv_P25.npz"
-    if not path.exists():
-        assert os.environ.get("CI") != "true", f"no reference data: {path}"
-        pytest.skip(f"no reference data: {path}")
-    series = np.load(path)
+    series = np.load(reference("plett_a123/a123_ocv_P25.npz"))
     branches = [_branch(series, "s1", discharge=True), _branch(series, "s3", discharge=False)]
     for soc, ocv_v in zip(loading.LFP_OCV_SOC[1:-1], loading.LFP_OCV_V[1:-1], strict=True):
         middle_v = np.mean([np.interp(soc, z, v) for z, v in branches])

@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from recording import Recording
 
 from bmsd.model.published import Published
+from tests.reference_data import reference
 
 STEP_V = 0.000625
 """Step of a cell voltage on the bus."""
 SCALE = 10.0
 """Rack current per current of the measured cell."""
-
-
-def reference() -> Path:
-    """Return the folder of the reference data."""
-    named = os.environ.get("BMSD_REFERENCE_DATA")
-    return Path(named) if named else Path(__file__).resolve().parents[3] / "shared" / "data"
 
 
 @dataclass(frozen=True)
@@ -46,7 +39,7 @@ class Played:
 
     @cached_property
     def _data(self) -> dict[str, Any]:
-        with np.load(reference() / self.file) as data:
+        with np.load(reference(self.file)) as data:
             return {name: np.asarray(data[self.prefix + name], dtype=float) for name in ("t", "i", "v")}
 
     @property

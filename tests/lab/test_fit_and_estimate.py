@@ -17,9 +17,10 @@ from bmsd.config.cell_file import Envelope, Specification
 from bmsd.lab import estimate as lab
 from bmsd.lab.estimate import COLUMNS, Start, charge_states
 from bmsd.lab.fit import fit
-from bmsd.lab.series import Series
-from tests.lab import reference_data as data
+from bmsd.lab.series import Gap, Series
+from tests.lab import measured_series as data
 
+CELL = Path(__file__).parents[2] / "deploy" / "cells" / "a123-2ah.toml"
 ENVELOPE = Envelope(min_v=2.0, max_v=3.65)
 
 
@@ -93,7 +94,6 @@ def written(path: Path, series: Series) -> Path:
 def test_the_commands_fit_a_cell_and_run_a_log_through_the_estimators(tmp_path: Path):
     dynamic, capacity_ah = data.plett_dynamic(25)
     slow = [written(tmp_path / f"slow{k}.csv", replace(one, soc=None)) for k, one in enumerate(data.plett_ocv(25))]
-    slow = [Path(str(path)) for path in slow]
     log = written(tmp_path / "log.csv", data.first(dynamic, 0.05))
     whole = written(tmp_path / "drive.csv", dynamic)
     lines = log.read_text().splitlines()
@@ -128,10 +128,9 @@ def test_the_commands_fit_a_cell_and_run_a_log_through_the_estimators(tmp_path: 
 def test_a_wrong_cell_file_ends_with_sentences_not_with_a_traceback(tmp_path: Path):
     log = tmp_path / "log.csv"
     log.write_text("t_s,current_a,voltage_v,temperature_degc\n" + "".join(f"{t},1,3300,25\n" for t in range(9)))
-    cell = Path(__file__).parents[2] / "deploy" / "cells" / "a123-2ah.toml"
     wrong = tmp_path / "wrong.toml"
-    wrong.write_text(cell.read_text().replace("min_v = 2.0", "min_v = 4.0"))
-    for file, why in ((wrong, "envelope.min_v"), (cell, "these are mV")):
+    wrong.write_text(CELL.read_text().replace("min_v = 2.0", "min_v = 4.0"))
+    for file, why in ((wrong, "envelope.min_v"), (CELL, "these are mV")):
         ran = CliRunner().invoke(
             app, ["estimate", "--cell", str(file), "--capacity-ah", "2", str(log), "-o", str(tmp_path / "o.csv")]
         )
@@ -140,11 +139,9 @@ def test_a_wrong_cell_file_ends_with_sentences_not_with_a_traceback(tmp_path: Pa
 
 
 def test_a_gap_makes_the_soc_less_certain():
-    cell = cell_file.load(Path(__file__).parents[2] / "deploy" / "cells" / "a123-2ah.toml")
+    cell = cell_file.load(CELL)
     t_s = np.concatenate([np.arange(600.0), np.arange(600.0) + 8000.0])
     flat_v = np.full(len(t_s), 3.29)
-    from bmsd.lab.series import Gap
-
     amps = np.where(t_s < 600.0, -0.5, 0.0)
     series = Series("gap", t_s, amps, flat_v, np.full(len(t_s), 25.0), None, (), (Gap(599.0, 7401.0),))
     sigma = charge_states(cell, 2.05, series, Start(0.6, 0.02))[:, 1]
@@ -152,7 +149,7 @@ def test_a_gap_makes_the_soc_less_certain():
 
 
 def test_a_known_current_offset_is_where_the_estimate_starts():
-    cell = cell_file.load(Path(__file__).parents[2] / "deploy" / "cells" / "a123-2ah.toml")
+    cell = cell_file.load(CELL)
     t_s = np.arange(30.0)
     series = Series("bias", t_s, np.zeros(30), np.full(30, 3.29), np.full(30, 25.0), None, (), ())
     rows = lab.estimates(cell, 2.05, series, Start(0.6, 0.02, 0.05))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +10,9 @@ import pytest
 from bmsd.model.snapshot import Bools, Floats
 from bmsd.sim.cell import CellParameters
 from bmsd.sim.cells import Cells
-from bmsd.sim.playback import reference_folder
 from bmsd.sim.rack import BusParameters, Rack
+from tests.reference_data import reference
 
-FOLDER = reference_folder()
-needs_data = pytest.mark.skipif(
-    not FOLDER.is_dir() and os.environ.get("CI") != "true", reason=f"no reference data at {FOLDER}"
-)
 GRID = np.linspace(0.0, 1.0, 201)
 STEPS_S = [0.01, 0.1, 1.0, 10.0, 60.0]
 
@@ -74,7 +69,7 @@ def test_a_long_step_shares_like_a_short_one() -> None:
 
 
 def liionpack() -> dict[str, Floats]:
-    with np.load(FOLDER / "liionpack_parallel" / "p8_oneR_oneQ.npz") as data:
+    with np.load(reference("liionpack_parallel/p8_oneR_oneQ.npz")) as data:
         return {name: np.asarray(data[name], dtype=np.float64) for name in data.files}
 
 
@@ -109,7 +104,6 @@ class Behind:
     def leak(self, conductance_s: Floats) -> None: ...
 
 
-@needs_data
 def test_with_liionpacks_cells_the_circuit_has_liionpacks_currents() -> None:
     data = liionpack()
     theirs, total_a = -data["i_cell"], -data["i_pack"]
@@ -124,7 +118,7 @@ def test_with_liionpacks_cells_the_circuit_has_liionpacks_currents() -> None:
 
 def prada() -> CellParameters:
     """The cell of Prada (2013), fitted on one ordinary branch of the liionpack run; rest voltage of PyBaMM at C/50."""
-    with np.load(FOLDER / "pybamm_prada" / "ocv_c50_nohyst.npz") as data:
+    with np.load(reference("pybamm_prada/ocv_c50_nohyst.npz")) as data:
         amps, volts = data["i"], data["v"]
         capacity_ah = data["dAh"][np.argmin(volts)]
         left = 1.0 - data["dAh"] / capacity_ah
@@ -137,7 +131,6 @@ def prada() -> CellParameters:
     ).alike()  # fmt: skip
 
 
-@needs_data
 def test_branch_currents_of_a_whole_run_are_liionpacks_within_a_hundredth_rms() -> None:
     """Eight in parallel, one with 20 mohm more, one with 0.85 of the capacity: 3 h from the total current alone."""
     data = liionpack()
@@ -154,23 +147,20 @@ def test_branch_currents_of_a_whole_run_are_liionpacks_within_a_hundredth_rms() 
     assert np.sqrt((error**2).mean(axis=0)).max() < 0.025, "the cell with the poor joint"
 
 
-@needs_data
 def test_the_voltage_of_a_cell_follows_pybamms_other_physics() -> None:
     """The same cell as a DFN model with a hysteresis of its own: what a model with other physics may differ."""
-    with np.load(FOLDER / "pybamm_prada" / "dyn6h_25C_hyst_dfn.npz") as data:
+    with np.load(reference("pybamm_prada/dyn6h_25C_hyst_dfn.npz")) as data:
         amps, volts, soc0, capacity_ah = -data["i"], data["v"], float(data["soc"][0]), float(data["cap_Ah"])
     assert (
         rms_of(Cells((1, 1, 1), prada(), soc0, 0.0, 25.0, 1, capacity_ah=capacity_ah, slow_s=10.0), amps, volts) < 0.020
     )
 
 
-@needs_data
 @pytest.mark.parametrize(("degc", "rms_v"), [(25, 0.015), (15, 0.015)])
 def test_the_voltage_of_a_measured_a123_cell_is_followed(degc: int, rms_v: float) -> None:
     """Plett's dynamic run from full down to 8 %; the parameters are fitted on the run at 25 degC."""
-    folder = FOLDER / "plett_a123"
-    soc, mid_v, gap_v = branches(folder / "a123_ocv_P25.npz")
-    with np.load(folder / f"a123_dyn_P{degc}.npz") as data:
+    soc, mid_v, gap_v = branches(reference("plett_a123/a123_ocv_P25.npz"))
+    with np.load(reference(f"plett_a123/a123_dyn_P{degc}.npz")) as data:
         amps, volts, truth, capacity_ah = -data["s1_i"], data["s1_v"], data["s1_soc"], float(data["Q_Ah"])
     parameters = CellParameters(
         capacity_ah=2.05, r0_ohm=0.0094, rc_ohm=(0.0046, 0.0095, 0.065), rc_tau_s=(8.0, 80.0, 900.0),

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +9,10 @@ from slave_traffic import Driver
 from bmsd.errors import ConfigError
 from bmsd.model.layout import Layout
 from bmsd.sim.packing import unpack
-from bmsd.sim.playback import REFERENCE, PlaybackCells, Series, load_series, reference_folder
+from bmsd.sim.playback import REFERENCE, PlaybackCells, Series, load_series
 from bmsd.sim.scenario import PlaybackSettings, default_settings
 from bmsd.sim.world import SimWorld
+from tests import reference_data
 
 ON = np.ones(1, dtype=np.bool_)
 OFF = np.zeros(1, dtype=np.bool_)
@@ -34,11 +34,7 @@ def cells_of(series: Series, **settings: object) -> PlaybackCells:
 
 
 def reference(name: str) -> Series:
-    if not reference_folder().is_dir():
-        message = f"reference data are not in {reference_folder()}: set BMSD_REFERENCE_DATA"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
+    reference_data.reference()
     return load_series(name)
 
 

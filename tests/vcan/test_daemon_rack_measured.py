@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.vcan.rack_on_can import ROOT
+from tests.reference_data import reference
 from tests.vcan.slave_bus import identifier, signals
 from tests.vcan.whole_rack import forbids, limits, room_s, running
 
 pytestmark = pytest.mark.vcan
 
 
-@pytest.fixture
-def reference() -> Path:
-    """The folder of measured cells; where it must be there, a missing one is no reason to skip."""
-    named = os.environ.get("BMSD_REFERENCE_DATA")
-    folder = Path(named) if named else ROOT.parent / "shared" / "data"
-    file = folder / "k2_lfp26650" / "HPPC_20C.npz"
-    if not file.exists():
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"no reference data: {file}")
-    return file
-
-
-def test_measured_cells_reach_the_inverter(tmp_path: Path, reference: Path) -> None:
+def test_measured_cells_reach_the_inverter(tmp_path: Path) -> None:
     """A charge pulse of an HPPC measurement drives the cells to 4.05 V: the bus shows it, and 0x351 follows."""
+    file = reference("k2_lfp26650/HPPC_20C.npz")
     start_s, step_v = 184.0, 0.000625
     played = {"source": "k2_hppc_20c", "start_s": start_s, "scale": 10.0}
     with running(tmp_path, {"sim.playback": played}, least_a=0.0) as whole:
@@ -35,7 +24,7 @@ def test_measured_cells_reach_the_inverter(tmp_path: Path, reference: Path) -> N
         whole.inverter.wait_for(forbids, within_s=8.0)
         whole.state_when(lambda now: "CEL-003" in {f.code for f in now.faults}, 8.0, "it goes on: the string trips")
         whole.state_when(lambda now: now.strings[0].state == "open", 8.0, "the string opens")
-    with np.load(reference) as data:
+    with np.load(file) as data:
         volts = data["v"][int(start_s) : int(start_s) + 60]
     measured = np.rint(volts / step_v)
     frames = whole.field.of(identifier("CellVoltages2", 2))

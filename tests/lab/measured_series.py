@@ -1,28 +1,11 @@
-"""Measured series of others (BMSD_REFERENCE_DATA, by default ../shared/data) as the lab reads them.
-
-Without the folder tests are skipped; where CI=true they fail.
-"""
+"""Measured series of others as the lab reads them."""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import numpy as np
-import pytest
 
 from bmsd.lab.series import Series
-
-ROOT = Path(os.environ.get("BMSD_REFERENCE_DATA") or Path(__file__).parents[3] / "shared" / "data")
-
-
-def folder() -> Path:
-    """The data; the test is skipped, or fails in CI, where there are none."""
-    if not ROOT.is_dir():
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"no reference data at {ROOT}: set BMSD_REFERENCE_DATA")
-        pytest.skip(f"no reference data at {ROOT}")
-    return ROOT
+from tests.reference_data import reference
 
 
 def series(name: str, t_s, discharge_a, volts, degc, soc=None) -> Series:
@@ -36,7 +19,7 @@ def series(name: str, t_s, discharge_a, volts, degc, soc=None) -> Series:
 
 
 def plett_ocv(degc: int) -> list[Series]:
-    data = np.load(folder() / "plett_a123" / f"a123_ocv_P{degc:02d}.npz")
+    data = np.load(reference(f"plett_a123/a123_ocv_P{degc:02d}.npz"))
     return [
         series(f"P{degc:02d} {part}", data[f"{part}_t"], data[f"{part}_i"], data[f"{part}_v"], degc)
         for part in ("s1", "s3")
@@ -45,18 +28,18 @@ def plett_ocv(degc: int) -> list[Series]:
 
 def plett_dynamic(degc: int) -> tuple[Series, float]:
     """The series with its SoC, and the capacity."""
-    data = np.load(folder() / "plett_a123" / f"a123_dyn_P{degc}.npz")
+    data = np.load(reference(f"plett_a123/a123_dyn_P{degc}.npz"))
     made = series(f"P{degc} dynamic", data["s1_t"], data["s1_i"], data["s1_v"], degc, data["s1_soc"])
     return made, float(data["Q_Ah"])
 
 
 def flat_zone() -> Series:
-    data = np.load(folder() / "tao_shi_lfp_flatzone" / "lfp1p2Ah_flatzone_25C.npz")
+    data = np.load(reference("tao_shi_lfp_flatzone/lfp1p2Ah_flatzone_25C.npz"))
     return series("flat zone", data["t"], data["i"], data["v"], 25.0, data["soc"])
 
 
 def flat_zone_ocv() -> list[Series]:
-    data = np.load(folder() / "tao_shi_lfp_flatzone" / "ocv_curve.npz")
+    data = np.load(reference("tao_shi_lfp_flatzone/ocv_curve.npz"))
     soc, made = data["SOC_OCV"].astype(float) / 100.0, []
     for name, order in (("OCV_discharge", np.argsort(-soc)), ("OCV_charge", np.argsort(soc))):
         way = np.abs(soc[order] - soc[order][0])
@@ -67,8 +50,8 @@ def flat_zone_ocv() -> list[Series]:
 
 def prada(kind: str) -> tuple[list[Series], Series, float]:
     """Slow series, dynamic series with SoC, capacity; `kind` is hyst or nohyst."""
-    slow = np.load(folder() / "pybamm_prada" / f"ocv_c50_{kind}.npz")
-    data = np.load(folder() / "pybamm_prada" / f"dyn6h_25C_{kind}_dfn.npz")
+    slow = np.load(reference(f"pybamm_prada/ocv_c50_{kind}.npz"))
+    data = np.load(reference(f"pybamm_prada/dyn6h_25C_{kind}_dfn.npz"))
     return (
         [series(f"C/50 {kind}", slow["t"], slow["i"], slow["v"], 25.0)],
         series(f"DFN {kind}", data["t"], data["i"], data["v"], 25.0, data["soc"]),
