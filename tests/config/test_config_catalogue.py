@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import bmsd.core
+import bmsd.model.plant
 from bmsd.config.load import checked, plant
 from bmsd.config.schema import Protection
 from bmsd.core.protection.step import Rows
@@ -19,8 +20,9 @@ NAMED = {name for row in CATALOGUE for name in (row.trip, row.clear) if isinstan
 
 
 def core_sources() -> list[ast.Module]:
-    folder = Path(bmsd.core.__path__[0])
-    return [ast.parse(path.read_text()) for path in sorted(folder.rglob("*.py"))]
+    """All that may ask for a threshold: the core, and the plant that it is given."""
+    folder, of_plant = Path(bmsd.core.__path__[0]), Path(bmsd.model.plant.__file__)
+    return [ast.parse(path.read_text()) for path in (*sorted(folder.rglob("*.py")), of_plant)]
 
 
 def core_strings() -> set[str]:

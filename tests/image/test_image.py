@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from bmsd.cli import CONFIG_EXIT
+from bmsd.errors import CONFIGURATION
 from tests.gateway.control_end import wait_for
 from tests.image import engine
 from tests.image.engine import DEPLOY, NAME, Container, Image
@@ -143,5 +143,5 @@ def test_a_wrong_configuration_ends_with_its_complaints_and_code_78(image: Image
     make_secrets(image, tmp_path)
     wrong = {CONFIG: demo_with(tmp_path, "[cell2]\n")}
     with Container(image, "bmsd", tmp_path, wrong) as bmsd:
-        assert bmsd.process.wait(STARTED_WITHIN_S) == CONFIG_EXIT
+        assert bmsd.process.wait(STARTED_WITHIN_S) == CONFIGURATION
         assert "cell2: unknown" in bmsd.log
