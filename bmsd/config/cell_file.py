@@ -7,6 +7,7 @@
 [dynamics]    rc_tau_s, gamma (hysteresis), activation_k (resistance over temperature), error_tau_s
 [entropy]     soc, v_per_k
 [ageing]      see Ageing in model/cell.py
+[surface]     for simulation only, see Surface
 """
 
 from __future__ import annotations
@@ -96,6 +97,22 @@ class AgeingTable(Section):
     end_of_life: float = number("Capacity share at which the cell is done.", "share", 0.3, 0.99, 0.8)
 
 
+class Surface(Section):
+    """For simulation, all at 25 degC: resistances beside a rest voltage that is that of the particles' surface.
+
+    The surface is ahead of the mean by sum `soc_per_c` y, y the current in C filtered with `tau_s`. Slow drops then
+    grow with the slope of the curve, which decides how cells in parallel share; estimators go by `resistance`.
+    """
+
+    r0_ohm: list[float] = setting("Ohmic resistance at r0_soc.", unit="ohm")
+    rc_ohm: list[float] = setting("Resistances of the RC pairs.", unit="ohm", max_length=4)
+    rc_tau_s: list[float] = setting("Their time constants.", unit="s", max_length=4)
+    soc_per_c: list[float] = setting(
+        "How far the surface is ahead after long enough at 1C.", unit="share", max_length=5
+    )
+    tau_s: list[float] = setting("Time constants of that.", unit="s", max_length=5)
+
+
 class CellFile(Section):
     """The whole file."""
 
@@ -109,6 +126,7 @@ class CellFile(Section):
     dynamics: Dynamics
     entropy: Entropy | None = setting("Rest voltage over temperature; without it none is assumed.", None)
     ageing: AgeingTable = setting("Loss of capacity.", AgeingTable())
+    surface: Surface | None = setting("For simulation; without it cells are simulated with `resistance`.", None)
 
 
 @dataclass(frozen=True)
@@ -117,6 +135,8 @@ class Specification:
 
     model: CellModel
     envelope: Envelope
+    surface: Surface | None = None
+    """As in the file, with `r0_ohm` on SOC_GRID."""
 
 
 def load(path: Path | str) -> Specification:
@@ -144,7 +164,7 @@ def parse(data: dict[str, Any], name: str = "cell specification") -> Specificati
     lines = [f"{name}: {line}" for line in _contradictions(file)]
     if lines:
         raise ConfigError(lines)
-    return Specification(_model(file), file.envelope)
+    return Specification(_model(file), file.envelope, _surface(file))
 
 
 def _contradictions(file: CellFile) -> Iterator[str]:
@@ -168,6 +188,8 @@ def _contradictions(file: CellFile) -> Iterator[str]:
             yield f"entropy.v_per_k: {len(file.entropy.v_per_k)} entries; expected {len(file.entropy.soc)}"
         if max(map(abs, file.entropy.v_per_k)) > 0.01:
             yield "entropy.v_per_k: beyond 10 mV/K; expected V per K, not mV"
+    if file.surface is not None:
+        yield from _surface_wrong(file.surface, len(file.r0_soc))
 
 
 def _envelope(envelope: Envelope) -> Iterator[str]:
@@ -225,6 +247,23 @@ def _resistances(path: str, row: Resistance, file: CellFile) -> Iterator[str]:
         yield f"{path}.r0_ohm: {max(row.r0_ohm):g} ohm; expected ohm (not milliohm) of {size}"
 
 
+def _surface_wrong(surface: Surface, count: int) -> Iterator[str]:
+    for name, values, expected, of in (
+        ("r0_ohm", surface.r0_ohm, count, "r0_soc"),
+        ("rc_ohm", surface.rc_ohm, len(surface.rc_tau_s), "surface.rc_tau_s"),
+        ("soc_per_c", surface.soc_per_c, len(surface.tau_s), "surface.tau_s"),
+    ):
+        if len(values) != expected:
+            yield f"surface.{name}: {len(values)} entries; expected as many as {of} ({expected})"
+        if any(not value >= 0.0 for value in values):
+            yield f"surface.{name}: {min(values):g}; expected at least 0"
+    for name in ("rc_tau_s", "tau_s"):
+        if any(not value > 0.0 for value in getattr(surface, name)):
+            yield f"surface.{name}: {getattr(surface, name)}; expected above 0 s"
+    if not any(value > 0.0 for value in surface.r0_ohm):
+        yield "surface.r0_ohm: nothing above 0"
+
+
 def _rising(values: Sequence[float]) -> bool:
     return all(low < high for low, high in pairwise(values))
 
@@ -255,7 +294,14 @@ def _model(file: CellFile) -> CellModel:
     )
 
 
-def dump(model: CellModel, envelope: Envelope, heading: Sequence[str] = ()) -> str:
+def _surface(file: CellFile) -> Surface | None:
+    if file.surface is None:
+        return None
+    r0_ohm = np.interp(SOC_GRID, file.r0_soc, file.surface.r0_ohm)
+    return file.surface.model_copy(update={"r0_ohm": r0_ohm.tolist()})
+
+
+def dump(model: CellModel, envelope: Envelope, heading: Sequence[str] = (), surface: Surface | None = None) -> str:
     """Return the file of this cell; `heading` becomes comment lines."""
     soc = WRITTEN_SOC
     lines = [f"# {line}" for line in heading]
@@ -275,6 +321,8 @@ def dump(model: CellModel, envelope: Envelope, heading: Sequence[str] = ()) -> s
         lines += [_row("error_v", model.error_v[k][::20], 5)]
     lines += ["", "[entropy]", _row("soc", SOC_GRID[::20], 3), _row("v_per_k", model.entropy_v_per_k[::20], 7)]
     lines += ["", "[ageing]", *(f"{name} = {float(value)!r}" for name, value in asdict(model.ageing).items())]
+    if surface is not None:
+        lines += ["", "[surface]", *(_row(name, np.array(values), 8) for name, values in surface.model_dump().items())]
     return "\n".join(lines) + "\n"
 
 

@@ -288,13 +288,13 @@ def _fit_one(rest: CellModel, series: Series, rc_a: Floats, h: Floats, capacity_
         error_v = (series.voltage_v - model_v)[usable if usable.any() else slice(None)]
         rms = float(np.sqrt(np.mean(np.square(error_v))))
         if best is None or rms < best.rms_v:
-            r0 = np.interp(SOC_GRID, KNOTS, _filled(x[: len(KNOTS)], soc))
+            r0 = np.interp(SOC_GRID, KNOTS, filled(x[: len(KNOTS)], soc))
             best = Fit(series, soc, model_v, rms, r0, x[len(KNOTS) :])
     assert best is not None
     return best
 
 
-def _filled(r0: Floats, soc: Floats) -> Floats:
+def filled(r0: Floats, soc: Floats) -> Floats:
     """R0 at knots that the series never came near is that of the nearest it did, grown as usual towards empty."""
     seen = np.array([bool((np.abs(soc - knot) < 0.08).any()) for knot in KNOTS]) & (r0 > 0.0)
     if not seen.any():

@@ -13,6 +13,7 @@ from bmsd.config.cell_file import Envelope, dump, parse
 from bmsd.errors import ConfigError
 from bmsd.lab import series as measured
 from bmsd.lab.fit import Branches, Fit, degc_of, fit
+from bmsd.lab.fit_surface import surface
 from bmsd.lab.table import LAB_EXTRA
 from bmsd.model.cell import SOC_GRID, CellModel
 
@@ -27,6 +28,7 @@ def fit_cell(
     slow = [measured.read(path) for path in ocv]
     driven = [measured.read(path) for path in dynamic]
     model, fits, groups = fit(slow, driven, output.stem, capacity_ah)
+    diffusion, diffusion_v = surface(model, fits)
     envelope = Envelope(min_v=volts[0], max_v=volts[1])
     heading = [
         f"Fitted by bmsd fit-cell on {datetime.now(UTC):%Y-%m-%d} from",
@@ -34,11 +36,13 @@ def fit_cell(
         f"dynamic: {', '.join(one.name for one in driven)}",
         "[envelope] is what was asked for, not what was measured: set it by the maker's sheet.",
     ]
-    text = dump(model, envelope, heading)
+    text = dump(model, envelope, heading, diffusion)
     parse(tomllib.loads(text), output.name)  # what is written can be read
     output.write_text(text, encoding="utf-8")
     lines = [line for one in (*slow, *driven) for line in one.report()]
     lines += list(_report(model, fits, groups))
+    if diffusion is not None:
+        lines.append(f"for simulation: diffusion instead of slow pairs meets them with {1e3 * diffusion_v:.1f} mV rms")
     if plots:
         lines += _plots(output, model, fits)
     output.with_suffix(".report.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")

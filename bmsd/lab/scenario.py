@@ -11,10 +11,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from bmsd.config import cell_file
 from bmsd.config.complaints import complaints
 from bmsd.config.load import checked, load, plant, read, tables
 from bmsd.errors import ConfigError
-from bmsd.lab import wanted
+from bmsd.lab import cell_twin, wanted
 from bmsd.lab.scenario_file import Cell, Profile, ScenarioFile
 from bmsd.model.layout import MAX_MODULES
 from bmsd.model.plant import Plant
@@ -82,10 +83,16 @@ def _built(file: ScenarioFile, folder: Path, unknown: frozenset[str]) -> Scenari
     rack: Plant | None = None
     current: Wanted | None = None
     room: Callable[[float], float] | None = None
+    fitted: cell_file.Specification | None = None
     try:
-        rack = _plant(file, folder)
+        fitted = _fitted(file, folder)
     except ConfigError as error:
-        lines += [] if "rack" in unknown else [f"rack: {line}" for line in error.complaints]
+        lines += [] if "cell" in unknown else [f"cell.specification: {line}" for line in error.complaints]
+        unknown |= {"cell"}
+    try:
+        rack = _plant(file, folder, fitted)
+    except ConfigError as error:
+        lines += [] if {"rack", "cell"} & unknown else [f"rack: {line}" for line in error.complaints]
     if rack is not None and not {"rack", "mishap"} & unknown:
         lines += _places(file, rack)
     if rack is not None:
@@ -102,7 +109,7 @@ def _built(file: ScenarioFile, folder: Path, unknown: frozenset[str]) -> Scenari
         tick_s=file.tick_s,
         step_s=min(step_s, file.tick_s),
         every_s=file.output.every_s or max(file.tick_s, 1.0),
-        twin=_twin(file, rack, current, room),
+        twin=_twin(file, rack, fitted, current, room),
         plant=rack,
         with_core=file.core.enabled,
     )
@@ -111,17 +118,36 @@ def _built(file: ScenarioFile, folder: Path, unknown: frozenset[str]) -> Scenari
 # the rack as its core knows it
 
 
-def _plant(file: ScenarioFile, folder: Path) -> Plant:
-    if file.rack.config:
-        return plant(load(folder / file.rack.config))
-    return plant(checked(_configuration(file)))
+def _fitted(file: ScenarioFile, folder: Path) -> cell_file.Specification | None:
+    """What the cells are, where the scenario names a file of it."""
+    return cell_file.load(folder / file.cell.specification) if file.cell.specification else None
 
 
-def _configuration(file: ScenarioFile) -> dict[str, Any]:
-    """A usual LFP rack of this shape: ratings with margins, everything else as the configuration's defaults."""
-    rack, cell = file.rack, _cell(file, file.rack.capacity_ah)
+def _plant(file: ScenarioFile, folder: Path, fitted: cell_file.Specification | None) -> Plant:
+    """A configuration knows its own cells, whatever the scenario makes them."""
+    if not file.rack.config:
+        return _knowing(plant(checked(_configuration(file, fitted))), fitted)
+    path = folder / file.rack.config
+    settings = load(path)
+    named = settings.cell.specification
+    return _knowing(plant(settings), cell_file.load(path.parent / named) if named else None)
+
+
+def _knowing(rack: Plant, fitted: cell_file.Specification | None) -> Plant:
+    return rack if fitted is None else replace(rack, cell=replace(rack.cell, fitted=fitted.model))
+
+
+def _capacity_ah(file: ScenarioFile, fitted: cell_file.Specification | None) -> float:
+    named = "capacity_ah" in file.rack.model_fields_set or fitted is None
+    return file.rack.capacity_ah if named or fitted is None else fitted.model.capacity_ah
+
+
+def _configuration(file: ScenarioFile, fitted: cell_file.Specification | None) -> dict[str, Any]:
+    """A usual rack of this shape: ratings with margins, everything else as the configuration's defaults."""
+    rack, capacity_ah = file.rack, _capacity_ah(file, fitted)
+    cell = _cell(file, capacity_ah, fitted)
     strings = rack.strings if "strings" in rack.model_fields_set or not file.string else len(file.string)
-    highest_a = rack.capacity_ah * max(rack.charge_max_c, rack.discharge_max_c)
+    highest_a = capacity_ah * max(rack.charge_max_c, rack.discharge_max_c)
     series = rack.modules_per_string * rack.cells_per_module
     bus = file.bus
     return {
@@ -132,16 +158,17 @@ def _configuration(file: ScenarioFile) -> dict[str, Any]:
         },
         "cell": {
             "chemistry": "lfp",
-            "capacity_ah": rack.capacity_ah,
+            "capacity_ah": capacity_ah,
             "max_v": 3.65,
             "min_v": 2.5,
-            "charge_max_a": rack.capacity_ah * rack.charge_max_c,
-            "discharge_max_a": rack.capacity_ah * rack.discharge_max_c,
+            "charge_max_a": capacity_ah * rack.charge_max_c,
+            "discharge_max_a": capacity_ah * rack.discharge_max_c,
             "charge_min_degc": 0.0,
             "charge_max_degc": 55.0,
             "discharge_min_degc": -20.0,
             "discharge_max_degc": 60.0,
             "resistance_ohm": min(cell.r0_ohm + sum(cell.rc_ohm), 0.1),
+            **({} if fitted is None else cell_twin.sheet(fitted, capacity_ah)),
         },
         "string": {
             "fuse_a": max(1.25 * highest_a, 1.0),
@@ -164,8 +191,11 @@ def _configuration(file: ScenarioFile) -> dict[str, Any]:
 # the rack as it is
 
 
-def _twin(file: ScenarioFile, rack: Plant, current: Wanted, room: Callable[[float], float]) -> TwinSettings:
-    cell = _cell(file, rack.cell.capacity_ah)
+def _twin(
+    file: ScenarioFile, rack: Plant, fitted: cell_file.Specification | None, current: Wanted,
+    room: Callable[[float], float],
+) -> TwinSettings:  # fmt: skip
+    cell = _cell(file, rack.cell.capacity_ah, fitted)
     series = rack.layout.cells_in_series
     bus = file.bus
     ageing = file.ageing.model_dump(exclude={"enabled"})
@@ -217,18 +247,20 @@ def _sensors(file: ScenarioFile, capacity_ah: float) -> SensorParameters:
     return SensorParameters(**{name: small[name] if value is None else value for name, value in given.items()})
 
 
-def _cell(file: ScenarioFile, capacity_ah: float) -> CellParameters:
-    """A cell of this capacity with what the scenario says of it."""
+def _cell(file: ScenarioFile, capacity_ah: float, fitted: cell_file.Specification | None) -> CellParameters:
+    """A cell of this capacity, as fitted where it was, with what the scenario says of it."""
     names = {field.name for field in fields(CellParameters)}
+    measured = {} if fitted is None else cell_twin.parameters(fitted, capacity_ah)
     given: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in file.cell.model_dump().items()
-        if value is not None and name in names
+        if value is not None and name in names and (name in file.cell.model_fields_set or name not in measured)
     }
+    parts = {**measured, **given}
     return replace(
         CellParameters.scaled(capacity_ah, file.spread.capacity, file.spread.resistance),
-        **given,
-        rc_activation_k=file.cell.activation_k,
+        **parts,
+        rc_activation_k=parts["activation_k"],
         bleeder_ohm=file.balancer.bleeder_ohm,
         self_discharge_spread=file.spread.self_discharge,
         heat_transfer_spread=file.spread.heat_transfer,
@@ -354,7 +386,7 @@ def _mishap_times(file: ScenarioFile) -> Iterator[str]:
 
 def _places(file: ScenarioFile, rack: Plant) -> list[str]:
     layout, lines = rack.layout, []
-    if rack.cell.chemistry != "lfp" and file.cell.ocv_v is None:
+    if rack.cell.chemistry != "lfp" and file.cell.ocv_v is None and not file.cell.specification:
         lines.append(
             f"cell.ocv_v: missing; expected the rest voltages of the {rack.cell.chemistry} cells of rack.config"
         )

@@ -23,7 +23,13 @@ class Rack(Section):
     modules_per_string: int = number("Modules in series in each string.", "", 1, MAX_MODULES, 1)
     cells_per_module: int = number("Cells in series in each module.", "", 1, MAX_CELLS, 16)
     sensors_per_module: int = number("Cell temperature sensors of each module.", "", 1, MAX_SENSORS, 4)
-    capacity_ah: float = number("Nominal capacity of a cell.", "Ah", 0.5, 2000.0, 280.0)
+    capacity_ah: float = number(
+        "Nominal capacity of a cell; left out: that of `cell.specification` where there is one.",
+        "Ah",
+        0.5,
+        2000.0,
+        280.0,
+    )
     charge_max_c: float = number("Rated charge current over the capacity.", "1/h", 0.02, 5.0, 0.5)
     discharge_max_c: float = number("Rated discharge current over the capacity.", "1/h", 0.02, 5.0, 0.5)
     soc0: float = number("Mean state of charge at the start.", "share", 0.0, 1.0, 0.5)
@@ -43,8 +49,14 @@ class Spread(Section):
 
 
 class Cell(Section):
-    """The cells; what is left out is that of an LFP cell of the rack's capacity. Resistances at 25 degC."""
+    """The cells; what is left out is that of `specification` or of an LFP cell of the rack's capacity. At 25 degC."""
 
+    specification: str = setting(
+        "File of a fitted cell (`bmsd fit-cell`), relative to the scenario: cells as that file says, and a core that "
+        "knows it. What is written below takes precedence for the cells.",
+        "",
+        max_length=200,
+    )
     r0_ohm: float | None = number("Resistance at once.", "ohm", 1e-6, 0.2, None)
     r0_soc: list[float] | None = setting(
         "States of charge of `r0_factor`, rising.", None, min_length=2, max_length=1001

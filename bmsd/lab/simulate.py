@@ -71,6 +71,9 @@ class Run:
     def of(cls, scenario: Scenario) -> Run:
         """Return the scenario before its first tick; its boards are those that service accepted long ago."""
         twin = Twin(scenario.twin)
+        if not scenario.with_core:
+            twin.connect()
+            twin.obey(all_closed(twin))
         observer = Observer(scenario.plant, twin)
         protections = Protections.of(scenario.plant, 2)
         first = replace(memory.start(scenario.plant, protections), commissioned=observer.uid)
@@ -177,7 +180,8 @@ def _report(run: Run, wall_s: float, seen: dict[str, float]) -> dict[str, Any]:
         "cells": cells,
         "tick_s": scenario.tick_s,
         "step_s": scenario.step_s,
-        "final": dict(zip(run.columns(), (_plain(value) for value in run.row()), strict=True)),
+        "final": dict(zip(run.columns(), (_plain(value) for value in run.row()), strict=True))
+        | {"string_current_a": twin.rack.string_a.tolist()},
         "strings": [] if outcome is None else [string.state.value for string in outcome.contactors],
         "faults": [] if outcome is None else [fault.code for fault in outcome.faults],
         "faults_first_s": seen,

@@ -149,6 +149,13 @@ class Twin:
             self.own.reset()
         self.orders, self._told = orders, True
 
+    def connect(self) -> None:
+        """Put every string on a charged bus at once: for a circuit that nobody manages."""
+        contactors, cells = self.rack.contactors, self.cells
+        contactors.coil[:] = contactors.closed[:] = True
+        conductance = 1.0 / (cells.string_ohm + self.rack.path_ohm)
+        self.rack.bus_v = float(conductance @ cells.string_emf_v / conductance.sum())
+
     def step(self, dt_s: float) -> None:
         """Let `dt_s` pass, 0.1 ms to 60 s."""
         self.cells.ambient_degc = self.settings.ambient_degc(self.time_s)

@@ -43,6 +43,34 @@ def test_what_is_written_is_what_is_read() -> None:
     for name in ("mid_v", "half_v", "r0_ohm", "rc_ohm", "error_v", "ocv_degc", "rc_tau_s", "entropy_v_per_k"):
         np.testing.assert_allclose(getattr(again.model, name), getattr(was.model, name), atol=2e-4, err_msg=name)
     assert (again.model.name, again.model.capacity_ah, again.model.gamma) == ("a cell", 100.0, 40.0)
+    assert again.surface is None
+
+
+SURFACE = {"r0_ohm": [0.002, 0.001], "rc_ohm": [0.001], "rc_tau_s": [10.0], "soc_per_c": [0.05], "tau_s": [300.0]}
+
+
+def test_what_is_for_simulation_only_is_written_and_read() -> None:
+    was = cell_file.parse(tables() | {"surface": SURFACE})
+    text = cell_file.dump(was.model, was.envelope, (), was.surface and was.surface.model_copy(update=SURFACE))
+    assert "[surface]" in text
+    again = tomllib.loads(text)["surface"]
+    assert again == SURFACE
+    assert was.surface is not None
+    assert len(was.surface.r0_ohm) == 201, "on the grid of the model"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("r0_ohm", [0.001], "surface.r0_ohm: 1 entries; expected as many as r0_soc"),
+        ("soc_per_c", [-0.1], "surface.soc_per_c: -0.1; expected at least 0"),
+        ("tau_s", [0.0], "surface.tau_s: .* expected above 0 s"),
+        ("r0_ohm", [0.0, 0.0], "surface.r0_ohm: nothing above 0"),
+    ],
+)
+def test_a_surface_that_contradicts_itself_is_refused(name: str, value: list[float], why: str) -> None:
+    with pytest.raises(ConfigError, match=why):
+        cell_file.parse(tables() | {"surface": SURFACE | {name: value}})
 
 
 @pytest.mark.parametrize(
