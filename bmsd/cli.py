@@ -414,11 +414,9 @@ anything with changing current. Several files follow each option. Beside the out
 @_explained
 def fit_cell(context: typer.Context) -> None:
     from bmsd.lab.arguments import fit_cell_arguments
-    from bmsd.lab.fit_cell import checked_paths
     from bmsd.lab.fit_cell import fit_cell as fitted
 
     given = fit_cell_arguments(context.args, FIT_CELL_HELP)
-    checked_paths(given.ocv, given.dynamic)
     volts = (given.min_v, given.max_v)
     for line in fitted(given.ocv, given.dynamic, given.output, given.capacity_ah, volts, plots=not given.no_plots):
         typer.echo(line)
@@ -445,16 +443,10 @@ def estimate(
     r10_ohm at the SoC and temperature of then, bias_a (reading minus truth of the current), and the currents that could
     flow for 10 s, sop10_charge_a and sop10_discharge_a. What was rejected is told, and why.
     """
-    from bmsd.config.cell_file import load
-    from bmsd.lab import estimate as lab
-    from bmsd.lab.series import read
+    from bmsd.lab.estimate import Start, run_file
 
-    specification, taken = load(cell), read(series)
-    for line in taken.report():
-        typer.echo(line, err=True)
-    rows = lab.estimates(specification, capacity_ah, taken, lab.Start(soc0, soc0_sigma, current_bias_a))
-    lab.write(output, rows)
-    for line in lab.summary(taken, rows):
+    start = Start(soc0, soc0_sigma, current_bias_a)
+    for line in run_file(series, cell, capacity_ah, output, start, lambda told: typer.echo(told, err=True)):
         typer.echo(line)
 
 

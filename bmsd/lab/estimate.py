@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+import io
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from bmsd.config.cell_file import Specification
+from bmsd.config.cell_file import Specification, load
 from bmsd.core.estimation import estimators, hypotheses, soc
 from bmsd.core.estimation.power import HORIZONS_S
+from bmsd.errors import BmsdError, ConfigError
 from bmsd.lab.cell_plant import plant as plant_of
 from bmsd.lab.observe import calm
-from bmsd.lab.series import Series
+from bmsd.lab.series import Series, read
+from bmsd.lab.table import check_place, refuse
 from bmsd.model.cell import Floats
 from bmsd.model.plant import Plant
 from bmsd.model.snapshot import Snapshot
 
 COLUMNS = ("t_s", "soc", "soc_sigma", "r10_ohm", "bias_a", "sop10_charge_a", "sop10_discharge_a")
+LARGEST_AH = 5000.0
 SOC0_SIGMA = 0.10
 """Of a start that comes without one."""
 TEN_SECONDS = HORIZONS_S.index(10.0)
@@ -125,14 +129,55 @@ def _snapshot(blank: Snapshot, series: Series, row: int, now_s: float, moved_as:
 
 def write(path: Path, rows: Floats) -> None:
     """Write the rows as CSV; what is not known is empty."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(COLUMNS)
-        digits = (3, 6, 6, 8, 6, 4, 4)
-        for row in rows.tolist():
-            table.writerow(
-                [round(value, places) if value == value else "" for value, places in zip(row, digits, strict=True)]
-            )
+    digits = (3, 6, 6, 8, 6, 4, 4)
+    text = io.StringIO()
+    table = csv.writer(text)
+    table.writerow(COLUMNS)
+    for row in rows.tolist():
+        table.writerow(
+            [round(value, places) if value == value else "" for value, places in zip(row, digits, strict=True)]
+        )
+    try:
+        path.write_text(text.getvalue(), encoding="utf-8", newline="")
+    except OSError as error:
+        raise BmsdError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def run_file(
+    series: Path, cell: Path, capacity_ah: float, output: Path, start: Start, told: Callable[[str], None]
+) -> list[str]:
+    """Estimate a series of a file into another; return what to print. ConfigError lists everything that is wrong.
+
+    `told` gets what was rejected of the series, before it takes its time.
+    """
+    complaints = [*_wrong(capacity_ah, start), *check_place(output, (series, cell))]
+    specification, taken = None, None
+    try:
+        specification = load(cell)
+    except ConfigError as error:
+        complaints += error.complaints
+    try:
+        taken = read(series, capacity_ah if capacity_ah < LARGEST_AH else None)
+    except ConfigError as error:
+        complaints += error.complaints
+    refuse(complaints)
+    assert specification is not None
+    assert taken is not None
+    for line in taken.report():
+        told(line)
+    fitted_ah = specification.model.capacity_ah
+    if not 0.5 * fitted_ah <= capacity_ah <= 2.0 * fitted_ah:
+        told(f"--capacity-ah: {capacity_ah:g} Ah; {cell.name} is of a cell of {fitted_ah:g} Ah: is it this one?")
+    rows = estimates(specification, capacity_ah, taken, start)
+    write(output, rows)
+    return list(summary(taken, rows))
+
+
+def _wrong(capacity_ah: float, start: Start) -> Iterator[str]:
+    if not 0.0 < capacity_ah <= LARGEST_AH:
+        yield f"--capacity-ah: {capacity_ah:g} Ah; expected at most {LARGEST_AH:g} Ah"
+    if not abs(start.current_bias_a) <= capacity_ah:
+        yield f"--current-bias-a: {start.current_bias_a:g} A; expected at most 1C ({capacity_ah:g} A), in A"
 
 
 def summary(series: Series, rows: Floats) -> Iterator[str]:

@@ -12,12 +12,16 @@ import numpy as np
 from bmsd.config.cell_file import Envelope, dump, parse
 from bmsd.errors import ConfigError
 from bmsd.lab import series as measured
-from bmsd.lab.fit import Branches, Fit, degc_of, fit
+from bmsd.lab.fit import Branches, Fit, degc_of, fit, moved_ah
 from bmsd.lab.fit_surface import surface
-from bmsd.lab.table import LAB_EXTRA
+from bmsd.lab.series import Series
+from bmsd.lab.table import LAB_EXTRA, check_place, refuse
 from bmsd.model.cell import SOC_GRID, CellModel
 
 MOST_PLOTTED = 5000
+LARGEST_AH = 5000.0
+POOR_V = 0.03
+"""A model that misses by more is not one of this cell."""
 
 
 def fit_cell(
@@ -25,8 +29,7 @@ def fit_cell(
     volts: tuple[float, float] = (2.5, 3.65), *, plots: bool = True,
 ) -> Iterator[str]:  # fmt: skip
     """Fit, write the file and its report, and yield the report's lines. ConfigError: the series do not tell a cell."""
-    slow = [measured.read(path) for path in ocv]
-    driven = [measured.read(path) for path in dynamic]
+    slow, driven = _read(ocv, dynamic, output, capacity_ah)
     model, fits, groups = fit(slow, driven, output.stem, capacity_ah)
     diffusion, diffusion_v = surface(model, fits)
     envelope = Envelope(min_v=volts[0], max_v=volts[1])
@@ -50,6 +53,38 @@ def fit_cell(
     yield f"written: {output}, {output.with_suffix('.report.txt')}"
 
 
+def _read(
+    ocv: Sequence[Path], dynamic: Sequence[Path], output: Path, capacity_ah: float | None
+) -> tuple[list[Series], list[Series]]:
+    """The slow and the dynamic series. ConfigError lists what is wrong with any of them."""
+    complaints = check_place(output, (*ocv, *dynamic))
+    if capacity_ah is not None and not 0.0 < capacity_ah <= LARGEST_AH:
+        complaints.append(f"--capacity-ah: {capacity_ah:g} Ah; expected a number above 0, at most {LARGEST_AH:g} Ah")
+    slow, driven = (list(_each(paths, complaints)) for paths in (ocv, dynamic))
+    refuse(complaints)
+    known_ah = capacity_ah or max(float(np.ptp(moved_ah(one))) for one in slow)
+    for one in (*slow, *driven):
+        try:
+            measured.refuse_of_another_size(one, known_ah)
+        except ConfigError as error:
+            complaints += error.complaints
+    complaints += [
+        f"{one.name}: current_a: never changes; expected steps, from which resistances are told"
+        for one in driven
+        if not np.ptp(one.current_a) > 0.02 * known_ah
+    ]
+    refuse(complaints)
+    return slow, driven
+
+
+def _each(paths: Sequence[Path], complaints: list[str]) -> Iterator[Series]:
+    for path in paths:
+        try:
+            yield measured.read(path)
+        except ConfigError as error:
+            complaints += error.complaints
+
+
 def _report(model: CellModel, fits: Sequence[Fit], groups: Sequence[Branches]) -> Iterator[str]:
     yield f"capacity {model.capacity_ah:.4g} Ah"
     for k, group in enumerate(groups):
@@ -71,6 +106,11 @@ def _report(model: CellModel, fits: Sequence[Fit], groups: Sequence[Branches]) -
             f"{one.series.name}: {hours:.1f} h at {degc_of(one.series):.1f} degC, SoC {one.soc.min():.2f}.."
             f"{one.soc.max():.2f}, met with {1e3 * one.rms_v:.1f} mV rms (5..98 %)"
         )
+        if not one.rms_v < POOR_V:
+            yield (
+                f"{one.series.name}: a poor fit, expected below {1e3 * POOR_V:g} mV: is it the same cell, is the slow "
+                "series slow, is the capacity right? What the estimators say with this cell is as poor"
+            )
 
 
 def _plots(output: Path, model: CellModel, fits: Sequence[Fit]) -> list[str]:
@@ -119,10 +159,3 @@ def _saved(figure: object, path: Path) -> Path:
     figure.savefig(path, dpi=110)  # type: ignore[attr-defined]
     pyplot.close(figure)  # type: ignore[arg-type]
     return path
-
-
-def checked_paths(ocv: Sequence[Path], dynamic: Sequence[Path]) -> None:
-    """ConfigError names every file that is not there."""
-    missing = [f"{path}: no such file" for path in (*ocv, *dynamic) if not path.is_file()]
-    if missing:
-        raise ConfigError(missing)

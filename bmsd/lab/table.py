@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -64,6 +64,17 @@ def check_output(path: Path, kinds: Mapping[str, tuple[str, str] | None] = TABLE
         except ImportError:
             library = module.partition(".")[0]
             return [f"{path}: {name} needs {library}, which is not installed; {LAB_EXTRA}, or write .csv"]
+    return []
+
+
+def check_place(path: Path, inputs: Iterable[Path]) -> list[str]:
+    """Return what is against writing here, where none of the inputs may be lost; nothing is written."""
+    if path.is_dir():
+        return [f"{path}: is a folder; expected a file to write"]
+    if not path.parent.is_dir():
+        return [f"{path}: its folder does not exist"]
+    if any(path.resolve() == one.resolve() for one in inputs):
+        return [f"{path}: is read, too; expected another file to write"]
     return []
 
 

@@ -17,6 +17,7 @@ from bmsd.config.cell_file import Envelope, Specification
 from bmsd.lab import estimate as lab
 from bmsd.lab.estimate import COLUMNS, Start, charge_states
 from bmsd.lab.fit import fit
+from bmsd.lab.fit_cell import fit_cell
 from bmsd.lab.series import Gap, Series
 from tests.lab import measured_series as data
 
@@ -136,6 +137,54 @@ def test_a_wrong_cell_file_ends_with_sentences_not_with_a_traceback(tmp_path: Pa
         )
         assert ran.exit_code == 2
         assert why in ran.output
+
+
+def told(*arguments: str | Path) -> str:
+    """What a command that must refuse says; nothing is written."""
+    ran = CliRunner().invoke(app, [str(one) for one in arguments])
+    assert ran.exit_code == 2, ran.output
+    return ran.output
+
+
+def test_everything_wrong_with_an_estimate_is_told_before_it_takes_its_time(tmp_path: Path):
+    log = tmp_path / "log.csv"
+    log.write_text("t_s,current_a,voltage_v,temperature_degc\n" + "".join(f"{t},1,3.3,25\n" for t in range(9)))
+    before = log.read_text()
+    start = ("estimate", "--cell", CELL, "--capacity-ah")
+    assert "is read, too" in told(*start, "2", log, "-o", log)
+    assert log.read_text() == before
+    said = told(*start, "inf", tmp_path / "no.csv", "-o", tmp_path / "no" / "o.csv", "--current-bias-a", "nan")
+    for why in ("--capacity-ah: inf", "--current-bias-a: nan", "its folder does not exist", "no.csv: cannot be read"):
+        assert why in said
+    assert "--current-bias-a: 50 A; expected at most 1C (2 A)" in told(
+        *start, "2", log, "-o", tmp_path / "o.csv", "--current-bias-a", "50"
+    )
+    assert sorted(tmp_path.iterdir()) == [log]
+
+
+def test_everything_wrong_with_the_series_of_a_fit_is_told_at_once(tmp_path: Path):
+    steady = tmp_path / "steady.csv"
+    steady.write_text("t_s,current_a,voltage_v,temperature_degc\n" + "".join(f"{t},0,3.3,25\n" for t in range(9)))
+    slow = written(tmp_path / "slow.csv", replace(data.plett_ocv(25)[0], soc=None))
+    begin, out = ("fit-cell", "--ocv", slow, "--dynamic"), ("-o", tmp_path / "cell.toml")
+    said = told(*begin, tmp_path / "no.csv", "--capacity-ah", "nan", "-o", tmp_path / "no" / "cell.toml")
+    for why in ("--capacity-ah: nan", "its folder does not exist", "no.csv: cannot be read"):
+        assert why in said
+    assert "current_a: never changes" in told(*begin, steady, *out)
+    assert "moves 2.06 Ah in one go" in told(*begin, slow, *out, "--capacity-ah", "0.5")
+    assert sorted(tmp_path.iterdir()) == [slow, steady]
+
+
+def test_a_model_that_misses_by_far_is_called_a_poor_fit(tmp_path: Path):
+    down, up = data.plett_ocv(25)
+    dynamic, _ = data.plett_dynamic(25)
+    wrong = replace(dynamic, voltage_v=dynamic.voltage_v + 0.1 * np.sin(dynamic.t_s / 5000.0))
+    files = [
+        written(tmp_path / f"{name}.csv", one)
+        for name, one in (("down", replace(down, soc=None)), ("up", replace(up, soc=None)), ("drive", wrong))
+    ]
+    lines = list(fit_cell(files[:2], files[2:], tmp_path / "cell.toml", plots=False))
+    assert any("drive.csv: a poor fit" in line for line in lines)
 
 
 def test_a_gap_makes_the_soc_less_certain():
