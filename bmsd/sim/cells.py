@@ -172,14 +172,19 @@ class Cells:
         del plus_closed
         if dt_s != self._dt_s:
             self._new_step(dt_s)
-        current_a = string_a[:, None, None] - self._drain_a(dt_s, bleeding)
-        self._charge(current_a, dt_s)
+        leak_a, bleed_a, drain_a = self._drains(bleeding)
+        current_a = string_a[:, None, None] - drain_a
+        lost_as = self._charge(current_a, dt_s)
         self._relax(current_a)
         self._move_hysteresis(current_a)
-        over_before_v = self._over_v
+        mid_before_v, over_before_v, before_v = self._mid_v, self._over_v, self.cell_v
         self._set_voltages()
         drop_v = self._r0 * current_a
         self.cell_v = self.emf_v + drop_v
+        if lost_as is not None:
+            self._work_j += lost_as * (0.5 * (mid_before_v + self._mid_v))
+        if leak_a is not None or bleed_a is not None or self._moves:
+            self._book(dt_s, 0.5 * (before_v + self.cell_v), leak_a, bleed_a)
         drop_v += 0.5 * (over_before_v + self._over_v)
         drop_v *= current_a
         drop_v *= dt_s
@@ -260,28 +265,36 @@ class Cells:
 
     # one step
 
-    def _drain_a(self, dt_s: float, bleeding: Bools) -> Floats:
-        """Current that leaves the cells beside the string's, A."""
+    def _drains(self, bleeding: Bools) -> tuple[Floats | None, Floats | None, Floats]:
+        """Current through soft shorts, through bleeders (None: none), and all that leaves beside the string's, A."""
+        leak_a = bleed_a = None
         drain_a = self._steady_a
         if self._leaks:
             leak_a = self.cell_v * self.leak_s
-            self._work_j += leak_a * self.cell_v * dt_s
             drain_a = drain_a + leak_a
         if bleeding.any():
             bleed_a = np.where(bleeding, self.cell_v / self.parameters.bleeder_ohm, 0.0)
-            self.bled_j += dt_s * float(np.vdot(bleed_a, self.cell_v))
             drain_a = drain_a + bleed_a
-        if self._moves:
-            self.balancer_j += dt_s * float(np.vdot(self.moved_a, self.cell_v))
-        return drain_a
+        return leak_a, bleed_a, drain_a
 
-    def _charge(self, current_a: Floats, dt_s: float) -> None:
+    def _book(self, dt_s: float, mean_v: Floats, leak_a: Floats | None, bleed_a: Floats | None) -> None:
+        """Where the energy of a step's drains went, at the mean voltage of the step."""
+        if leak_a is not None:
+            self._work_j += leak_a * mean_v * dt_s
+        if bleed_a is not None:
+            self.bled_j += dt_s * float(np.vdot(bleed_a, mean_v))
+        if self._moves:
+            self.balancer_j += dt_s * float(np.vdot(self.moved_a, mean_v))
+
+    def _charge(self, current_a: Floats, dt_s: float) -> Floats | None:
+        """Move the charge; return what of it was lost in charging, As; None: nothing."""
         self.charge_as += current_a * dt_s
         lost = 1.0 - self.parameters.coulombic_efficiency
-        if lost > 0.0:
-            lost_as = np.maximum(current_a, 0.0) * (lost * dt_s)
-            self.charge_as -= lost_as
-            self._work_j += lost_as * self._mid_v
+        if not lost > 0.0:
+            return None
+        lost_as = np.maximum(current_a, 0.0) * (lost * dt_s)
+        self.charge_as -= lost_as
+        return lost_as
 
     def _relax(self, current_a: Floats) -> None:
         self._relaxed_v += self._rc_gain * current_a - self._rc_decay * self._relaxed_v

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pyarrow import parquet
 
 from bmsd.lab.scenario import load_scenario, parse_scenario
 from bmsd.lab.simulate import COLUMNS, Run, energy_wh, run_file, simulate
@@ -238,6 +239,17 @@ def test_as_a_command_it_writes_json_and_csv_and_refuses_with_everything(tmp_pat
     assert refused.returncode == 2
     for word in ("tick_s: 0; expected", "rack.soc0: 2; expected", "nowhere/s.txt: "):
         assert word in refused.stderr
+
+
+def test_parquet_has_the_rows_of_the_csv_and_nulls_for_what_is_not_known(tmp_path: Path) -> None:
+    text = "duration_s = 30\n[core]\nenabled = false\n[profile]\ncurrent_a = 60\n"
+    for name in ("s.csv", "s.parquet"):
+        simulate(parse_scenario(text, tmp_path), tmp_path / name)
+    table, csv_rows = parquet.read_table(tmp_path / "s.parquet"), rows(tmp_path / "s.csv")
+    assert table.column_names == list(csv_rows)
+    assert table["ccl_a"].null_count == table.num_rows == 30
+    for name in ("t_s", "rack_current_a", "string_soc_1"):
+        assert table[name].to_pylist() == pytest.approx(csv_rows[name], rel=1e-8)
 
 
 def test_parquet_without_pyarrow_is_refused_before_anything_runs(tmp_path: Path, monkeypatch) -> None:
