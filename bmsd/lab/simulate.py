@@ -199,6 +199,7 @@ def energy_wh(twin: Twin) -> dict[str, float]:
             "stored_in_cells": cells.chemical_now_j,
             "heat_of_cells": cells.heat_now_j,
             "heat_of_cables": twin.rack.path_j,
+            "heat_of_bus_load": twin.rack.load_j,
             "heat_of_bleeders": cells.bled_j,
             "lost_in_active_balancers": -cells.balancer_j,
             "in_capacitor": 0.5 * twin.settings.bus.capacitance_f * twin.rack.bus_v**2,

@@ -146,7 +146,7 @@ class Cells:
     @property
     def string_emf_v(self) -> Floats:
         """Voltage behind the ohmic resistance, (strings,)."""
-        return self._of_strings(self.emf_v)
+        return self._string_emf_v
 
     @property
     def string_ohm(self) -> Floats:
@@ -157,7 +157,7 @@ class Cells:
         """Return voltage (V) and resistance (ohm) of every string at the end of a step of constant current."""
         if dt_s != self._dt_s:
             self._new_step(dt_s)
-        emf_v = self._of_strings(self.emf_v) - self._decay @ self._of_strings(self._relaxed_v)
+        emf_v = self._string_emf_v - self._decay @ self._of_strings(self._relaxed_v)
         slope_v = self._of_strings(self._slope_v)
         if len(self._ahead):
             falls = (self._ahead_decay * self._ahead).sum(axis=0)
@@ -326,7 +326,11 @@ class Cells:
             mid_v, self._slope_v = self._look_up(position)
         mid_v += self._entropy_v
         self._mid_v, self._over_v = mid_v, over_v
-        self.emf_v = mid_v + over_v
+        self._set_emf(mid_v + over_v)
+
+    def _set_emf(self, emf_v: Floats) -> None:
+        self.emf_v = emf_v
+        self._string_emf_v = self._of_strings(emf_v)
 
     def _look_up(self, position: Floats) -> tuple[Floats, Floats]:
         """Rest voltage at a place on the grid, and its rise from one grid point to the next; `position` is used up."""
@@ -362,7 +366,7 @@ class Cells:
         shift_v = self._entropy_v - before_v
         self._mid_v = self._mid_v + shift_v
         self._mid_slow_v = self._mid_v
-        self.emf_v = self.emf_v + shift_v
+        self._set_emf(self.emf_v + shift_v)
         self._set_step()
 
     def _age(self, dt_s: float, flowed_as: Floats) -> None:

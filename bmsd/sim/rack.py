@@ -105,6 +105,8 @@ class Rack:
         """Mean voltage of the bus over the last step, V: with the current, the energy."""
         self.path_j = 0.0
         """Heat of cables, contactors and precharge resistors so far, J."""
+        self.load_j = 0.0
+        """What such a load has turned into heat so far, J."""
         self._time_s = 0.0
         self._places = b""
         self._find_path()
@@ -159,32 +161,37 @@ class Rack:
         emf_v, inner_ohm = self.cells.thevenin(dt_s)
         before_v, before_ohm = self.cells.string_emf_v, self.cells.string_ohm
         conductance = 1.0 / (inner_ohm + self._path_ohm)
-        held_v, square_v = self._charge_bus(dt_s, inverter_a - load_a, conductance, emf_v)
+        total = float(conductance.sum())
+        held_v, square_v = self._charge_bus(dt_s, inverter_a - load_a, total, float(conductance @ emf_v))
         mean_a = conductance * (held_v - emf_v)
         if self.bus.ripple_a != 0.0:
             mean_a = mean_a + self._ripple(dt_s, inverter_a, conductance)
         self.string_a = self.cells.step(dt_s, mean_a, self.plus_closed, bleeding)
         self.peak_a = np.maximum(self.peak_a, np.abs(self.string_a))
-        square = self.string_a * self.string_a + conductance * conductance * square_v
+        square = self.string_a * self.string_a
+        if square_v > 1e-9:
+            square += conductance * conductance * square_v
         self.path_j += dt_s * float(np.dot(square, self._loss_ohm))
         # the voltage of the end was held for the whole step; the cells came to theirs from that of its begin
-        cells_v = 0.5 * (before_v + before_ohm * mean_a + self.cells.cell_v.sum(axis=(1, 2)))
-        total = float(conductance.sum())
-        self.mean_v = held_v
-        if total > 0.0:
-            self.mean_v = float(conductance @ (cells_v + self._loss_ohm * mean_a)) / total
+        cells_v = 0.5 * (before_v + self.cells.string_emf_v) + before_ohm * mean_a
+        self.mean_v = float(conductance @ (cells_v + self._loss_ohm * mean_a)) / total if total > 0.0 else held_v
+        if self.load_s > 0.0:
+            self.load_j += dt_s * self.load_s * (self.mean_v * self.mean_v + square_v)
         self._time_s += dt_s
 
-    def _charge_bus(self, dt_s: float, source_a: float, conductance: Floats, emf_v: Floats) -> tuple[float, float]:
-        """Move the bus voltage; return its mean over the step, V, and its mean square about that, V^2."""
-        total = float(conductance.sum()) + self.load_s
+    def _charge_bus(self, dt_s: float, source_a: float, total: float, short_a: float) -> tuple[float, float]:
+        """Move the bus voltage; return its mean over the step, V, and its mean square about that, V^2.
+
+        `total`: conductance of all strings, S; `short_a`: what they would drive into a bus of 0 V.
+        """
+        total += self.load_s
         before_v, farad = self.bus_v, self.bus.capacitance_f
         if total <= 0.0:
             self.bus_v = max(before_v + source_a * dt_s / farad, 0.0)
             # an empty capacitor gives no more: the load had its voltage for a part of the step
             part = 1.0 if self.bus_v > 0.0 or source_a >= 0.0 else min(before_v * farad / (-source_a * dt_s), 1.0)
             return 0.5 * (before_v + self.bus_v) * part, 0.0
-        end_v = (float(conductance @ emf_v) + source_a) / total
+        end_v = (short_a + source_a) / total
         exponent = dt_s * total / farad
         stay = exp(-exponent)
         self.bus_v = end_v + (before_v - end_v) * stay

@@ -1,4 +1,4 @@
-"""The energy of a whole twin adds up for any step: precharge, full strings, balancing, soft shorts, opening contacts."""
+"""The energy of a whole twin adds up at any step: precharge, full strings, balancing, soft shorts, opening contacts."""
 
 from __future__ import annotations
 
@@ -82,6 +82,24 @@ def test_the_energy_is_found_again_at_the_shortest_tick() -> None:
     twin, moved_wh = cycled(0.1, 1, 0.97, 3.7, 400.0)
     found = energy_wh(twin)
     assert found.pop("from_inverter") == pytest.approx(sum(found.values()), abs=1e-4 * moved_wh)
+
+
+def test_what_a_load_across_the_bus_takes_is_in_the_book() -> None:
+    text = """
+        duration_s = 1e6
+        [[mishap]]
+        kind = "bus_load"
+        value = 2
+        start_s = 60
+        """
+    twin = Twin(parse_scenario(text, Path()).twin)
+    twin.connect()
+    twin.obey(all_closed(twin))
+    for _ in range(60):
+        twin.step(10.0)
+    found = energy_wh(twin)
+    assert found["heat_of_bus_load"] == pytest.approx(52.9**2 / 2.0 * 540.0 / 3600.0, rel=0.01)
+    assert found.pop("from_inverter") == pytest.approx(sum(found.values()), abs=0.2)
 
 
 @pytest.mark.parametrize("dt_s", [0.01, 0.1, 1.0, 60.0])

@@ -108,8 +108,9 @@ def _not_measured(plant: Plant, snapshot: Snapshot, string: int) -> Iterator[str
 
 
 def _inputs(snapshot: Snapshot, string: int, state: Input) -> str:
-    values = zip(INPUTS, snapshot.units.inputs[string], strict=True)
-    return ", ".join(name for name, value in values if value == state)
+    code = int(state)  # NumPy asks an enum for many things before it compares
+    values = zip(INPUTS, snapshot.units.inputs[string].tolist(), strict=True)
+    return ", ".join(name for name, value in values if value == code)
 
 
 def _nodes_say(snapshot: Snapshot, string: int) -> Iterator[str]:
