@@ -20,6 +20,7 @@ from bmsd.model.cell import SOC_GRID, CellModel
 
 MOST_PLOTTED = 5000
 LARGEST_AH = 5000.0
+SLOW_C = 0.1
 POOR_V = 0.03
 """A model that misses by more is not one of this cell."""
 
@@ -43,6 +44,7 @@ def fit_cell(
     parse(tomllib.loads(text), output.name)  # what is written can be read
     output.write_text(text, encoding="utf-8")
     lines = [line for one in (*slow, *driven) for line in one.report()]
+    lines += [line for one in slow for line in _fast(one, model.capacity_ah)]
     lines += list(_report(model, fits, groups))
     if diffusion is not None:
         lines.append(f"for simulation: diffusion instead of slow pairs meets them with {1e3 * diffusion_v:.1f} mV rms")
@@ -83,6 +85,16 @@ def _each(paths: Sequence[Path], complaints: list[str]) -> Iterator[Series]:
             yield measured.read(path)
         except ConfigError as error:
             complaints += error.complaints
+
+
+def _fast(series: Series, capacity_ah: float) -> Iterator[str]:
+    flows_a = np.abs(series.current_a[np.abs(series.current_a) > 0.05 * np.abs(series.current_a).max()])
+    rate = float(np.median(flows_a)) / capacity_ah
+    if rate > SLOW_C:
+        yield (
+            f"{series.name}: {rate:.2g}C is not slow, expected C/20 or less: what resistance and diffusion take "
+            "counts as rest voltage and is missing from the resistances"
+        )
 
 
 def _report(model: CellModel, fits: Sequence[Fit], groups: Sequence[Branches]) -> Iterator[str]:

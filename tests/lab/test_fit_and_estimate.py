@@ -175,8 +175,9 @@ def test_everything_wrong_with_the_series_of_a_fit_is_told_at_once(tmp_path: Pat
     assert sorted(tmp_path.iterdir()) == [slow, steady]
 
 
-def test_a_model_that_misses_by_far_is_called_a_poor_fit(tmp_path: Path):
+def test_a_poor_fit_and_a_slow_series_that_is_not_slow_are_called_so(tmp_path: Path):
     down, up = data.plett_ocv(25)
+    down = replace(down, t_s=down.t_s / 20.0, current_a=20.0 * down.current_a)
     dynamic, _ = data.plett_dynamic(25)
     wrong = replace(dynamic, voltage_v=dynamic.voltage_v + 0.1 * np.sin(dynamic.t_s / 5000.0))
     files = [
@@ -185,6 +186,7 @@ def test_a_model_that_misses_by_far_is_called_a_poor_fit(tmp_path: Path):
     ]
     lines = list(fit_cell(files[:2], files[2:], tmp_path / "cell.toml", plots=False))
     assert any("drive.csv: a poor fit" in line for line in lines)
+    assert [line[:30] for line in lines if "is not slow" in line] == ["down.csv: 0.74C is not slow, e"]
 
 
 def test_a_gap_makes_the_soc_less_certain():
