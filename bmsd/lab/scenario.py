@@ -138,8 +138,9 @@ def _knowing(rack: Plant, fitted: cell_file.Specification | None) -> Plant:
 
 
 def _capacity_ah(file: ScenarioFile, fitted: cell_file.Specification | None) -> float:
-    named = "capacity_ah" in file.rack.model_fields_set or fitted is None
-    return file.rack.capacity_ah if named or fitted is None else fitted.model.capacity_ah
+    if fitted is None or "capacity_ah" in file.rack.model_fields_set:
+        return file.rack.capacity_ah
+    return fitted.model.capacity_ah
 
 
 def _configuration(file: ScenarioFile, fitted: cell_file.Specification | None) -> dict[str, Any]:
