@@ -49,7 +49,9 @@ def inverter(settings: Checked) -> Iterator[can.BusABC]:
 def saved(settings: Checked, *, running: bool) -> None:
     protections = Protections.of(settings.plant, 2)
     fresh = memory.start(settings.plant, protections)
-    state_file.save(settings.state_directory, memory.durable(protections, fresh, 0.0, running=running))
+    state_file.save(
+        settings.state_directory, memory.durable(protections, fresh, 0.0, running=running), state_file.STATE
+    )
 
 
 def state_after_1_s(settings: Checked) -> State:
