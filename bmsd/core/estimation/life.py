@@ -8,9 +8,9 @@ the form of NREL's BLAST-Lite,
 linear in what is sought. The cell file's `[ageing]` is the prior of A and B, 1 that of c; marks count by their
 variance, and as an estimate remembers for about MEMORY_DAYS, marks that follow each other faster are one reading
 together. The rack is taken to be used on as in the last year. What is forecast is a normal distribution at every time
-to come; its standard deviation is that of the fit, and FORM of the change from now on: the law is not the cell. The
-time at which 9, 5 or 1 of 10 such cells would still be good is the low, median and high remaining life. Capacity below
-`end_of_life`, or a resistance over END_RESISTANCE of that when new, is the end, whichever is sooner.
+to come; its standard deviation is that of the fit, and `sigma_share` of the change from now on: the law is not the
+cell. The time at which 9, 5 or 1 of 10 such cells would still be good is the low, median and high remaining life.
+Capacity below `end_of_life`, or a resistance over END_RESISTANCE of that when new, is the end, whichever is sooner.
 
 Knee guard: where a cell was below its law at every mark of KNEE_DAYS, and by more than KNEE_SIGMA on average, the
 straight line through these marks goes on if it is steeper.
@@ -31,7 +31,6 @@ from bmsd.model.snapshot import Floats
 LEAST_DAYS = 91.0
 MEMORY_DAYS = 28.0
 LONGEST_YEARS = 40.0
-FORM = 0.4
 END_RESISTANCE = 1.5
 CAPACITY_START_SIGMA, RESISTANCE_START_SIGMA = 0.05, 0.2
 RESISTANCE_PER_LOSS = 1.18
@@ -88,9 +87,9 @@ def start(shape: tuple[int, int, int]) -> Life:
 def life(history: History, ageing: Ageing, end_of_life: float) -> Life:
     """Remaining life of every cell. `end_of_life`: capacity over the nominal one."""
     followed = _followed_days(history.age_days, history.capacity)
-    ahead = _ahead(history)
-    left, sigma = forecast(history, ageing, ahead, AHEAD_YEARS)
-    worn, worn_sigma = _resistance_margin(history, ageing, ahead)
+    future = ahead(history)
+    left, sigma = forecast(history, ageing, future, AHEAD_YEARS)
+    worn, worn_sigma = _resistance_margin(history, ageing, future)
     known = followed >= LEAST_DAYS
     answers = []
     for decile in (-DECILE, 0.0, DECILE):
@@ -137,7 +136,7 @@ def forecast(history: History, ageing: Ageing, ahead: Use, years: Floats) -> tup
     """
     law = fitted(history, ageing)
     mean, variance = _moments(law, ahead.terms(ageing, law.sign))
-    return _with_form(np.fmin(mean, _knee(history, ageing, law, years)), variance)
+    return _with_form(np.fmin(mean, _knee(history, ageing, law, years)), variance, ageing)
 
 
 def _moments(law: Law, terms: Floats) -> tuple[Floats, Floats]:
@@ -146,9 +145,9 @@ def _moments(law: Law, terms: Floats) -> tuple[Floats, Floats]:
     return mean, np.einsum("tsi,smcij,tsj->tsmc", terms, law.covariance, terms)
 
 
-def _with_form(mean: Floats, variance: Floats) -> tuple[Floats, Floats]:
-    """Mean, and sigma by the fit and by FORM of the change since the first time."""
-    return mean, np.sqrt(np.maximum(variance, 0.0) + np.square(FORM * (mean - mean[:1])))
+def _with_form(mean: Floats, variance: Floats, ageing: Ageing) -> tuple[Floats, Floats]:
+    """Mean, and sigma by the fit and by a share of the change since the first time: the law is not the cell."""
+    return mean, np.sqrt(np.maximum(variance, 0.0) + np.square(ageing.sigma_share * (mean - mean[:1])))
 
 
 def _resistance_margin(history: History, ageing: Ageing, ahead: Use) -> tuple[Floats, Floats]:
@@ -156,7 +155,7 @@ def _resistance_margin(history: History, ageing: Ageing, ahead: Use) -> tuple[Fl
     law = fitted(history, ageing, resistance=True)
     terms = ahead.terms(ageing, -1.0)
     terms[..., 0] = END_RESISTANCE - 1.0
-    mean, sigma = _with_form(*_moments(law, terms))
+    mean, sigma = _with_form(*_moments(law, terms), ageing)
     known = _followed_days(history.age_days, history.resistance) >= LEAST_DAYS
     return np.where(known, mean, np.nan), np.where(known, sigma, np.nan)
 
@@ -183,15 +182,15 @@ def _knee(history: History, ageing: Ageing, law: Law, ahead_years: Floats) -> Fl
     return np.where(below & (slope < 0.0), line, np.nan)
 
 
-def _ahead(history: History) -> Use:
+def ahead(history: History) -> Use:
     """Use at AHEAD_YEARS from now, at the pace of the last year."""
     wear = history.wear
     first = _year_ago(history)
     years = max(wear.age_days - first.age_days, 1.0) / YEAR_DAYS
-    ahead = AHEAD_YEARS[:, None] / years
+    times = AHEAD_YEARS[:, None] / years
     return Use(
-        wear.warm_years + ahead * (wear.warm_years - first.warm_years),
-        wear.cycles + ahead * (wear.cycles - first.cycles),
+        wear.warm_years + times * (wear.warm_years - first.warm_years),
+        wear.cycles + times * (wear.cycles - first.cycles),
     )
 
 
