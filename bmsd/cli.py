@@ -477,7 +477,8 @@ def life(
 
     Columns: capacity_ah, and days since the first use or date (2026-11-26); where they are known cycles (equivalent
     full ones so far), temperature_degc (mean since the row before), resistance_ohm, capacity_sigma_ah. Four rows over
-    91 days at least. The cell is taken to be used on as in its last year.
+    91 days at least. The cell is taken to be used on as in its last year. Without cycles all loss counts as one of
+    time, which slows down: tell them of a cell that is used.
     """
     from bmsd.config.cell_file import load
     from bmsd.lab import life as lab

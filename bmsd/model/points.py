@@ -185,8 +185,8 @@ POINTS: tuple[Point, ...] = (
     *(point for place, name in enumerate(BUSES) for point in _bus_points(170 + 10 * place, name, place)),
     _float(
         40, "life_left_d", "d",
-        "Remaining life of the weakest cell, median. Not known before capacities were followed for 91 days; "
-        "14610: 40 years or more.",
+        "Remaining life of the weakest cell, median, 40 years at most. Not known before its capacity was followed for "
+        "91 days.",
         lambda p: p.estimate.life_days,
     ),
     _float(

@@ -104,8 +104,9 @@ def missed() -> Iterator[str]:
 HEAD = """
 ## Remaining life
 
-Calendar ageing, Naumann's {conditions} storage conditions (0..60 degC, 0..100 % SoC, 3 Ah LFP): capacity at day {day:.0f}
-from the first 40 % of the time, by the law and the priors of a rack without a cell file. Target: mean error 1.5 %.
+Calendar ageing, Naumann's {conditions} storage conditions (0..60 degC, 0..100 % SoC, 3 Ah LFP): capacity at day
+{day:.0f} from the first 40 % of the time, by the law and the priors of a rack without a cell file. Target:
+mean error 1.5 %.
 
 | condition | forecast % | measured % | error % |
 |---|---|---|---|"""

@@ -18,7 +18,9 @@ import pytest
 
 from bmsd.codec import record
 from bmsd.control import state_file
+from bmsd.core.estimation.history import Seen, marked, start
 from bmsd.model.durable import SCHEMA, Durable, LatchRecord
+from bmsd.model.history import Wear
 
 FIRST_VERSION = """
 Ym1zZC1zdGF0ZQEA2Sm0N4aldXRjX3PLQI9AAAAAAACnbGF0Y2hlc5GDpGNvZGWnQ0VMLTAwM6dzdWJqZWN0BaxhY2tub3dsZWRnZWTCo3Nv
@@ -227,3 +229,27 @@ def test_no_room_is_told_apart_from_other_refusals(tmp_path: Path) -> None:
     assert not saver.saving.full
     assert saver.close(timeout_s=5.0)
     assert full.close(timeout_s=5.0)
+
+
+def test_the_history_has_a_file_of_its_own(tmp_path: Path) -> None:
+    marks = start(Wear(40.0, np.array([0.1]), np.array([20.0]), 1.8e9, 39.0, True), (1, 2, 4))
+    seen = Seen(np.full((1, 2, 4), 0.97), *(np.full((1, 2, 4), value) for value in (0.01, 1.1, 0.03)))
+    marks = marked(marks, marks.wear, seen)
+    state_file.save(tmp_path, durable(), state_file.STATE)
+    state_file.save(tmp_path, marks, state_file.HISTORY)
+    loaded = state_file.load(tmp_path, state_file.HISTORY)
+    assert loaded.notes == ()
+    assert loaded.value is not None
+    assert loaded.value.wear.utc_s == 1.8e9
+    assert loaded.value.wear.undated_days == -np.inf
+    np.testing.assert_array_equal(loaded.value.capacity, marks.capacity)
+    assert loaded.value.capacity.dtype == np.float32
+    assert state_file.load(tmp_path, state_file.STATE).value is not None
+
+
+def test_a_state_is_no_history(tmp_path: Path) -> None:
+    state_file.save(tmp_path, durable(), state_file.STATE)
+    (tmp_path / "state.bin").rename(tmp_path / "history.bin")
+    loaded = state_file.load(tmp_path, state_file.HISTORY)
+    assert loaded.value is None
+    assert "not a bmsd history file" in loaded.notes[0]
