@@ -15,7 +15,7 @@ from bmsd.lab.capacity_log import read
 from bmsd.model.cell import Ageing
 from tests.bench import life_accuracy
 
-DAYS = 30 * np.arange(0, 25)
+DAYS = [30.0 * number for number in range(25)]
 
 
 def share(day: float) -> float:
@@ -119,7 +119,7 @@ def test_what_a_log_does_not_tell_is_not_invented(tmp_path: Path):
     history = read(path, 100.0).history(100.0, Ageing())
     assert np.isnan(history.resistance).all()
     assert (history.cycles == 0.0).all()
-    np.testing.assert_allclose(history.warm_years[:, 0], DAYS / 365.25)
+    np.testing.assert_allclose(history.warm_years[:, 0], np.array(DAYS) / 365.25)
 
 
 def test_stored_cells_are_forecast_from_two_fifths_of_their_time():
