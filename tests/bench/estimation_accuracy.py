@@ -201,7 +201,7 @@ visited, 3 % and 6 % in 25 hours inside 20..80 %; everywhere 95 % of the samples
 TAIL = """
 Not measured yet: power against pulses of the data, resistance against a second instrument, capacity over swings of
 measured cells, other temperatures than 15 and 25 degC of one cell, remaining life of
-cells that are cycled."""
+slowly cycled cells."""
 
 
 def main() -> None:

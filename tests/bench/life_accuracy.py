@@ -79,6 +79,58 @@ def forecast(cells: Stored, share: float = 0.4) -> Forecast:
     return Forecast(error[-1], float((off <= life.DECILE).mean()), float((off <= 2.0).mean()))
 
 
+@dataclass(frozen=True)
+class Cycled:
+    """Cells cycled to their end at high rates: cycles to 80 %, capacity over the nominal one of cycles 2 to 100 (cells,
+    98), and the charge over voltage of cycles 10 and 100."""
+
+    life: np.ndarray
+    capacity: np.ndarray
+    curve_10: np.ndarray
+    curve_100: np.ndarray
+
+
+CYCLE_DAYS = 0.045
+"""Of the fast-charged cells, about."""
+
+
+def severson(part: str) -> Cycled:
+    table = np.load(reference("severson_lfp/severson_qd.npz"))
+    names = ("cyclelife", "Qd_Ah_cyc2on", "QV_cyc10", "QV_cyc100")
+    lives, capacity, one, other = (table[f"{part}_{name}"].astype(np.float64) for name in names)
+    return Cycled(lives, capacity / 1.1, one, other)
+
+
+def law_after_100_cycles(cells: Cycled) -> np.ndarray:
+    """Cycles to 80 % by the law of ageing, from the capacities of the first hundred cycles."""
+    count, every = len(cells.life), slice(0, None, 5)
+    cycles = np.repeat(np.arange(2.0, 2.0 + cells.capacity.shape[1])[every, None], count, axis=1)
+    days = CYCLE_DAYS * cycles[:, 0]
+    warm = np.repeat(days[:, None] / YEAR_DAYS, count, axis=1)
+    marks = cells.capacity.T[every, :, None, None].astype(np.float32)
+    none, sigma = np.full_like(marks, np.nan), np.full_like(marks, 0.002)
+    history = History(Wear(days[-1], warm[-1], cycles[-1]), days, warm, cycles, marks, sigma, none, none)
+    more = np.linspace(0.0, 6000.0, 601)
+    years = CYCLE_DAYS * more / YEAR_DAYS
+    ahead = life.Use(warm[-1] + years[:, None], cycles[-1] + more[:, None])
+    below = life.forecast(history, AGEING, ahead, years)[0][:, :, 0, 0] < AGEING.end_of_life
+    return cycles[-1] + more[np.where(below.any(axis=0), below.argmax(axis=0), -1)]
+
+
+def curves(fit: Cycled, cells: Cycled) -> np.ndarray:
+    """Cycles to 80 % by Severson's one feature: a line through log life over the log variance of Q100(V) - Q10(V)."""
+
+    def feature(of: Cycled) -> np.ndarray:
+        return np.asarray(np.log10((of.curve_100 - of.curve_10).var(axis=1)))
+
+    slope, level = np.polyfit(feature(fit), np.log10(fit.life), 1)
+    return np.asarray(10.0 ** (level + slope * feature(cells)))
+
+
+def _mape(found: np.ndarray, truth: np.ndarray) -> float:
+    return 100.0 * float(np.mean(np.abs(found - truth) / truth))
+
+
 def report() -> Iterator[str]:
     """Yield the section, a line each."""
     cells = naumann()
@@ -91,6 +143,12 @@ def report() -> Iterator[str]:
     yield f"Mean of the absolute errors {size.mean():.2f} %, greatest {size.max():.2f} %. Of all later check-ups"
     yield f"{100 * found.in_decile:.0f} % lie between the low and the high forecast (80 % are promised),"
     yield f"{100 * found.in_two:.0f} % within 2 sigma."
+    train, test = severson("train"), severson("test1")
+    yield from CYCLED.format(
+        cells=len(test.life),
+        law=_mape(law_after_100_cycles(test), test.life),
+        curves=_mape(curves(train, test), test.life),
+    ).splitlines()
 
 
 def missed() -> Iterator[str]:
@@ -99,6 +157,9 @@ def missed() -> Iterator[str]:
         yield f"calendar ageing: mean error {100 * np.abs(found.error).mean():.2f} %; target 1.5 %"
     if found.in_two < 0.95:
         yield f"calendar ageing: {100 * found.in_two:.0f} % of the check-ups inside 2 sigma; target 95 %"
+    test = severson("test1")
+    if (mape := _mape(law_after_100_cycles(test), test.life)) > 15.0:
+        yield f"cycle life of fast-charged cells from their first 100 cycles: {mape:.0f} % off in the mean; target 15 %"
 
 
 HEAD = """
@@ -110,3 +171,10 @@ mean error 1.5 %.
 
 | condition | forecast % | measured % | error % |
 |---|---|---|---|"""
+
+CYCLED = """
+Cycle life, {cells} cells of Severson's that were charged with 4C and more until they failed (test set of the batches):
+by the law from the capacities of their first 100 cycles, in which there is no fade to see, {law:.0f} % off in the mean.
+Such cells end with a knee that nothing foretells in the capacity; a rack is told when one has begun. A line through
+the variance of two discharge curves, fitted to the other cells, is {curves:.1f} % off (target 15 %): it is not built
+in, as no rack ever makes such discharges."""
