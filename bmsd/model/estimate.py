@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bmsd.model.history import Singles
 from bmsd.model.snapshot import Floats, Ints
 
 
@@ -48,11 +49,11 @@ class Estimate:
     string_room_ah: Floats
     time_to_empty_s: float | None
     time_to_full_s: float | None
-    cell_resistance_trend: Floats
-    cell_resistance_trend_sigma: Floats
-    cell_life_low_days: Floats
-    cell_life_days: Floats
-    cell_life_high_days: Floats
+    cell_resistance_trend: Singles
+    cell_resistance_trend_sigma: Singles
+    cell_life_low_days: Singles
+    cell_life_days: Singles
+    cell_life_high_days: Singles
     life_low_days: float | None
     life_days: float | None
     life_high_days: float | None

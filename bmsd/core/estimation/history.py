@@ -48,8 +48,8 @@ class Seen:
 class Trend:
     """Change of the factor of resistance per year, with sigma (strings, modules, cells); NaN: too few marks."""
 
-    per_year: Floats
-    sigma: Floats
+    per_year: Singles
+    sigma: Singles
 
 
 def start(wear: Wear, shape: tuple[int, int, int]) -> History:
@@ -101,7 +101,7 @@ def trend(history: History) -> Trend:
         span = np.fmax.reduce(times, axis=0, initial=-np.inf) - np.fmin.reduce(times, axis=0, initial=np.inf)
         sigma = np.hypot(SEN_SIGMA * scatter / np.sqrt(width), DRIFT_PER_YEAR)
     enough = (count >= LEAST_MARKS) & (span * YEAR_DAYS >= LEAST_DAYS)
-    return Trend(np.where(enough, slope, np.nan), np.where(enough, sigma, np.nan))
+    return Trend(*(np.where(enough, values, np.nan).astype(np.float32) for values in (slope, sigma)))
 
 
 def median(values: Floats) -> Floats:

@@ -12,7 +12,7 @@ from bmsd.core.estimation.history import Seen, Trend
 from bmsd.core.estimation.life import Life
 from bmsd.core.estimation.wear import DAY_S as DAY_S
 from bmsd.core.estimation.wear import WearMemory
-from bmsd.model.history import History, Wear
+from bmsd.model.history import History, Singles, Wear
 from bmsd.model.plant import Plant
 from bmsd.model.snapshot import Bools, Floats, Snapshot
 
@@ -21,9 +21,9 @@ from bmsd.model.snapshot import Bools, Floats, Snapshot
 class Left:
     """Remaining life in days from now on, (strings, modules, cells); see `Life`."""
 
-    low: Floats
-    median: Floats
-    high: Floats
+    low: Singles
+    median: Singles
+    high: Singles
 
     def weakest(self, counts: Bools) -> tuple[float | None, float | None, float | None]:
         """Low, median and high of the cell that ends first, of these strings; None where it is known of none."""
@@ -96,4 +96,4 @@ def _followed(plant: Plant, use: WearMemory, history: History) -> MonthsMemory:
 def _left(of: Life, use: WearMemory) -> Left:
     """The life of then, less what has passed since."""
     passed = use.wear.age_days - of.age_days
-    return Left(*(np.maximum(days - passed, 0.0) for days in (of.low, of.median, of.high)))
+    return Left(*(np.maximum(days - passed, 0.0).astype(np.float32) for days in (of.low, of.median, of.high)))
