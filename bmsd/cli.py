@@ -450,6 +450,43 @@ def estimate(
         typer.echo(line)
 
 
+@app.command(short_help="Remaining life of a cell from a log of its capacity.")
+@_explained
+def life(
+    log: Annotated[Path, typer.Argument(metavar="LOG.csv", help="capacity_ah, and days or date.")],
+    capacity_ah: Annotated[float, typer.Option(min=0.01, metavar="AH", help="Nominal capacity of this cell.")],
+    cell: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Cell specification with [ageing]; else what LFP cells do.")
+    ] = None,
+    end: Annotated[
+        float | None, typer.Option(min=0.4, max=0.95, help="End of life, share; else that of the cell: 0.8.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="The forecast, .csv or .png.")
+    ] = None,
+) -> None:
+    """Tell how long a cell will last, from a log of its capacity, by the law that the control loop uses.
+
+    Columns: capacity_ah, and days since the first use or date (2026-11-26); where they are known cycles (equivalent
+    full ones so far), temperature_degc (mean since the row before), resistance_ohm, capacity_sigma_ah. Four rows over
+    91 days at least. The cell is taken to be used on as in its last year. Without cycles all loss counts as one of
+    time, which slows down: tell them of a cell that is used.
+    """
+    from bmsd.config.cell_file import load
+    from bmsd.lab import life as lab
+    from bmsd.lab.capacity_log import read
+    from bmsd.lab.table import check_output, refuse
+    from bmsd.model.cell import Ageing
+
+    refuse([] if output is None else check_output(output, lab.OUTPUTS))
+    ageing = Ageing() if cell is None else load(cell).model.ageing
+    taken, threshold = read(log, capacity_ah), end or ageing.end_of_life
+    for line in lab.answer(taken, capacity_ah, ageing, threshold):
+        typer.echo(line)
+    if output is not None:
+        lab.write(taken, capacity_ah, ageing, threshold, output)
+
+
 DECODE_HELP = """Read candump lines on standard input, write one JSON object per frame.
 
 Lines may be of `candump -L` or of the screen. Lines that are no frame are told at the end (exit code 2); all others

@@ -64,6 +64,7 @@ WORDS = {
     "current_age": "age of a string's current {limit}",
     "current_sensor_error": "current invalid, or the sensor's self-test failed",
     "open_string_current": "current of a string 0.1 s after it was told to open above 2 A or 1 % of its fuse",
+    "state_of_health": "state of health {limit}",
     "equalising_current": "predicted equalising current above half of the continuous one, or 0.2C",
     "string_not_open": "told to be open, and its unit reports it closed, or it carries current",
     "string_in_doubt": "nothing has shown it open since it was last told to close, in a rack of several strings",

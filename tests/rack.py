@@ -69,6 +69,7 @@ THRESHOLDS = {
     "over_current_floor_c": 0.02, "loop_late_periods": 3.0, "send_stalled_s": 0.3,
     "cell_plausible_min_v": 0.5, "cell_plausible_max_v": 5.0, "hold_s": 0.6,
     "cell_sum_tolerance_v": 0.015, "cell_sum_tolerance_share": 0.01, "temperature_coverage_min": 0.5,
+    "state_of_health_min": 0.70,
 }  # fmt: skip
 
 
@@ -219,9 +220,16 @@ class Drive:
         return other
 
     def tick(self, dt_s: float = 0.1, *, requests: tuple[Request, ...] = (), **values: Any) -> Outcome:
-        """Move the clock, then one tick. `starts` among the values: what is remembered of earlier processes."""
+        """Move the clock, then one tick.
+
+        Among the values: `starts`, what is remembered of earlier processes; `capacity`, over the nominal one.
+        """
         if "starts" in values:
             self.memory = replace(self.memory, starts=values.pop("starts"))
+        if "capacity" in values:
+            known = self.memory.estimation
+            sizes = replace(known.capacity, product=values.pop("capacity") * known.capacity.weight)
+            self.memory = replace(self.memory, estimation=replace(known, capacity=sizes))
         self.now_s = round(self.now_s + dt_s, 6)
         return self.take(snapshot(self.plant, self.now_s, requests=requests, **values))
 

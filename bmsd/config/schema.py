@@ -213,6 +213,10 @@ class Protection(Section):
         "TMP-021: share of a module's temperature sensors that must be valid.", "share", 0.1, 1.0, 0.5
     )
 
+    state_of_health_min: float = number(
+        "PCK-005: the weakest cell has less than this share of its nominal capacity.", "share", 0.0, 0.95, 0.70
+    )
+
     over_current_warning_share: float = number(
         "CUR-001, CUR-004: share of the limit by which the current may pass it.", "share", 0.01, 0.5, 0.05
     )
@@ -341,6 +345,12 @@ class Estimation(Section):
     self_discharge_sigma_per_day: float = number(
         "What a stored state of charge may be wrong by after a day, standard deviation.", "share", 0.0, 0.05, 0.001
     )
+    years_before: float = number("Age of the cells when bmsd first saw them.", "years", 0.0, 30.0, 0.0)
+    cycles_before: float = number("Equivalent full cycles by then.", "1", 0.0, 20000.0, 0.0)
+    end_of_life_capacity: float = number(
+        "Capacity over the nominal one at which the life of a cell ends; 0: as the cell file says, or 0.8.",
+        "share", 0.0, 0.95, 0.0,
+    )  # fmt: skip
 
 
 class FieldBus(Section):

@@ -27,7 +27,7 @@ from bmsd.control.rack_io import RackIO
 from bmsd.control.realtime import settle
 from bmsd.control.records import Records
 from bmsd.control.reload import REFUSED, Reloaded, Reloader, told
-from bmsd.control.state_file import Saver, load
+from bmsd.control.state_file import HISTORY, STATE, Saver, load
 from bmsd.control.status_line import status_line
 from bmsd.core import memory as memories
 from bmsd.core.contactors import State
@@ -79,7 +79,9 @@ class Control:
         self._memory = memories.start(self._plant, self._protections)
         self._restore()
         self._records = Records(rack, self.io, self._journal)
-        self._saver = Saver(rack.state_directory)
+        self._saver = Saver(rack.state_directory, STATE)
+        self._history = self._memory.estimation.months.history
+        self._history_saver = Saver(rack.state_directory, HISTORY)
         self._computer = ComputerReader(rack.state_directory, clock=clock)
         self._clock_steps = Steps()
         relay = rack.settings.heartbeat_output
@@ -170,10 +172,10 @@ class Control:
     def close(self, *, in_order: bool = True) -> None:
         """Save what lasts, say goodbye, close."""
         self._saver.save(memories.durable(self._protections, self._memory, utc()[0], running=not in_order))
-        if not self._saver.close(timeout_s=3.0):
+        if not (self._saver.close(timeout_s=3.0) and self._history_saver.close(timeout_s=0.5)):
             self._not_saved("the disk did not finish in time")
-        elif self._saver.error:
-            self._not_saved(self._saver.error)
+        elif self._save_error:
+            self._not_saved(self._save_error)
         self._journal.say("control.left", "info", "control leaves" + ("" if in_order else " after a defect"))
         self._records.close()
         self._computer.close()
@@ -251,6 +253,10 @@ class Control:
     def _save(self, now: Snapshot) -> None:
         """Save at once when a latch, the boards or the wish to connect changed, else every period."""
         self._say_unsaved()
+        history = self._memory.estimation.months.history
+        if history is not self._history:
+            self._history = history
+            self._history_saver.save(history)
         durable = memories.durable(self._protections, self._memory, now.utc_s)
         lasting = self._lasting(durable)
         if lasting == self._saved and now.now_s < self._save_due_s:
@@ -266,7 +272,7 @@ class Control:
 
     def _say_unsaved(self) -> None:
         """Say once when the disk begins to refuse, and once when it takes the state again: control goes on."""
-        error = self._saver.error
+        error = self._save_error
         if error != self._unsaved:
             self._unsaved = error
             if error:
@@ -274,26 +280,35 @@ class Control:
             else:
                 self._journal.say("state.saved_again", "info", "the state is saved again")
 
+    @property
+    def _save_error(self) -> str | None:
+        return self._saver.error or self._history_saver.error
+
     def _not_saved(self, error: str) -> None:
         text = f"latches, SoC and counters are not saved: {error}"
         self._journal.say("state.not_saved", "alarm", text)
 
     def _restore(self) -> None:
         began = Began(boot_id(), self._clock(), reset_by_watchdog())
-        found = load(self._rack.state_directory)
-        for note in found.notes:
+        found, older = (load(self._rack.state_directory, kind) for kind in (STATE, HISTORY))
+        for note in found.notes + older.notes:
             self._journal.say("state.unreadable", "alarm", note)
-        if found.durable is None:
+        if found.value is None:
             # a file that was there and cannot be read may have held latches: nothing closes by itself
-            self._memory = replace(self._memory, unread=bool(found.notes), starts=starts(None, began))
+            fresh = replace(self._memory, unread=bool(found.notes), starts=starts(None, began))
+            self._memory, notes = memories.followed(self._plant, fresh, None, older.value)
+            for note in notes:
+                self._journal.say("state.partly_used", "warning", note)
             self._journal.say("state.new", "info", f"no saved state in {self._rack.state_directory}")
             return
-        self._memory, notes = memories.restore(self._plant, self._protections, found.durable, utc()[0], began)
+        self._memory, notes = memories.restore(
+            self._plant, self._protections, found.value, utc()[0], began, older.value
+        )
         # the generation before the newest may lack its latches
         self._memory = replace(self._memory, unread=bool(found.notes))
         for note in notes:
             self._journal.say("state.partly_used", "warning", note)
-        latches = ", ".join(latch.code for latch in found.durable.latches) or "none"
+        latches = ", ".join(latch.code for latch in found.value.latches) or "none"
         self._journal.say("state.restored", "info", f"state restored, latched: {latches}")
 
 

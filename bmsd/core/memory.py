@@ -16,6 +16,7 @@ from bmsd.core.protection.protect import ProtectionMemory, Protections
 from bmsd.core.starts import HOUR_S, NO_STARTS, Began, Starts, starts
 from bmsd.model.catalogue import Scope
 from bmsd.model.durable import Durable, LatchRecord
+from bmsd.model.history import History
 from bmsd.model.plant import Plant
 from bmsd.model.request import Lease, Reset
 from bmsd.model.snapshot import Floats, Ints
@@ -137,11 +138,17 @@ def durable(protections: Protections, memory: Memory, utc_s: float | None, *, ru
         now_s=now_s,
         starts_s=memory.starts.ages_s(now_s),
         learned=estimators.learned(known),
+        wear=known.months.wear.wear,
     )
 
 
 def restore(
-    plant: Plant, protections: Protections, saved: Durable, utc_s: float | None, began: Began = NOWHERE
+    plant: Plant,
+    protections: Protections,
+    saved: Durable,
+    utc_s: float | None,
+    began: Began = NOWHERE,
+    history: History | None = None,
 ) -> tuple[Memory, list[str]]:
     """A memory with what was saved, and sentences on what could not be used.
 
@@ -161,7 +168,15 @@ def restore(
     if saved.soc.shape != plant.layout.cell_shape:
         notes.append(f"saved SoC is of a rack of {saved.soc.shape}, not {plant.layout.cell_shape}: not used")
         return memory, notes
-    return replace(memory, estimation=_known(plant, saved, utc_s)), notes
+    memory, of_months = followed(plant, replace(memory, estimation=_known(plant, saved, utc_s)), saved, history)
+    return memory, notes + of_months
+
+
+def followed(plant: Plant, memory: Memory, saved: Durable | None, history: History | None) -> tuple[Memory, list[str]]:
+    """The memory with what was saved of months and years, and sentences on what of it could not be used."""
+    wear = None if saved is None else saved.wear
+    estimation, notes = estimators.followed(plant, memory.estimation, wear, history)
+    return replace(memory, estimation=estimation), notes
 
 
 def _places(protections: Protections) -> dict[str, tuple[Scope, int]]:

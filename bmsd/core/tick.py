@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -63,6 +64,7 @@ def tick(plant: Plant, protections: Protections, was: Memory, snapshot: Snapshot
     known, estimate = estimators.step(plant, was.estimation, snapshot, dt_s, in_circuit)
     now = _asked(plant, replace(was, estimation=known), snapshot, dt_s)
     evidence = _evidence(plant, was, snapshot, dt_s, now.commissioned, in_circuit)
+    evidence = replace(evidence, soh=math.nan if estimate.soh is None else estimate.soh)
     protection, verdict = protect(protections, was.protection, evidence, _resets(now, snapshot))
     released = contactors.released(plant, was.contactors, snapshot)
     strings = contactors.step(plant, released, snapshot, _orders(now, verdict), dt_s)

@@ -375,6 +375,14 @@ CATALOGUE: tuple[Row, ...] = (
         latch=Latch.SERVICE, alarms=_a(Alarm.CONTACTOR, Alarm.INTERNAL),
     ),
     Row(
+        "PCK-005", "state_of_health_low", Scope.RACK, "state_of_health",
+        "state_of_health_min", "state_of_health_min", Level.WARNING,
+        "The weakest cell has lost so much capacity that the rack is worn out.",
+        "Nothing but this ticket: limits follow from what the cells can still do; the inverter is not told.",
+        "Plan to exchange the module. Acknowledge after the exchange, or lower the threshold to go on with it.",
+        below=True, delay_s=3600.0, latch=Latch.OPERATOR,
+    ),
+    Row(
         "PCK-006", "string_cannot_join", Scope.STRING, "equalising_current", 1.0, 1.0, Level.WARNING,
         "A string differs so much from the bus that too much current would flow between them.",
         "The string waits, open; the others go on. `bmsd status` says for what and, roughly, how long.",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bmsd.model.history import Wear
 from bmsd.model.snapshot import Floats, Ints
 
-SCHEMA = 4
-"""2: with `commissioned`; 3: with `boot_id`, `now_s`, `starts_s`; 4: with `learned`. An older record is read as one
-without."""
+SCHEMA = 5
+"""2: with `commissioned`; 3: with `boot_id`, `now_s`, `starts_s`; 4: with `learned`; 5: with `wear`. An older record is
+read as one without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,3 +63,4 @@ class Durable:
     now_s: float | None = None
     starts_s: tuple[float, ...] = ()
     learned: Learned | None = None
+    wear: Wear | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bmsd.model.history import Singles
 from bmsd.model.snapshot import Floats, Ints
 
 
@@ -19,6 +20,9 @@ class Estimate:
     for so long, NaN: unknown, and which of its cells, counted through the string from 0, ends it.
     `soh`: capacity of the weakest cell over the nominal one. `string_left_ah`, `string_room_ah`: until the first cell
     of the string is empty, and until the first is full; the times are those at the mean current of the last minutes.
+    `cell_resistance_trend`: change of the factor per year. Life is what remains until the end of life, in days: 9, 5
+    and 1 of 10 cells like this one last for low, median, high; that of the rack is its weakest cell's. NaN, None: its
+    capacity was not followed for long enough, see `life_followed_days`, or (date) the time is not known.
     """
 
     cell_soc: Floats
@@ -45,6 +49,18 @@ class Estimate:
     string_room_ah: Floats
     time_to_empty_s: float | None
     time_to_full_s: float | None
+    cell_resistance_trend: Singles
+    cell_resistance_trend_sigma: Singles
+    cell_life_low_days: Singles
+    cell_life_days: Singles
+    cell_life_high_days: Singles
+    life_low_days: float | None
+    life_days: float | None
+    life_high_days: float | None
+    life_end_utc_s: float | None
+    life_followed_days: float
+    string_cycles: Floats
+    age_days: float
 
     @property
     def soc_edge(self) -> Floats:

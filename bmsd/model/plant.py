@@ -100,12 +100,19 @@ class BalanceSettings:
 
 @dataclass(frozen=True)
 class EstimationSettings:
-    """Coulomb counter: noise of the current sensor (share of 1C), efficiency, sigma of a stored SoC per day."""
+    """Coulomb counter: noise of the current sensor (share of 1C), efficiency, sigma of a stored SoC per day.
+
+    `years_before`, `cycles_before`: age of the cells when bmsd first saw them. `end_of_life_capacity`: over the nominal
+    one, 0: as the cell file says.
+    """
 
     current_sigma_c: float
     charge_efficiency: float
     voltage_sigma_v: float
     self_discharge_sigma_per_day: float
+    years_before: float = 0.0
+    cycles_before: float = 0.0
+    end_of_life_capacity: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,15 @@ def lowest(values: Floats) -> Array:
     return np.asarray(np.fmin.reduce(values, axis=-1))
 
 
+def steepest(p: Published) -> tuple[float | None, float | None]:
+    """Trend of the resistance of the cell where it rises most, with its sigma; None where none is known."""
+    trend, sigma = p.estimate.cell_resistance_trend, p.estimate.cell_resistance_trend_sigma
+    if not np.isfinite(trend).any():
+        return None, None
+    at = np.unravel_index(int(np.where(np.isnan(trend), -np.inf, trend).argmax()), trend.shape)
+    return float(trend[at]), float(sigma[at])
+
+
 def where_highest(values: Floats) -> Array:
     """Number of the highest known along the last axis, from 1; NaN where none is known."""
     known = np.isfinite(values)

@@ -1,7 +1,8 @@
 """Every published value: one row each. An address, once given, never moves.
 
 All registers lie in one map without holes between its blocks: status 0, rack 98, controls 200, faults 300, strings
-1000, modules with their cells 1800, end 5000. docs/modbus-map.csv is the committed proof.
+1000, modules with their cells 1800, end 5000; what months tell of the rack is in the status block, from 40 on.
+docs/modbus-map.csv is the committed proof.
 """
 
 from __future__ import annotations
@@ -182,6 +183,41 @@ POINTS: tuple[Point, ...] = (
         lambda p: p.estimate.time_to_full_s,
     ),
     *(point for place, name in enumerate(BUSES) for point in _bus_points(170 + 10 * place, name, place)),
+    _float(
+        40, "life_left_d", "d",
+        "Remaining life of the weakest cell, median, 40 years at most. Not known before its capacity was followed for "
+        "91 days.",
+        lambda p: p.estimate.life_days,
+    ),
+    _float(
+        42, "life_left_low_d", "d", "As life_left_d: 9 of 10 such cells last longer.",
+        lambda p: p.estimate.life_low_days,
+    ),
+    _float(
+        44, "life_left_high_d", "d", "As life_left_d: 1 of 10 such cells lasts longer.",
+        lambda p: p.estimate.life_high_days,
+    ),
+    _long(
+        46, "life_end_utc_s", "s", "When life_left_d is over by the clock of now, seconds since 1970 UTC.",
+        lambda p: p.estimate.life_end_utc_s,
+    ),
+    _float(
+        48, "capacity_followed_d", "d", "Time over which the capacity of every cell was followed.",
+        lambda p: p.estimate.life_followed_days,
+    ),
+    _float(
+        50, "age_d", "d", "Time since bmsd first saw the rack, as far as it is known to have passed.",
+        lambda p: p.estimate.age_days,
+    ),
+    _float(
+        52, "equivalent_cycles", "1", "Equivalent full cycles of the string that had most.",
+        lambda p: float(p.estimate.string_cycles.max()),
+    ),
+    _float(
+        54, "resistance_trend_max", "1/a", "Change of the resistance per year of the cell where it rises most.",
+        lambda p: readers.steepest(p)[0],
+    ),
+    _float(56, "resistance_trend_sigma", "1/a", "Its standard deviation.", lambda p: readers.steepest(p)[1]),
 )
 """The rack as a whole: what status, telemetry and REST show by name."""
 

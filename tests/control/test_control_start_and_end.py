@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import can
+import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
@@ -17,6 +19,8 @@ from bmsd.control.composition import Checked, checked
 from bmsd.control.daemon import Control
 from bmsd.core import memory
 from bmsd.core.contactors import State
+from bmsd.core.estimation import history
+from bmsd.core.estimation.history import Seen
 from bmsd.core.protection.protect import Protections
 from bmsd.core.tick import tick
 from bmsd.fieldbus.unix_bus import Hub
@@ -49,7 +53,9 @@ def inverter(settings: Checked) -> Iterator[can.BusABC]:
 def saved(settings: Checked, *, running: bool) -> None:
     protections = Protections.of(settings.plant, 2)
     fresh = memory.start(settings.plant, protections)
-    state_file.save(settings.state_directory, memory.durable(protections, fresh, 0.0, running=running))
+    state_file.save(
+        settings.state_directory, memory.durable(protections, fresh, 0.0, running=running), state_file.STATE
+    )
 
 
 def state_after_1_s(settings: Checked) -> State:
@@ -78,6 +84,34 @@ def test_a_rack_whose_state_is_whole_closes_by_itself(settings: Checked, first: 
     if not first:
         saved(settings, running=False)
     assert state_after_1_s(settings) not in (State.LOCKED, State.UNKNOWN, State.OPEN)
+
+
+def test_a_history_that_cannot_be_read_is_named_and_closes_all_the_same(settings: Checked) -> None:
+    saved(settings, running=False)
+    (settings.state_directory / "history.bin").write_bytes(b"not a history")
+    with capture_logs() as lines:
+        assert state_after_1_s(settings) not in (State.LOCKED, State.UNKNOWN, State.OPEN)
+    assert [line["event"] for line in lines if "history.bin" in line["text"]] == ["state.unreadable"]
+
+
+@pytest.mark.parametrize("state", [True, False], ids=["with the state", "without"])
+def test_a_mark_is_saved_at_once_and_found_again(settings: Checked, inverter: can.BusABC, state: bool) -> None:  # noqa: ARG001
+    control = Control(settings)
+    control.open(time.monotonic())
+    months = control._memory.estimation.months
+    seen = Seen(*(np.full(settings.plant.layout.cell_shape, value) for value in (0.97, 0.01, 1.1, 0.03)))
+    later = replace(months.wear.wear, age_days=8.0)
+    marks = history.marked(months.history, later, seen)
+    estimation = replace(control._memory.estimation, months=replace(months, history=marks))
+    control._memory = replace(control._memory, estimation=estimation)
+    control.turn(time.monotonic() + 1.0)
+    control.close()
+    if not state:
+        (settings.state_directory / "state.bin").unlink()
+    again = Control(settings)._memory.estimation.months
+    assert again.history.age_days.tolist() == [8.0]
+    assert again.wear.wear.age_days >= 8.0
+    assert again.wear.off
 
 
 def test_a_frame_that_the_gate_blocks_is_an_event_with_its_reason(settings: Checked, inverter: can.BusABC) -> None:  # noqa: ARG001

@@ -222,6 +222,7 @@ STORIES = {
     "CAN-001": steady(0.1, bus_off=np.array([True, False])),
     "CAN-002": steady(1.2, controller=np.array([0, Controller.PASSIVE])),
     "CAN-003": Story(lambda tick: {"bus_errors": np.array([0, 20 * (tick + 1)])}, 18.0),
+    "PCK-005": Story(lambda _: {"capacity": 0.69}, 3660.0, after=CLOSED | {"capacity": 0.71}),
     "CAN-004": steady(0.1, lost_frames=np.array([1, 0])),
     "CAN-005": steady(0.2, send_stalled_s=np.array([0.0, 0.31])),
     "CAN-009": steady(0.1, up=np.array([True, False])),
@@ -252,7 +253,7 @@ STORIES = {
 }
 STEPS_S = ((1.0, 0.1), (10.0, 0.2), (600.0, 1.0), (np.inf, 60.0))
 """Up to which length of a story, and the steps that it is told in."""
-NOT_TOLD = {"SYS-010", "SYS-012", "SYS-014"}
+NOT_TOLD = {"PCK-005", "SYS-010", "SYS-012", "SYS-014"}
 """Warnings that are the owner's business: no inverter has a word for them."""
 EVERY_ROW = pytest.mark.parametrize("entry", CATALOGUE, ids=lambda entry: entry.code)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bmsd.control.state_file import load
+from bmsd.control import state_file
 from bmsd.systemd.message_ids import MESSAGES
 from tests.systemd.served import CONFIGURATION, CONTROL, STARTED_WITHIN_S, STATE, VENV, Served, run, stamp_s
 from tests.vcan.processes import until
@@ -164,9 +164,9 @@ def test_a_stop_is_in_order(running: Served) -> None:
     assert changes[-1] == (0, 0)
     assert (1, 0) not in changes, "plus opens before minus"
 
-    kept = load(STATE)
+    kept = state_file.load(STATE, state_file.STATE)
     assert kept.notes == ()
-    assert kept.durable is not None
-    assert kept.durable.running is False, "saved by a process that left in order"
+    assert kept.value is not None
+    assert kept.value.running is False, "saved by a process that left in order"
     assert not Path("/run/bmsd").exists()
     assert not Path(f"/proc/{pid}").exists()

@@ -137,10 +137,10 @@ def test_a_clock_that_is_set_by_hours_and_one_that_was_never_set(tmp_path: Path)
         assert records[-1].snapshot.utc_s is None
         assert records[-1].estimate.soc == pytest.approx(soc, abs=0.1)
         assert faults(records) == set(), "it left in order, and an hour without a clock is no fault yet"
-        saved = state_file.load(tmp_path)
+        saved = state_file.load(tmp_path, state_file.STATE)
         assert saved.notes == ()
-        assert saved.durable is not None
-        assert saved.durable.utc_s is None
+        assert saved.value is not None
+        assert saved.value.utc_s is None
 
 
 @contextmanager
@@ -223,7 +223,7 @@ def test_a_disk_that_is_read_only_full_and_slow(tmp_path: Path, monkeypatch: pyt
 
 def latched(disk: Path) -> set[str]:
     """Codes of the latches that are saved, but for that of a first start."""
-    found = state_file.load(disk)
+    found = state_file.load(disk, state_file.STATE)
     assert found.notes == ()
-    assert found.durable is not None
-    return {latch.code for latch in found.durable.latches} - {"MOD-015"}
+    assert found.value is not None
+    return {latch.code for latch in found.value.latches} - {"MOD-015"}

@@ -6,14 +6,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bmsd.core.estimation import capacity, power, resistance, soc
+from bmsd.core.estimation import capacity, months, power, resistance, soc
 from bmsd.core.estimation.capacity import CapacityMemory
 from bmsd.core.estimation.electrical import at, place
+from bmsd.core.estimation.history import Seen
+from bmsd.core.estimation.months import MonthsMemory
 from bmsd.core.estimation.power import Power
 from bmsd.core.estimation.resistance import LOOK_S, Look, ResistanceMemory
 from bmsd.core.estimation.soc import ChargeState, SocMemory
 from bmsd.model.durable import Learned
 from bmsd.model.estimate import Estimate
+from bmsd.model.history import History, Wear
 from bmsd.model.plant import Plant
 from bmsd.model.snapshot import Bools, Floats, Snapshot
 
@@ -45,6 +48,7 @@ class EstimationMemory:
     mean_a: Floats
     charge: Power
     discharge: Power
+    months: MonthsMemory
 
 
 def start(plant: Plant) -> EstimationMemory:
@@ -59,7 +63,7 @@ def of(plant: Plant, charge: SocMemory) -> EstimationMemory:
     learned = resistance.start(shape)
     return EstimationMemory(
         charge, capacity.start(shape), learned, _resistances(plant, charge, learned), np.full(shape[0], np.nan),
-        unknown, unknown,
+        unknown, unknown, months.start(plant),
     )  # fmt: skip
 
 
@@ -92,6 +96,14 @@ def relearned(plant: Plant, memory: EstimationMemory, saved: Learned | None) -> 
     return replace(memory, soc=charge, capacity=sizes, resistance=learned_ohms, resistances=ohms)
 
 
+def followed(
+    plant: Plant, memory: EstimationMemory, wear: Wear | None, history: History | None
+) -> tuple[EstimationMemory, list[str]]:
+    """The memory with the months before, and sentences on what of them could not be used."""
+    known, notes = months.restored(plant, wear, history)
+    return replace(memory, months=known), notes
+
+
 def interrupted(plant: Plant, was: EstimationMemory, unknown: Floats) -> EstimationMemory:
     """The memory after a time in which nothing was seen: `unknown` (strings,) capacities may have flowed (sigma)."""
     charge = soc.interrupted(plant, was.soc, unknown)
@@ -110,7 +122,7 @@ def step(
         memory = _looked(plant, replace(was, soc=charge_memory), snapshot, state, since_s)
     else:
         memory = replace(was, soc=charge_memory, resistance=replace(was.resistance, since_s=since_s))
-    return memory, _estimate(plant, memory, state, in_circuit)
+    return memory, _estimate(plant, memory, state, in_circuit, snapshot.utc_s)
 
 
 def _mean_a(was: Floats, current_a: Floats, dt_s: float) -> Floats:
@@ -147,7 +159,10 @@ def _looked(
             (plant.cell.min_v, -1, plant.string_discharge_max_a),
         )
     ]
-    return replace(was, resistance=learned, resistances=ohms, charge=found[0], discharge=found[1])
+    seen = Seen(was.capacity.share, was.capacity.sigma, ohms.factor, ohms.sigma)
+    followed_until_now = months.moved(was.months, amps, plant.cell.capacity_ah, since_s)
+    told = months.step(plant, followed_until_now, snapshot, seen)
+    return replace(was, resistance=learned, resistances=ohms, charge=found[0], discharge=found[1], months=told)
 
 
 def _resistances(plant: Plant, charge: SocMemory, learned: ResistanceMemory) -> Resistances:
@@ -162,11 +177,16 @@ def _resistances(plant: Plant, charge: SocMemory, learned: ResistanceMemory) -> 
     return Resistances(ohms[0][:, None, None] * short, ohms[1][:, None, None] * long, long, learned.long.sigma())
 
 
-def _estimate(plant: Plant, memory: EstimationMemory, state: ChargeState, in_circuit: Bools) -> Estimate:
+def _estimate(
+    plant: Plant, memory: EstimationMemory, state: ChargeState, in_circuit: Bools, utc_s: float | None
+) -> Estimate:
     counts = in_circuit if in_circuit.any() else np.ones(len(in_circuit), dtype=bool)
     share, sigma = memory.capacity.share[counts], memory.capacity.sigma[counts]
     worst = np.unravel_index(int(share.argmin()), share.shape)
     known = state.soc is not None
+    left = memory.months.left
+    weakest = left.weakest(counts)
+    use, trend = memory.months.wear.wear, memory.months.trend
     return Estimate(
         cell_soc=state.cell_soc,
         cell_soc_sigma=state.cell_soc_sigma,
@@ -192,6 +212,18 @@ def _estimate(plant: Plant, memory: EstimationMemory, state: ChargeState, in_cir
         string_room_ah=state.string_room_ah,
         time_to_empty_s=_time_s(plant, state.string_left_ah[counts], -memory.mean_a[counts]),
         time_to_full_s=_time_s(plant, state.string_room_ah[counts], memory.mean_a[counts]),
+        cell_resistance_trend=trend.per_year,
+        cell_resistance_trend_sigma=trend.sigma,
+        cell_life_low_days=left.low,
+        cell_life_days=left.median,
+        cell_life_high_days=left.high,
+        life_low_days=weakest[0],
+        life_days=weakest[1],
+        life_high_days=weakest[2],
+        life_end_utc_s=None if utc_s is None or weakest[1] is None else utc_s + weakest[1] * months.DAY_S,
+        life_followed_days=float(memory.months.life.followed_days[counts].min()),
+        string_cycles=use.cycles + plant.estimation.cycles_before,
+        age_days=use.age_days,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +24,8 @@ class Evidence:
     `in_circuit` (strings,): strings that were closed or opening after the last tick; `contactors`: all that it
     remembered of each string's. `commissioned` (strings, modules): unique numbers of the boards that belong there,
     -1: nobody's place yet, None: no map yet; `taken_over`: it was made with this tick, and nobody has accepted it.
-    `set_point_lost`: who steered the rack does so no more. `starts`: how the processes before this one ended.
+    `set_point_lost`: who steered the rack does so no more. `starts`: how the processes before this one ended. `soh`:
+    capacity of the weakest cell over the nominal one.
     """
 
     plant: Plant
@@ -41,6 +43,7 @@ class Evidence:
     starts: Starts = NO_STARTS
     taken_over: bool = False
     set_point_lost: bool = False
+    soh: float = math.nan
 
     @property
     def rack_current_a(self) -> float:

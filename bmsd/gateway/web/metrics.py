@@ -46,6 +46,8 @@ UNITS: dict[str, tuple[str, float]] = {
     "ohm": ("ohms", 1.0),
     "degC": ("celsius", 1.0),
     "s": ("seconds", 1.0),
+    "d": ("seconds", 86400.0),
+    "1/a": ("per_year", 1.0),
     "Hz": ("hertz", 1.0),
 }
 """Unit of a point -> base unit in the name of its metric, and the factor to it."""
