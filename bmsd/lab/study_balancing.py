@@ -25,6 +25,7 @@ import numpy as np
 from bmsd.config.load import checked, plant
 from bmsd.core import balancing
 from bmsd.core.derate import share
+from bmsd.core.estimation import ledger
 from bmsd.lab.observe import calm
 from bmsd.model.layout import Layout
 from bmsd.model.plant import Plant
@@ -213,7 +214,8 @@ class Study:
             cells.move(self._off_a)
             return self._off
         snapshot = self._sight(cells.cell_v, current_a)
-        bleeding = balancing.balance(self.plant, snapshot, self._passive & self._on_bus)
+        nothing = ledger.start(self.plant).balancing
+        bleeding = balancing.balance(self.plant, snapshot, self._passive & self._on_bus, nothing, cells.soc)
         moved_a = boards.moved_a(cells.cell_v, charging[:, None]) * self._active_a
         cells.move(moved_a)
         power_w = np.where(bleeding, cells.cell_v**2 / self.question.bleeder_ohm, 0.0).sum(axis=(1, 2))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bmsd.model.balancing import Balancing
 from bmsd.model.snapshot import Floats, Ints
 
 
@@ -45,6 +46,7 @@ class Estimate:
     string_room_ah: Floats
     time_to_empty_s: float | None
     time_to_full_s: float | None
+    balancing: Balancing
 
     @property
     def soc_edge(self) -> Floats:

@@ -11,7 +11,7 @@ from bmsd.model.fault import Fault
 from bmsd.model.request import Lease
 from bmsd.model.snapshot import Snapshot
 
-PROTOCOL = 3
+PROTOCOL = 4
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bmsd.core.contactors.table import StringState
+from bmsd.core.estimation.leaks import Leaks
 from bmsd.core.starts import NO_STARTS, Starts
 from bmsd.model.plant import Plant
 from bmsd.model.snapshot import Bools, Floats, Ints, Snapshot
@@ -24,6 +25,7 @@ class Evidence:
     remembered of each string's. `commissioned` (strings, modules): unique numbers of the boards that belong there,
     -1: nobody's place yet, None: no map yet; `taken_over`: it was made with this tick, and nobody has accepted it.
     `set_point_lost`: who steered the rack does so no more. `starts`: how the processes before this one ended.
+    `leaks`: what cells drain themselves by.
     """
 
     plant: Plant
@@ -41,6 +43,7 @@ class Evidence:
     starts: Starts = NO_STARTS
     taken_over: bool = False
     set_point_lost: bool = False
+    leaks: Leaks | None = None
 
     @property
     def rack_current_a(self) -> float:
