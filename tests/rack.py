@@ -70,7 +70,7 @@ THRESHOLDS = {
     "over_current_floor_c": 0.02, "loop_late_periods": 3.0, "send_stalled_s": 0.3,
     "cell_plausible_min_v": 0.5, "cell_plausible_max_v": 5.0, "hold_s": 0.6,
     "cell_sum_tolerance_v": 0.015, "cell_sum_tolerance_share": 0.01, "temperature_coverage_min": 0.5,
-    "self_discharge_warning_ma": 5.0, "self_discharge_clear_ma": 3.0, "soft_short_ma": 50.0,
+    "self_discharge_ma": 5.0, "self_discharge_clear_ma": 3.0, "soft_short_ma": 50.0,
 }  # fmt: skip
 
 

@@ -80,7 +80,7 @@ ORDERS: tuple[Order, ...] = (
           "a cell too cold to be discharged is too cold to be charged"),
     Order(P + "temperature_low_warning_clear_degc", "<", P + "temperature_high_warning_clear_degc",
           "between cold and hot there must be a range without warning"),
-    Order(P + "self_discharge_warning_ma", "<=", P + "soft_short_ma", "the milder must come first"),
+    Order(P + "self_discharge_ma", "<=", P + "soft_short_ma", "the milder must come first"),
     Order(P + "charge_temperature_low_warning_clear_degc", "<", P + "charge_temperature_high_warning_clear_degc",
           "between cold and hot there must be a range without warning"),
     Order("charge.absorption_v", "<", P + "cell_over_voltage_warning_v", "a normal charge must not raise a warning"),

@@ -213,7 +213,7 @@ class Protection(Section):
         "TMP-021: share of a module's temperature sensors that must be valid.", "share", 0.1, 1.0, 0.5
     )
 
-    self_discharge_warning_ma: float = number(
+    self_discharge_ma: float = number(
         "CEL-017: a cell drains itself by this more than its string's median, over 30 days.", "mA", 1.0, 1000.0, 5.0
     )
     self_discharge_clear_ma: float = number("CEL-017 and CEL-022 end below this.", "mA", 0.5, 1000.0, 3.0)
@@ -347,7 +347,9 @@ class Balance(Section):
     discharging: bool = setting("By the ledger, cells are bled also while it is discharged.", True, reloadable=True)
     least_soc: float = number("By the ledger, no cell is bled that may have less charge than this.", "share", 0.05, 0.9,
                               0.2, reloadable=True)  # fmt: skip
-    least_v: float = number("By the ledger, no cell below this is bled.", "V", 1.5, 4.5, 3.2, reloadable=True, lfp=True)
+    least_v: float = number(
+        "By the ledger, which only lfp has, no cell below this is bled.", "V", 1.5, 4.5, 3.2, reloadable=True
+    )
     lease_s: float = number("Boards stop by themselves after this time without a new command.", "s", 2.0, 60.0, 5.0)
 
 

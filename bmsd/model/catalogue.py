@@ -192,7 +192,7 @@ CATALOGUE: tuple[Row, ...] = (
     ),
     Row(
         "CEL-017", "cell_self_discharge", Scope.CELL, "self_discharge",
-        "self_discharge_warning_ma", "self_discharge_clear_ma", Level.WARNING,
+        "self_discharge_ma", "self_discharge_clear_ma", Level.WARNING,
         "A cell drains itself more than the others of its string, and by more than doubt allows (two sigma).",
         "Shown with the leak in mA; the other cells are bled to keep level with it.",
         "Watch whether it grows; have the module looked at with the next service. Acknowledge.",

@@ -14,7 +14,7 @@ is read as one without."""
 @dataclass(frozen=True, slots=True)
 class Ledger:
     """The balancing ledger of cells (strings, modules, cells): charge in excess with sigma (NaN: unknown), bled so far
-    in Ah; energy bled of strings (strings,).
+    in Ah, and since all cells of the string were read; energy bled of strings (strings,).
 
     Looks at the drift over a week and a month: times (looks, strings) by a clock that stood at `clock_s` when this was
     saved, charge (looks, strings, modules, cells), and what was bled meanwhile. `epoch_s`: UTC at the clock's zero,
@@ -24,6 +24,7 @@ class Ledger:
     excess_ah: Floats
     sigma_ah: Floats
     moved_ah: Floats
+    blind_ah: Floats
     bled_wh: Floats
     clock_s: float
     epoch_s: float

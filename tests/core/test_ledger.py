@@ -162,6 +162,29 @@ def test_an_unknown_cell_is_not_read_and_the_string_is_left_to_the_voltage():
     assert np.isfinite(later.balancing.todo_ah).all()
 
 
+def test_while_a_cell_is_never_read_the_others_are_bled_by_a_tenth_at_most():
+    stuck = cells({(1, 1): 1.0}) > 0.0
+    at = ledger.start(PLANT)
+    for _ in range(8):
+        at = visited(at, reading(0.0, 0.5, read=~stuck, below=stuck)) if at.clock.now_s == 0.0 else at
+        at = visited(at, reading(cells({(1, 1): -20.0}), 0.5, read=~stuck, below=stuck))
+        at = passed(at, 72 * 3600.0, at.balancing.wanted)
+    moved_ah = at.moved_ah[~stuck]
+    assert (moved_ah > 0.09 * CAPACITY_AH).all()
+    assert (moved_ah < 0.13 * CAPACITY_AH).all()
+    assert not at.balancing.wanted.any()
+    assert at.balancing.todo_ah.max() > 5.0, "it goes on showing"
+    read = visited(at, reading(cells({(1, 1): -20.0}), 0.5))
+    assert read.balancing.wanted.any()
+
+
+def test_boards_that_are_told_nothing_are_credited_nothing():
+    at = replace(knowing({(0, 1): 14.0}), told=cells({(0, 1): 1.0}) > 0.0)
+    snap = rack.snapshot(PLANT, 100.0)
+    modules = replace(snap.modules, state_age_s=np.full((1, 2), np.inf), uid=np.full((1, 2), -1))
+    assert passed(at, 3600.0, modules=modules).moved_ah.max() == 0.0
+
+
 def test_doubt_grows_with_the_days():
     at = knowing({(0, 1): 14.0})
     sigmas = [passed(at, days * 86400.0).sigma_ah[0, 0, 1] for days in (1, 10, 100)]
@@ -281,8 +304,16 @@ def test_a_synchronised_clock_tells_how_long_it_was_off():
     back = passed(again(at, 0.0, None), 60.0, **synchronised(1e9 + 86460.0))
     assert not back.clock.doubtful
     assert back.clock.now_s == pytest.approx(before_s + 86400.0, abs=61.0)
-    late = passed(again(at, 0.0, None), 60.0, **synchronised(1e9 - 86400.0))
+    late = passed(again(at, 0.0, None), 600.0, **synchronised(1e9 - 86400.0))
     assert late.clock.doubtful, "a clock that went backwards tells nothing"
+
+
+def test_a_clock_that_was_not_synchronised_before_tells_nothing_afterwards():
+    at = passed(again(passed(knowing({}), 60.0, **NO_CLOCK), 0.0, None), 600.0, **synchronised(1e9))
+    assert at.clock.doubtful
+    at = visited(at, reading(0.0))
+    assert not at.clock.doubtful, "looks begin anew"
+    assert passed(at, 60.0, **synchronised(1e9)).clock.epoch_s == pytest.approx(1e9 - at.clock.now_s, abs=61.0)
 
 
 def test_within_one_start_of_the_computer_the_time_is_exact():
@@ -323,7 +354,7 @@ def sight(**changes: Any) -> anchors.Sight:
     tables = electrical.tables(PLANT.cell.model, np.array([25.0]))
     usual = anchors.Sight(
         tables, np.array([1.0]), np.zeros(1), np.ones(SHAPE), np.full(SHAPE, 0.03), np.full(SHAPE, CAPACITY_AH),
-        np.full(SHAPE, 0.02 * CAPACITY_AH),
+        np.full(SHAPE, 0.02 * CAPACITY_AH), np.ones(1),
     )  # fmt: skip
     return replace(usual, **changes)
 
@@ -366,6 +397,13 @@ def test_a_cell_on_the_plateau_is_only_known_to_be_below():
     edge = anchors.edges(sight().tables)[0][0]
     assert 0.92 < edge < 0.97
     np.testing.assert_allclose(found.excess_ah[found.below], -(1.0 - edge) * CAPACITY_AH)
+
+
+def test_a_channel_stuck_high_makes_no_top():
+    soc = cells({(0, 1): 0.995}, 0.5)
+    for fullest, found in ((0.79, False), (np.nan, False), (0.81, True)):
+        told = anchors.anchor(PLANT, volts(soc), np.array([5.0]), sight(fullest_soc=np.array([fullest])))
+        assert (told is not None) is found
 
 
 @pytest.mark.parametrize(("soc", "amps"), [(0.9, 5.0), (0.5, 0.0), (0.985, -20.0), (0.985, np.nan), (0.2, -5.0)])

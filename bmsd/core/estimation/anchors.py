@@ -23,6 +23,8 @@ from bmsd.model.snapshot import Bools, Floats
 EDGE_SLOPE_V = 0.4
 """Of the rest voltage per unit of SoC, from which on a knee is steep enough to read."""
 HIGH_SOC, LOW_SOC = 0.85, 0.15
+TOP_SOC = 0.8
+"""A string that cannot be this full is not at the top, whatever one cell's channel says."""
 WRONG_WAY_C = 0.05
 SHAPE_SIGMA = 0.003
 """What the curves of two cells differ by, along the SoC."""
@@ -46,7 +48,7 @@ class Anchor:
 @dataclass(frozen=True, slots=True)
 class Sight:
     """What voltages are read with: curves, hysteresis (strings,), what the model's resistances take (strings,) in V,
-    factor of each cell's over that with sigma, capacities in Ah with sigma."""
+    factor of each cell's over that with sigma, capacities in Ah with sigma, how full strings may well be (strings,)."""
 
     tables: Tables
     hysteresis: Floats
@@ -55,6 +57,7 @@ class Sight:
     factor_sigma: Floats
     capacity_ah: Floats
     capacity_sigma_ah: Floats
+    fullest_soc: Floats
 
 
 def anchor(plant: Plant, cell_v: Floats, amps: Floats, sight: Sight) -> Anchor | None:
@@ -66,6 +69,7 @@ def anchor(plant: Plant, cell_v: Floats, amps: Floats, sight: Sight) -> Anchor |
     wrong_way_a = WRONG_WAY_C * plant.cell.capacity_ah
     with np.errstate(invalid="ignore"):
         top = (np.fmax.reduce(flat, axis=1) >= TOP_V - RELEASE_V) & (amps >= -wrong_way_a)
+        top &= sight.fullest_soc >= TOP_SOC
         bottom = (np.fmin.reduce(flat, axis=1) <= BOTTOM_V + RELEASE_V) & (amps <= wrong_way_a) & ~top
     if not (top | bottom).any():
         return None

@@ -161,7 +161,7 @@ def _anchor(
     ohms, sizes = was.resistances, was.capacity
     return anchors.anchor(plant, snapshot.modules.cell_v, amps, anchors.Sight(
         now.tables, now.polarisation.h, lost_v, ohms.factor, ohms.sigma, state.cell_capacity_ah,
-        sizes.sigma * plant.cell.capacity_ah,
+        sizes.sigma * plant.cell.capacity_ah, now.string_soc + 2.0 * now.string_sigma,
     ))  # fmt: skip
 
 

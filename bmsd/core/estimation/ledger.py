@@ -16,7 +16,8 @@ grows by BLEED_SIGMA of what was bled, and by DRIFT_SIGMA a day. A cell that is 
 the edge of it: the others are bled down to there, and it is read at the next visit.
 
 Bleeding a cell for weeks by mistake is what must not happen: no cell is bled by more than the last reading said, cells
-are bled only while what they have too much of is more than a dead band, and more than half of what it may be wrong by.
+are bled only while what they have too much of is more than a dead band, and more than half of what it may be wrong by,
+and no further than BLIND_SHARE while there is a cell that never comes to be read.
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ LONGEST_VISIT_S, VISIT_OVER_S = DAY_S, 3600.0
 """A visit that lasts for a day becomes another one; one is over when its knee was left for an hour."""
 AS_GOOD = 1.4
 """Readings of a visit count while their variance is up to this factor of the best one's."""
+BLIND_SHARE = 0.10
+"""No more than this is bled, in capacities, while some cell is never read: its channel may be stuck."""
 UNKNOWN_CELL_V = 3.3
 
 
@@ -91,7 +94,8 @@ class LedgerMemory:
     `excess_ah` NaN: never read; `variance` as of the last reading, since which `bled_ah` were bled and `since_s` went
     by; `sigma_ah` as of the last look. `pending_ah`, `pending_s`: bled since the last look. `told`: cells that the last
     tick told to bleed. `session`: strings that are worked off. `wanted_ah`, `done_ah`: what could have been bled in the
-    last 24 h, and what was. `visit`: what the visit in a knee that is under way has told.
+    last 24 h, and what was. `blind_ah`: bled since all cells of the string were read in one visit. `visit`: what the
+    visit in a knee that is under way has told.
     """
 
     excess_ah: Floats
@@ -106,6 +110,7 @@ class LedgerMemory:
     wanted_ah: Floats
     done_ah: Floats
     moved_ah: Floats
+    blind_ah: Floats
     bled_wh: Floats
     visit: Visit
     clock: Clock
@@ -125,7 +130,7 @@ def start(plant: Plant) -> LedgerMemory:
     nothing = Balancing(nan, nan, off, zero, nan, nan, no, strings + np.nan, strings + np.nan, strings + np.nan,
                         strings, strings + np.nan)  # fmt: skip
     return LedgerMemory(
-        nan, nan, nan, zero, zero, zero, 0.0, off, no, strings, strings, zero, strings,
+        nan, nan, nan, zero, zero, zero, 0.0, off, no, strings, strings, zero, zero, strings,
         Visit(nan, nan, nan, nan, strings + np.nan, strings + np.nan, no), Clock(), week, month, unknown, nothing,
     )  # fmt: skip
 
@@ -136,6 +141,7 @@ def saved(was: LedgerMemory) -> Ledger:
         excess_ah=was.excess_ah - was.pending_ah,
         sigma_ah=was.sigma_ah,
         moved_ah=was.moved_ah + was.pending_ah,
+        blind_ah=was.blind_ah + was.pending_ah,
         bled_wh=was.bled_wh,
         clock_s=was.clock.now_s,
         epoch_s=was.clock.epoch_s,
@@ -164,6 +170,7 @@ def restored(plant: Plant, kept: Ledger | None, days: float, off_s: float | None
         variance=np.where(known, np.square(kept.sigma_ah), np.nan),
         since_s=np.full(known.shape, days * DAY_S),
         moved_ah=kept.moved_ah,
+        blind_ah=kept.blind_ah,
         bled_wh=kept.bled_wh,
         clock=clock,
         week=week,
@@ -175,14 +182,16 @@ def restored(plant: Plant, kept: Ledger | None, days: float, off_s: float | None
 
 def _fits(kept: Ledger, empty: LedgerMemory) -> bool:
     """Whether this is of a rack of this shape, and whole."""
+    cells, strings = empty.excess_ah, empty.bled_wh
     pairs = (
-        (kept.excess_ah, empty.excess_ah), (kept.sigma_ah, empty.excess_ah), (kept.moved_ah, empty.moved_ah),
-        (kept.bled_wh, empty.bled_wh), (kept.week_s, empty.week.times_s), (kept.week_ah, empty.week.charge_ah),
-        (kept.week_bled_ah, empty.excess_ah), (kept.month_s, empty.month.times_s),
-        (kept.month_ah, empty.month.charge_ah), (kept.month_bled_ah, empty.excess_ah),
+        (kept.excess_ah, cells), (kept.sigma_ah, cells), (kept.moved_ah, cells), (kept.blind_ah, cells),
+        (kept.bled_wh, strings), (kept.week_s, empty.week.times_s), (kept.week_ah, empty.week.charge_ah),
+        (kept.week_bled_ah, cells), (kept.month_s, empty.month.times_s), (kept.month_ah, empty.month.charge_ah),
+        (kept.month_bled_ah, cells),
     )  # fmt: skip
-    whole = np.isfinite(kept.moved_ah).all() and np.isfinite(kept.bled_wh).all() and np.isfinite(kept.clock_s)
-    return bool(whole) and all(one.shape == other.shape for one, other in pairs)
+    if any(one.shape != other.shape for one, other in pairs):
+        return False
+    return bool(np.isfinite(kept.moved_ah + kept.blind_ah).all() and np.isfinite(kept.bled_wh.sum() + kept.clock_s))
 
 
 def forgotten(was: LedgerMemory, modules: Bools) -> LedgerMemory:
@@ -212,7 +221,8 @@ def counted(plant: Plant, was: LedgerMemory, snapshot: Snapshot, dt_s: float) ->
     """The memory with what the bleeders took in this tick: those that boards say conduct, else those told to."""
     modules = snapshot.modules
     heard = modules.state_age_s <= plant.timing.slow_hold_s
-    conducts = np.where(heard[:, :, None], modules.balancing, was.told)
+    obeys = modules.uid >= 0  # boards of other makers have no number, and are told nothing
+    conducts = np.where(heard[:, :, None], modules.balancing, was.told & obeys[:, :, None])
     clock = _clock(was.clock, snapshot, dt_s)
     if not conducts.any():
         return replace(was, pending_s=was.pending_s + dt_s, clock=clock)
@@ -233,9 +243,11 @@ def _clock(was: Clock, snapshot: Snapshot, dt_s: float) -> Clock:
     now_s = was.now_s + dt_s
     if snapshot.utc_s is None or snapshot.utc_quality is not ClockQuality.SYNCHRONISED:
         return Clock(now_s, was.epoch_s, was.doubtful)
-    if was.doubtful and snapshot.utc_s - was.epoch_s >= now_s:
-        return Clock(snapshot.utc_s - was.epoch_s, was.epoch_s, doubtful=False)
-    return Clock(now_s, snapshot.utc_s - now_s, was.doubtful)
+    if not was.doubtful:
+        return Clock(now_s, snapshot.utc_s - now_s)
+    by_utc_s = snapshot.utc_s - was.epoch_s
+    known = by_utc_s >= now_s
+    return Clock(by_utc_s if known else now_s, was.epoch_s, not known)
 
 
 def step(plant: Plant, was: LedgerMemory, cell_v: Floats, anchor: Anchor | None) -> LedgerMemory:
@@ -257,6 +269,7 @@ def _visited(plant: Plant, was: LedgerMemory, anchor: Anchor | None, dt_s: float
     with np.errstate(invalid="ignore"):
         over = (left_s >= VISIT_OVER_S) | (since_s >= LONGEST_VISIT_S) | (there & (top != visit.top) & (since_s > 0.0))
     memory = _watched(was, over & visit.top, plant.cell.capacity_ah)
+    seen = (over & visit.top)[:, None, None] & np.isfinite(visit.told_ah).all(axis=(1, 2), keepdims=True)
     begins = there & (np.isnan(since_s) | over)
     cells, gone = begins[:, None, None], (begins | over)[:, None, None]
     new = Visit(
@@ -268,7 +281,7 @@ def _visited(plant: Plant, was: LedgerMemory, anchor: Anchor | None, dt_s: float
         left_s=np.where(begins, 0.0, np.where(over, np.nan, left_s)),
         top=np.where(begins, top, visit.top),
     )
-    return replace(memory, visit=new)
+    return replace(memory, visit=new, blind_ah=np.where(seen, 0.0, memory.blind_ah))
 
 
 def _worked_off(plant: Plant, was: LedgerMemory, cell_v: Floats) -> LedgerMemory:
@@ -282,6 +295,7 @@ def _worked_off(plant: Plant, was: LedgerMemory, cell_v: Floats) -> LedgerMemory
         bled_ah=was.bled_ah + amount_ah,
         since_s=was.since_s + dt_s,
         moved_ah=was.moved_ah + amount_ah,
+        blind_ah=was.blind_ah + amount_ah,
         wanted_ah=was.wanted_ah * fade + np.where(wanted, could_ah, 0.0).sum(axis=(1, 2)),
         done_ah=was.done_ah * fade + np.where(wanted, amount_ah, 0.0).sum(axis=(1, 2)),
         visit=replace(was.visit, prior_ah=was.visit.prior_ah - amount_ah, told_ah=was.visit.told_ah - amount_ah),
@@ -365,7 +379,7 @@ def _without_looks(was: LedgerMemory) -> LedgerMemory:
     """Nobody knows how long ago the looks were: they are forgotten, and with them what they told."""
     shape = was.excess_ah.shape
     week, month = leaks.start(shape, leaks.WEEK_S), leaks.start(shape, leaks.MONTH_S)
-    return replace(was, week=week, month=month, leaks=leaks.unknown(shape), clock=replace(was.clock, doubtful=False))
+    return replace(was, week=week, month=month, leaks=leaks.unknown(shape), clock=Clock(was.clock.now_s))
 
 
 def dead_band_ah(plant: Plant) -> float:
@@ -389,7 +403,7 @@ def _concluded(plant: Plant, was: LedgerMemory, cell_v: Floats) -> LedgerMemory:
     sigma_ah = np.where(sure, np.sqrt(variance + base_variance), np.nan)
     with np.errstate(invalid="ignore"):
         stop_ah = np.maximum(np.maximum(STOP_SHARE * band_ah, 0.5 * sigma_ah), sigma_ah - band_ah)
-        over = (todo_ah > stop_ah) & known[:, None, None]
+        over = (todo_ah > stop_ah) & known[:, None, None] & (was.blind_ah < BLIND_SHARE * capacity_ah)
         begins = (over & (todo_ah > band_ah)).any(axis=(1, 2))
     session = begins | (was.session & over.any(axis=(1, 2)))
     wanted = over & session[:, None, None]

@@ -51,7 +51,7 @@ def sense_wire_open(evidence: Evidence) -> Reading:
 def self_discharge(evidence: Evidence) -> Reading:
     """What each cell drains itself by, mA; counts where it is that much by two standard deviations."""
     leaks = evidence.leaks
-    return _leak(evidence, "self_discharge_warning_ma", *(() if leaks is None else (leaks.ma, leaks.sigma_ma)))
+    return _leak(evidence, "self_discharge_ma", *(() if leaks is None else (leaks.ma, leaks.sigma_ma)))
 
 
 @detector
