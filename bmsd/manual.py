@@ -45,6 +45,8 @@ WORDS = {
     "cell_voltage": "a cell {limit}",
     "cell_under_voltage_trip": "a cell {limit} while discharging, else for 10 min",
     "cell_invalid": "a cell is invalid or impossible",
+    "self_discharge": "a cell's leak over a month, less its doubt, {limit} mA",
+    "soft_short": "a cell's leak over a week, less its doubt, {limit} mA",
     "sense_wire_open": "a board finds a cell's sense wire open",
     "string_voltage": "string or bus voltage off the sum of the cells by more than `cell_sum_tolerance_v` or "
     "`cell_sum_tolerance_share` allow",

@@ -11,6 +11,7 @@ import numpy as np
 from bmsd.core import memory
 from bmsd.core.estimation import estimators, soc
 from bmsd.core.estimation.estimators import EstimationMemory
+from bmsd.core.estimation.leaks import Leaks
 from bmsd.core.protection.protect import Protections
 from bmsd.core.tick import Outcome, tick
 from bmsd.model.catalogue import CATALOGUE, Row
@@ -70,6 +71,7 @@ THRESHOLDS = {
     "cell_plausible_min_v": 0.5, "cell_plausible_max_v": 5.0, "hold_s": 0.6,
     "cell_sum_tolerance_v": 0.015, "cell_sum_tolerance_share": 0.01, "temperature_coverage_min": 0.5,
     "state_of_health_min": 0.70,
+    "self_discharge_ma": 5.0, "self_discharge_clear_ma": 3.0, "soft_short_ma": 50.0,
 }  # fmt: skip
 
 
@@ -222,7 +224,8 @@ class Drive:
     def tick(self, dt_s: float = 0.1, *, requests: tuple[Request, ...] = (), **values: Any) -> Outcome:
         """Move the clock, then one tick.
 
-        Among the values: `starts`, what is remembered of earlier processes; `capacity`, over the nominal one.
+        Among the values may be what is remembered: `starts` of earlier processes; `capacity` of the cells, over the
+        nominal one; `leak_ma` of the cells, each known to 0.1 mA.
         """
         if "starts" in values:
             self.memory = replace(self.memory, starts=values.pop("starts"))
@@ -230,8 +233,15 @@ class Drive:
             known = self.memory.estimation
             sizes = replace(known.capacity, product=values.pop("capacity") * known.capacity.weight)
             self.memory = replace(self.memory, estimation=replace(known, capacity=sizes))
+        if "leak_ma" in values:
+            self._leak(np.broadcast_to(values.pop("leak_ma"), self.plant.layout.cell_shape))
         self.now_s = round(self.now_s + dt_s, 6)
         return self.take(snapshot(self.plant, self.now_s, requests=requests, **values))
+
+    def _leak(self, leak_ma: Any) -> None:
+        known, sigma_ma = self.memory.estimation, np.full(leak_ma.shape, 0.1)
+        ledger = replace(known.ledger, leaks=Leaks(leak_ma, sigma_ma, leak_ma, sigma_ma))
+        self.memory = replace(self.memory, estimation=replace(known, ledger=ledger))
 
     def take(self, snap: Snapshot) -> Outcome:
         """One tick with this very snapshot."""

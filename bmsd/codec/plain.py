@@ -26,7 +26,7 @@ def as_object(published: Published) -> dict[str, Any]:
     """Return the record as an object for JSON: unknown is null, arrays are (strings, modules, items), numbers of
     strings, modules and items count from 1.
     """
-    modules = published.snapshot.modules
+    modules, balancing = published.snapshot.modules, published.estimate.balancing
     return {
         "sequence": published.sequence,
         "lifecycle": published.lifecycle,
@@ -38,6 +38,11 @@ def as_object(published: Published) -> dict[str, Any]:
             "soc": plain(published.estimate.cell_soc),
             "soc_sigma": plain(published.estimate.cell_soc_sigma),
             "balancing": plain(published.command.balance),
+            "balance_todo_ah": plain(balancing.todo_ah),
+            "balance_todo_sigma_ah": plain(balancing.todo_sigma_ah),
+            "balance_moved_ah": plain(balancing.moved_ah),
+            "leak_ma": plain(balancing.leak_ma),
+            "leak_sigma_ma": plain(balancing.leak_sigma_ma),
         },
         "temperature_degc": plain(modules.temperature_degc),
         "temperature_reading": _names(modules.temperature_reading, Reading),

@@ -80,6 +80,7 @@ ORDERS: tuple[Order, ...] = (
           "a cell too cold to be discharged is too cold to be charged"),
     Order(P + "temperature_low_warning_clear_degc", "<", P + "temperature_high_warning_clear_degc",
           "between cold and hot there must be a range without warning"),
+    Order(P + "self_discharge_ma", "<=", P + "soft_short_ma", "the milder must come first"),
     Order(P + "charge_temperature_low_warning_clear_degc", "<", P + "charge_temperature_high_warning_clear_degc",
           "between cold and hot there must be a range without warning"),
     Order("charge.absorption_v", "<", P + "cell_over_voltage_warning_v", "a normal charge must not raise a warning"),
@@ -92,5 +93,6 @@ ORDERS: tuple[Order, ...] = (
     Order("charge.force_charge_release_soc", "<", L + "max_charge_soc", "a requested charge must be able to end"),
     Order(L + "min_discharge_soc", "<", L + "max_charge_soc", "the inverter needs a range to work in"),
     Order("balance.start_v", "<=", "charge.absorption_v", "balancing would never start"),
+    Order("balance.least_v", "<=", "balance.start_v", "a cell that is full enough must be bled"),
     Order("timing.tick_s", "<=", "timing.poll_s", "every poll needs a tick"),
 )  # fmt: skip

@@ -216,6 +216,11 @@ class Protection(Section):
     state_of_health_min: float = number(
         "PCK-005: the weakest cell has less than this share of its nominal capacity.", "share", 0.0, 0.95, 0.70
     )
+    self_discharge_ma: float = number(
+        "CEL-017: a cell drains itself by this more than its string's median, over 30 days.", "mA", 1.0, 1000.0, 5.0
+    )
+    self_discharge_clear_ma: float = number("CEL-017 and CEL-022 end below this.", "mA", 0.5, 1000.0, 3.0)
+    soft_short_ma: float = number("CEL-022: the same, over a week.", "mA", 5.0, 5000.0, 50.0)
 
     over_current_warning_share: float = number(
         "CUR-001, CUR-004: share of the limit by which the current may pass it.", "share", 0.01, 0.5, 0.05
@@ -325,14 +330,29 @@ class Charge(Section):
 
 
 class Balance(Section):
-    """Bleeding the fullest cells near the top of the charge."""
+    """Bleeding the cells that are fuller than others: by the ledger of charge, before it knows them by voltage."""
 
     enabled: bool = setting("Whether cells are bled.", True, reloadable=True)
-    start_v: float = number("Only cells above this are bled.", "V", 1.5, 4.5, 3.40, reloadable=True, lfp=True)
-    band_v: float = number("Cells this far above the lowest of their string are bled.", "V", 0.002, 0.1, 0.005,
-                           reloadable=True)  # fmt: skip
-    min_charge_a: float = number("Only while the string is charged with more than this.", "A", 0.0, 100.0, 1.0,
-                                 reloadable=True)  # fmt: skip
+    start_v: float = number(
+        "By voltage, only cells above this are bled.", "V", 1.5, 4.5, 3.40, reloadable=True, lfp=True
+    )
+    band_v: float = number("By voltage, cells this far above the lowest of their string are bled.", "V", 0.002, 0.1,
+                           0.005, reloadable=True)  # fmt: skip
+    min_charge_a: float = number("By voltage, only while the string is charged with more than this.", "A", 0.0, 100.0,
+                                 1.0, reloadable=True)  # fmt: skip
+    bleed_ohm: float = number(
+        "Resistance of a cell's bleeder: it says what a bleeding cell loses.", "ohm", 0.1, 10000.0, 33.0
+    )
+    dead_band_share: float = number("Cells may differ by this share of their capacity without being bled.", "share",
+                                    0.001, 0.05, 0.005, reloadable=True)  # fmt: skip
+    dead_band_ah: float = number("The same in Ah; the lesser of both holds.", "Ah", 0.005, 50.0, 1.0, reloadable=True)
+    idle: bool = setting("By the ledger, cells are bled also while the string rests.", True, reloadable=True)
+    discharging: bool = setting("By the ledger, cells are bled also while it is discharged.", True, reloadable=True)
+    least_soc: float = number("By the ledger, no cell is bled that may have less charge than this.", "share", 0.05, 0.9,
+                              0.2, reloadable=True)  # fmt: skip
+    least_v: float = number(
+        "By the ledger, which only lfp has, no cell below this is bled.", "V", 1.5, 4.5, 3.2, reloadable=True
+    )
     lease_s: float = number("Boards stop by themselves after this time without a new command.", "s", 2.0, 60.0, 5.0)
 
 

@@ -168,7 +168,7 @@ def restore(
     if saved.soc.shape != plant.layout.cell_shape:
         notes.append(f"saved SoC is of a rack of {saved.soc.shape}, not {plant.layout.cell_shape}: not used")
         return memory, notes
-    memory, of_months = followed(plant, replace(memory, estimation=_known(plant, saved, utc_s)), saved, history)
+    memory, of_months = followed(plant, replace(memory, estimation=_known(plant, saved, utc_s, began)), saved, history)
     return memory, notes + of_months
 
 
@@ -202,7 +202,7 @@ def _latched(protections: Protections, fresh: Memory, latches: tuple[LatchRecord
     return replace(fresh, contactors=tuple(strings)), notes
 
 
-def _known(plant: Plant, saved: Durable, utc_s: float | None) -> EstimationMemory:
+def _known(plant: Plant, saved: Durable, utc_s: float | None, began: Began) -> EstimationMemory:
     """What was saved of the cells, less sure by what has drained since, and by what a killed process did not save."""
     days = 30.0
     if saved.utc_s is not None and utc_s is not None and utc_s >= saved.utc_s:
@@ -213,4 +213,12 @@ def _known(plant: Plant, saved: Durable, utc_s: float | None) -> EstimationMemor
         unsaved = plant.string_max_a * unsaved_s / 3600.0 / plant.cell.capacity_ah
     drift = plant.estimation.self_discharge_sigma_per_day * days
     sigma = np.minimum(saved.soc_sigma + drift + unsaved, soc.LARGEST_SIGMA)
-    return estimators.relearned(plant, estimators.of(plant, soc.stored(plant, saved.soc, sigma)), saved.learned)
+    known = estimators.of(plant, soc.stored(plant, saved.soc, sigma))
+    return estimators.relearned(plant, known, saved.learned, days, _off_s(saved, began))
+
+
+def _off_s(saved: Durable, began: Began) -> float | None:
+    """How long ago this was saved, s, by a clock that nobody sets; None: the computer was off in between."""
+    if saved.now_s is None or not saved.boot_id or saved.boot_id != began.boot_id or not saved.now_s <= began.now_s:
+        return None
+    return began.now_s - saved.now_s

@@ -23,7 +23,7 @@ from bmsd.model.estimate import Estimate
 from bmsd.model.fault import Fault
 from bmsd.model.plant import Plant
 from bmsd.model.request import Connect, Reset, Shutdown
-from bmsd.model.snapshot import Bools, Floats, Ints, Reading, Snapshot
+from bmsd.model.snapshot import Bools, Floats, Reading, Snapshot
 
 START_WAIT_S = 3.0
 """Without a complete string after this time, the inverter is told measured voltages and zero limits."""
@@ -63,8 +63,7 @@ def tick(plant: Plant, protections: Protections, was: Memory, snapshot: Snapshot
     in_circuit = contactors.outputs(was.contactors).in_circuit
     known, estimate = estimators.step(plant, was.estimation, snapshot, dt_s, in_circuit)
     now = _asked(plant, replace(was, estimation=known), snapshot, dt_s)
-    evidence = _evidence(plant, was, snapshot, dt_s, now.commissioned, in_circuit)
-    evidence = replace(evidence, soh=math.nan if estimate.soh is None else estimate.soh)
+    evidence = _evidence(plant, was, now, snapshot, estimate, dt_s, in_circuit)
     protection, verdict = protect(protections, was.protection, evidence, _resets(now, snapshot))
     released = contactors.released(plant, was.contactors, snapshot)
     strings = contactors.step(plant, released, snapshot, _orders(now, verdict), dt_s)
@@ -82,15 +81,20 @@ def _asked(plant: Plant, was: Memory, snapshot: Snapshot, dt_s: float) -> Memory
     started, waiting_s = _started(plant, was, snapshot, dt_s)
     trip_reset, trip_reset_s = _trip_reset(was, tuple(r for r in requests if isinstance(r, Reset)), dt_s)
     leases = dispatch.step(was.leases, requests, snapshot.now_s)
+    boards = commissioning.commissioned(was.commissioned, snapshot.modules.uid, requests, waiting_s)
+    estimation = was.estimation
+    if boards is not None and was.commissioned is not None and boards is not was.commissioned:
+        estimation = estimators.exchanged(estimation, boards != was.commissioned)
     return replace(
         was,
+        estimation=estimation,
         started=started,
         waiting_s=waiting_s,
         trip_reset=trip_reset,
         trip_reset_s=trip_reset_s,
         stopping=was.stopping or any(isinstance(request, Shutdown) for request in requests),
         connect=next((r.closed for r in reversed(requests) if isinstance(r, Connect)), was.connect),
-        commissioned=commissioning.commissioned(was.commissioned, snapshot.modules.uid, requests, waiting_s),
+        commissioned=boards,
         leases=leases,
         set_point_lost=dispatch.lost(was.set_point_lost, was.leases, leases, requests),
     )
@@ -141,6 +145,7 @@ def _remembered(now: Memory, snapshot: Snapshot, command: Command) -> Memory:
     return replace(
         now,
         now_s=snapshot.now_s,
+        estimation=estimators.told(now.estimation, command.balance),
         limits=limiting.settled(now.limits, command.ccl_a, command.dcl_a),
         sent=now.sent.with_limits(snapshot.now_s, command.ccl_a, command.dcl_a),
         cell_sync=snapshot.modules.cell_sync,
@@ -151,7 +156,7 @@ def _remembered(now: Memory, snapshot: Snapshot, command: Command) -> Memory:
 
 
 def _evidence(
-    plant: Plant, was: Memory, snapshot: Snapshot, dt_s: float, commissioned: Ints | None, in_circuit: Bools
+    plant: Plant, was: Memory, now: Memory, snapshot: Snapshot, estimate: Estimate, dt_s: float, in_circuit: Bools
 ) -> Evidence:
     return Evidence(
         plant=plant,
@@ -164,11 +169,13 @@ def _evidence(
         sent_charge_a=float(was.sent.charge_a.max()),
         sent_discharge_a=float(was.sent.discharge_a.max()),
         in_circuit=in_circuit,
-        commissioned=commissioned,
-        taken_over=was.commissioned is not commissioned and not commissioning.accepted(snapshot.requests),
+        commissioned=now.commissioned,
+        taken_over=was.commissioned is not now.commissioned and not commissioning.accepted(snapshot.requests),
         contactors=was.contactors,
         starts=was.starts,
         set_point_lost=was.set_point_lost,
+        soh=math.nan if estimate.soh is None else estimate.soh,
+        leaks=now.estimation.ledger.leaks,
     )
 
 
@@ -242,7 +249,7 @@ def _command(
         close_plus=outs.close_plus,
         inverter_enable=outs.connected & ~outs.leaving,
         commanded=outs.commanded,
-        balance=balancing.balance(plant, snapshot, outs.connected & ~verdict.opens),
+        balance=_balance(plant, now, snapshot, estimate, outs.connected & ~verdict.opens),
         heartbeat=now.started and snapshot.host.period_s <= MOST_PERIOD_S and not _cut_off(now, snapshot),
         force_charge=now.force_charge,
         alarms=verdict.alarms,
@@ -256,6 +263,11 @@ def _command(
         fresh=fresh,
         trip_resets=_trip_resets(plant, snapshot, now.trip_reset_s),
     )
+
+
+def _balance(plant: Plant, now: Memory, snapshot: Snapshot, estimate: Estimate, healthy: Bools) -> Bools:
+    emptier = estimate.cell_soc - estimate.cell_soc_sigma
+    return balancing.balance(plant, snapshot, healthy, now.estimation.ledger.balancing, emptier, now.commissioned)
 
 
 def _rack_current_a(current_a: Floats, in_circuit: Bools) -> float | None:

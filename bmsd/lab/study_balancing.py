@@ -3,14 +3,14 @@
 Every strategy has a string of the same cells: same capacities, states of charge, self-discharge, pace of ageing. They
 are the strings of one twin, computed side by side, but not connected: each has its own current. What is whose:
 
-* the core's: which cells bleed (`core.balancing.balance`), how much current a cell voltage allows (the curves of its
-  configuration, with the ratchet of `core.limits`: inside the taper the charge limit may only fall), its absorption
-  voltage;
+* the core's: which cells bleed (`core.balancing.balance` by `core.estimation.ledger`), how much current a cell voltage
+  allows (the curves of its configuration, with the ratchet of `core.limits`: inside the taper the charge limit may only
+  fall), its absorption voltage;
 * the study's: sun and load, a charger that holds the absorption voltage, the active channels (`sim.balancer`: voltage
   driven, one per module, acting by themselves while their string is charged).
 
-Nothing of it is measured with an error: that balancing by voltage goes wrong on the plateau is known; here it is asked
-what it can reach near the top.
+Nothing of it is measured with an error; the ledger reads what is missing in a cell where its voltage would tell it, and
+only there. It is asked what a strategy can reach, not what a poor sensor spoils.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ import numpy as np
 from bmsd.config.load import checked, plant
 from bmsd.core import balancing
 from bmsd.core.derate import share
+from bmsd.core.estimation import ledger
+from bmsd.core.estimation.anchors import SHAPE_SIGMA, Anchor
+from bmsd.core.estimation.soc import RELEASE_V, TOP_V
 from bmsd.lab.observe import calm
 from bmsd.model.layout import Layout
 from bmsd.model.plant import Plant
@@ -42,7 +45,9 @@ BALANCED_SHARE = 0.01
 """Balanced: the charge that is missing to full differs by less than this share of the capacity."""
 EARLY_CHARGE, EARLY_DISCHARGE = 0.03, 0.06
 """An end of charge (discharge) by one cell is early when the mean cell still lacks (has) more than this share."""
-RELEASE_V = 0.03
+FREE_V = 0.03
+ANCHOR_V, STEEP_SOC = TOP_V - RELEASE_V, 0.94
+"""The ledger reads cells with the highest above this, and only those beyond this: the curve is flat below."""
 _LATE_SUN_H = 12.0
 
 
@@ -143,7 +148,8 @@ class Study:
         self._passive = np.array([s.passive for s in q.strategies])
         self._off = np.zeros(shape, dtype=np.bool_)
         self._off_a = np.zeros(shape)
-        self._starts_v = min(self.plant.balance.start_v, self.balancers.parameters.active_above_v)
+        self.ledger = ledger.start(self.plant)
+        self._bleeding = self._off
         self._on_bus = np.ones(self.count, dtype=np.bool_)
         self._charge_share = np.ones(self.count)
         self._sun = np.random.default_rng([q.seed, 0x50]).beta(3.0, 1.5, size=math.ceil(q.years * DAYS_A_YEAR) + 1)
@@ -181,7 +187,7 @@ class Study:
         curve = self.plant.limits.charge_by_cell_v
         highest_v = self.cells.cell_v.max(axis=(1, 2))
         allowed = share(curve, highest_v)
-        free = highest_v <= curve.x[0] - RELEASE_V
+        free = highest_v <= curve.x[0] - FREE_V
         self._charge_share = np.where(free, allowed, np.minimum(allowed, self._charge_share))
         emf_v, ohm = self.cells.thevenin(STEP_S)
         cvl_v = self.plant.charge.absorption_v * self.plant.layout.cells_in_series
@@ -207,19 +213,46 @@ class Study:
 
     def _balance(self, current_a: Floats) -> Bools:
         """Let the boards balance; return the bleeders that conduct."""
-        cells, boards = self.cells, self.balancers
-        charging = current_a > self.plant.balance.min_charge_a
-        if not charging.any() or float(cells.cell_v.max()) <= self._starts_v:
-            cells.move(self._off_a)
+        self._act(current_a > self.plant.balance.min_charge_a)
+        if not self._passive.any():
             return self._off
-        snapshot = self._sight(cells.cell_v, current_a)
-        bleeding = balancing.balance(self.plant, snapshot, self._passive & self._on_bus)
+        self.ledger = ledger.counted(self.plant, self.ledger, self._seen(current_a), STEP_S)
+        if self.ledger.pending_s >= SLOW_S - 1e-6:
+            self._bleeding = self._decided(current_a)
+        if self._bleeding.any():
+            power_w = np.where(self._bleeding, self.cells.cell_v**2 / self.question.bleeder_ohm, 0.0)
+            self.bled_j += STEP_S * power_w.sum(axis=(1, 2))
+        return self._bleeding
+
+    def _act(self, charging: Bools) -> None:
+        """The channels move what they move."""
+        cells, boards = self.cells, self.balancers
+        if not charging.any() or not float(cells.cell_v.max()) > boards.parameters.active_above_v:
+            cells.move(self._off_a)
+            return
         moved_a = boards.moved_a(cells.cell_v, charging[:, None]) * self._active_a
         cells.move(moved_a)
-        power_w = np.where(bleeding, cells.cell_v**2 / self.question.bleeder_ohm, 0.0).sum(axis=(1, 2))
-        self.bled_j += STEP_S * power_w
         self.active_j -= STEP_S * (moved_a * cells.cell_v).sum(axis=(1, 2))
-        return bleeding
+
+    def _decided(self, current_a: Floats) -> Bools:
+        """What the core bleeds from now on, by a ledger that reads cells at the top, and only where voltage tells."""
+        known = self.ledger = ledger.step(self.plant, self.ledger, self.cells.cell_v, self._anchor(current_a))
+        snapshot = self._seen(current_a)
+        return balancing.balance(self.plant, snapshot, self._passive & self._on_bus, known.balancing, self.cells.soc)
+
+    def _anchor(self, current_a: Floats) -> Anchor | None:
+        cells = self.cells
+        top = (cells.cell_v.max(axis=(1, 2)) >= ANCHOR_V) & (current_a > 0.0)
+        if not top.any():
+            return None
+        steep = cells.soc >= STEEP_SOC
+        missing_ah = np.minimum(cells.capacity_as - cells.charge_as, (1.0 - STEEP_SOC) * cells.capacity_as) / 3600.0
+        sigma_ah = np.full(missing_ah.shape, SHAPE_SIGMA * self.question.capacity_ah)
+        there = top[:, None, None]
+        return Anchor(-missing_ah, sigma_ah, steep & there, ~steep & there, top, top)
+
+    def _seen(self, current_a: Floats) -> Snapshot:
+        return self._sight(self.cells.cell_v, current_a, self._bleeding)
 
 
 def answer(question: Question, told: Callable[[float], None] = lambda _share: None) -> list[Answer]:
@@ -343,13 +376,15 @@ def _plant(q: Question, strings: int) -> Plant:
     return replace(plant(checked(data)), layout=Layout(strings, q.modules, q.cells, 1))
 
 
-def _sight(rack: Plant, cells: Cells) -> Callable[[Floats, Floats], Snapshot]:
-    """Return what makes a snapshot of cell voltages and currents, everything else calm."""
+def _sight(rack: Plant, cells: Cells) -> Callable[[Floats, Floats, Bools], Snapshot]:
+    """Return what makes a snapshot of cell voltages, currents and bleeders, everything else calm."""
     still = calm(rack, cells.cell_v)
 
-    def see(cell_v: Floats, current_a: Floats) -> Snapshot:
+    def see(cell_v: Floats, current_a: Floats, bleeding: Bools) -> Snapshot:
         return replace(
-            still, modules=replace(still.modules, cell_v=cell_v), units=replace(still.units, current_a=current_a)
+            still,
+            modules=replace(still.modules, cell_v=cell_v, balancing=bleeding),
+            units=replace(still.units, current_a=current_a),
         )
 
     return see

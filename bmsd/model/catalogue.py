@@ -191,6 +191,22 @@ CATALOGUE: tuple[Row, ...] = (
         alarms=_DATA,
     ),
     Row(
+        "CEL-017", "cell_self_discharge", Scope.CELL, "self_discharge",
+        "self_discharge_ma", "self_discharge_clear_ma", Level.WARNING,
+        "A cell drains itself more than the others of its string, and by more than doubt allows (two sigma).",
+        "Shown with the leak in mA; the other cells are bled to keep level with it.",
+        "Watch whether it grows; have the module looked at with the next service. Acknowledge.",
+        latch=Latch.OPERATOR, alarms=_a(Alarm.IMBALANCE),
+    ),
+    Row(
+        "CEL-022", "cell_soft_short", Scope.CELL, "soft_short",
+        "soft_short_ma", "self_discharge_clear_ma", Level.WARNING,
+        "A cell has drained itself over the last week as a cell with a soft short inside does.",
+        "Shown with the leak in mA; the other cells are bled to keep level with it, as far as their bleeders can.",
+        "Plan its exchange soon: soft shorts grow. Service acknowledges with a reason.",
+        latch=Latch.SERVICE, alarms=_a(Alarm.IMBALANCE),
+    ),
+    Row(
         "CEL-020", "cell_count_mismatch", Scope.MODULE, "cell_count", 0.5, 0.5, Level.ALARM,
         "A board measures another number of cells than is configured.",
         "Limits are zero and the string is not closed; a closed one opens after 5 s.",

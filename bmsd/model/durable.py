@@ -8,8 +8,34 @@ from bmsd.model.history import Wear
 from bmsd.model.snapshot import Floats, Ints
 
 SCHEMA = 5
-"""2: with `commissioned`; 3: with `boot_id`, `now_s`, `starts_s`; 4: with `learned`; 5: with `wear`. An older record is
-read as one without."""
+"""2: with `commissioned`; 3: with `boot_id`, `now_s`, `starts_s`; 4: with `learned`; 5: with `wear` and `ledger`. An
+older record is read as one without."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """The balancing ledger of cells (strings, modules, cells): charge in excess with sigma (NaN: unknown), bled so far
+    in Ah, and since all cells of the string were read; energy bled of strings (strings,).
+
+    Looks at the drift over a week and a month: times (looks, strings) by a clock that stood at `clock_s` when this was
+    saved, charge (looks, strings, modules, cells), and what was bled meanwhile. `epoch_s`: UTC at the clock's zero,
+    NaN: not known; `doubtful`: an unknown time has passed since the looks.
+    """
+
+    excess_ah: Floats
+    sigma_ah: Floats
+    moved_ah: Floats
+    blind_ah: Floats
+    bled_wh: Floats
+    clock_s: float
+    epoch_s: float
+    doubtful: bool
+    week_s: Floats
+    week_ah: Floats
+    week_bled_ah: Floats
+    month_s: Floats
+    month_ah: Floats
+    month_bled_ah: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +56,7 @@ class Learned:
     resistance_product: Floats
     resistance_seen: Floats
     resistance_events: Floats
+    ledger: Ledger | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bmsd.model.balancing import Balancing
 from bmsd.model.history import Singles
 from bmsd.model.snapshot import Floats, Ints
 
@@ -61,6 +62,7 @@ class Estimate:
     life_followed_days: float
     string_cycles: Floats
     age_days: float
+    balancing: Balancing
 
     @property
     def soc_edge(self) -> Floats:

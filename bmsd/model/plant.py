@@ -89,13 +89,23 @@ class ChargeSettings:
 
 @dataclass(frozen=True)
 class BalanceSettings:
-    """Top balancing: start above `start_v`, bleed cells more than `band_v` above the lowest, in V; lease in s."""
+    """By voltage: start above `start_v`, bleed cells more than `band_v` above the lowest, in V; lease in s.
+
+    By the ledger: the dead band is the lesser of both; no cell below `least_soc` or `least_v` is bled.
+    """
 
     enabled: bool
     start_v: float
     band_v: float
     min_charge_a: float
     lease_s: float
+    bleed_ohm: float = 33.0
+    dead_band_share: float = 0.005
+    dead_band_ah: float = 1.0
+    idle: bool = True
+    discharging: bool = True
+    least_soc: float = 0.2
+    least_v: float = 3.2
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ from bmsd.model.snapshot import Feedback, Floats
 
 Array = NDArray[Any]
 
+LFP_V = 3.3
+"""Of a cell, where most of its charge is."""
 _UNKNOWN = int(Feedback.UNKNOWN)
 FRESH_S = 2.0
 """What a node said is no news after this time, unless control still goes by it."""
@@ -49,6 +51,18 @@ def resistance_ratio(p: Published) -> Floats:
     """Resistance of each cell over the median of its string (strings, modules x cells)."""
     factor = of_string(p, p.estimate.cell_resistance_factor)
     return np.asarray(factor / np.median(factor, axis=1)[:, None])
+
+
+def all_known(values: Floats, pick: Callable[[Floats], float]) -> float | None:
+    """Pick of values that are all known, else None."""
+    return float(pick(values)) if np.isfinite(values).all() else None
+
+
+def soft_short_ohm(p: Published) -> float | None:
+    """Resistance of a short inside that would drain as much as the leakiest cell; None while it may be none."""
+    leak_ma, sigma_ma = p.estimate.balancing.leak_ma, p.estimate.balancing.leak_sigma_ma
+    certain = leak_ma[leak_ma > 2.0 * sigma_ma]
+    return float(1e3 * LFP_V / certain.max()) if certain.size else None
 
 
 def module_shape(p: Published) -> tuple[int, ...]:

@@ -182,6 +182,26 @@ POINTS: tuple[Point, ...] = (
         148, "time_to_full_s", "s", "Until a cell is full at the current of the last minutes; not known at rest.",
         lambda p: p.estimate.time_to_full_s,
     ),
+    _float(
+        156, "balance_time_s", "s", "Until no cell is left to bleed, at the pace of the last 24 h; 0: none is.",
+        lambda p: readers.all_known(p.estimate.balancing.time_s, np.max),
+    ),
+    _float(
+        158, "balance_time_sigma_s", "s", "Standard deviation of it.",
+        lambda p: readers.all_known(p.estimate.balancing.time_sigma_s, np.max),
+    ),
+    _float(160, "bled_wh", "Wh", "Energy that bleeders have wasted so far.",
+           lambda p: float(p.estimate.balancing.bled_wh.sum())),
+    _float(
+        162, "balance_load", "1", "Share of the balancing current that the drift of cells asks for; over 1: too weak.",
+        lambda p: _known(p.estimate.balancing.load, np.max),
+    ),
+    _float(164, "leak_max_ma", "mA", "What the leakiest cell drains itself by, above the median of its string.",
+           lambda p: _known(p.estimate.balancing.leak_ma, np.max)),
+    _float(166, "soft_short_ohm", "ohm", "Resistance of the short that drains as much; not known while it may be none.",
+           readers.soft_short_ohm),
+    _float(168, "balance_todo_max_ah", "Ah", "What the fullest cell has too much of.",
+           lambda p: _known(p.estimate.balancing.todo_ah, np.max)),
     *(point for place, name in enumerate(BUSES) for point in _bus_points(170 + 10 * place, name, place)),
     _float(
         40, "life_left_d", "d",
@@ -368,6 +388,10 @@ STRINGS = Block("string", 1000, 100, MAX_STRINGS, (
            lambda p: readers.lowest(readers.of_string(p, p.estimate.cell_capacity_ah))),
     Column("capacity_sigma_ah", "Ah", 92, _F32, "Standard deviation of its least certain capacity.",
            lambda p: readers.highest(readers.of_string(p, p.estimate.cell_capacity_sigma_ah))),
+    Column("balance_time_s", "s", 94, _F32, "Until no cell of it is left to bleed, at the pace of the last 24 h.",
+           lambda p: p.estimate.balancing.time_s),
+    Column("balance_todo_max_ah", "Ah", 96, _F32, "What its fullest cell has too much of.",
+           lambda p: readers.highest(readers.of_string(p, p.estimate.balancing.todo_ah))),
     Column("coil_v", "V", 48, _F32, "Supply of the contactor coils.", lambda p: p.snapshot.units.coil_v),
     Column("sequence_end", "1", 98, _U32, _SEQUENCE, lambda p: np.full(len(p.strings), p.sequence)),
 ))
@@ -416,6 +440,14 @@ MODULES = Block("module", 1800, 100, MAX_MODULES, (
            lambda p: readers.board_said(p, p.snapshot.modules.heartbeat_lost)),
     Column("trip_active", "1", 89, _U16, "1: the board holds a trip of its own.",
            lambda p: readers.board_said(p, p.snapshot.modules.trip_active)),
+    Column("balance_todo_max_ah", "Ah", 90, _F32, "What its fullest cell has too much of, in its string.",
+           lambda p: readers.highest(p.estimate.balancing.todo_ah)),
+    Column("leak_max_ma", "mA", 92, _F32, "What its leakiest cell drains itself by, above the median of the string.",
+           lambda p: readers.highest(p.estimate.balancing.leak_ma)),
+    Column("balance_todo_max_cell", "1", 94, _U16, "Number of its fullest cell.",
+           lambda p: readers.where_highest(p.estimate.balancing.todo_ah)),
+    Column("leak_max_cell", "1", 95, _U16, "Number of its leakiest cell.",
+           lambda p: readers.where_highest(p.estimate.balancing.leak_ma)),
     Column("sequence_end", "1", 98, _U32, _SEQUENCE, lambda p: np.full(readers.module_shape(p), p.sequence)),
 ))
 """Modules in the order of strings and their places; each with its cells and sensors, so that one read has them all."""

@@ -70,6 +70,13 @@ def counting(name: str, per_tick: int, seconds: float) -> Story:
     return Story(lambda tick: {name: np.full(PLANT.layout.module_shape, per_tick * (tick + 1))}, seconds)
 
 
+def leaking(leak_ma: float) -> Story:
+    """The ledger has found that a cell drains itself."""
+    cells = np.zeros(PLANT.layout.cell_shape)
+    cells[0, 0, 5] = leak_ma
+    return Story(lambda _: {"leak_ma": cells}, 0.1, after=CLOSED | {"leak_ma": 0.0})
+
+
 def no_voltage(kind: Kind) -> Story:
     cell_reading = np.zeros(PLANT.layout.cell_shape, dtype=np.int64)
     cell_reading[0, 0, 5] = kind
@@ -167,6 +174,8 @@ STORIES = {
     "CEL-006": cell(2.89),
     "CEL-007": cell(2.79, current_a=-20.0),
     "CEL-008": cell(2.49),
+    "CEL-017": leaking(5.3),
+    "CEL-022": leaking(50.3),
     "CEL-020": steady(0.2, cell_count=15),
     "CEL-012": no_voltage(Kind.OPEN),
     "CEL-014": no_voltage(Kind.INVALID),
@@ -434,6 +443,8 @@ def second_string(two: Plant, opened: dict[str, Any], name: str, value: Any) -> 
     """This value of a one-string story for the second string only, the first as it is when healthy."""
     if isinstance(value, np.ndarray) and len(value) == 2:
         return value
+    if name == "leak_ma":
+        return np.concatenate((np.zeros_like(value), value))
     healthy = rack.snapshot(two, 100.0, **opened)
     part = healthy.modules if hasattr(healthy.modules, name) else healthy.units
     values = getattr(part, name.removeprefix("unit_")).copy()

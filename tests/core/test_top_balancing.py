@@ -1,4 +1,4 @@
-"""Balancing: only near the top, only while charging, only when everything of the string is known."""
+"""Balancing without a ledger: only near the top, while charging, and when everything of the string is known."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 
 from bmsd.core.balancing import balance
+from bmsd.core.estimation import ledger
 from tests import rack
 
 PLANT = rack.plant(strings=2)
 BOTH = np.array([True, True])
+NOTHING = ledger.start(PLANT).balancing
+UNSURE = np.full(PLANT.layout.cell_shape, np.nan)
 
 
 def bleeds(cells: dict[int, float], *, base_v: float = 3.41, current_a: Any = 10.0, allowed: Any = BOTH, **values: Any):
@@ -21,7 +24,7 @@ def bleeds(cells: dict[int, float], *, base_v: float = 3.41, current_a: Any = 10
     for index, volts in cells.items():
         cell_v[0, 0, index] = volts
     snap = rack.snapshot(PLANT, 100.0, cell_v=cell_v, current_a=current_a, **values)
-    told = balance(PLANT, snap, allowed)
+    told = balance(PLANT, snap, allowed, NOTHING, UNSURE)
     assert not told[1].any()
     return set(np.flatnonzero(told[0, 0]).tolist())
 
@@ -53,8 +56,8 @@ def test_a_string_that_is_not_allowed_and_a_tripped_board_do_not_bleed():
 def test_switched_off_is_off():
     plant = replace(PLANT, balance=replace(PLANT.balance, enabled=False))
     snap = rack.snapshot(plant, 100.0, cell_v=3.45 + np.arange(32).reshape(2, 1, 16) * 1e-3, current_a=10.0)
-    assert balance(PLANT, snap, BOTH).any()
-    assert not balance(plant, snap, BOTH).any()
+    assert balance(PLANT, snap, BOTH, NOTHING, UNSURE).any()
+    assert not balance(plant, snap, BOTH, NOTHING, UNSURE).any()
 
 
 def test_in_the_tick_only_closed_healthy_strings_bleed():

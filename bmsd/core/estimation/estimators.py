@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bmsd.core.estimation import capacity, months, power, resistance, soc
+from bmsd.core.estimation import anchors, capacity, ledger, months, power, resistance, soc
 from bmsd.core.estimation.capacity import CapacityMemory
 from bmsd.core.estimation.electrical import at, place
 from bmsd.core.estimation.history import Seen
+from bmsd.core.estimation.ledger import LedgerMemory
 from bmsd.core.estimation.months import MonthsMemory
 from bmsd.core.estimation.power import Power
 from bmsd.core.estimation.resistance import LOOK_S, Look, ResistanceMemory
@@ -49,6 +50,7 @@ class EstimationMemory:
     charge: Power
     discharge: Power
     months: MonthsMemory
+    ledger: LedgerMemory
 
 
 def start(plant: Plant) -> EstimationMemory:
@@ -63,7 +65,7 @@ def of(plant: Plant, charge: SocMemory) -> EstimationMemory:
     learned = resistance.start(shape)
     return EstimationMemory(
         charge, capacity.start(shape), learned, _resistances(plant, charge, learned), np.full(shape[0], np.nan),
-        unknown, unknown, months.start(plant),
+        unknown, unknown, months.start(plant), ledger.start(plant),
     )  # fmt: skip
 
 
@@ -73,11 +75,17 @@ def learned(memory: EstimationMemory) -> Learned:
     return Learned(
         belief.bias_c, belief.bias_sigma_c, memory.soc.polarisation.h, memory.capacity.weight, memory.capacity.product,
         slope.square, slope.product, slope.seen, slope.events,
+        ledger.saved(memory.ledger),
     )  # fmt: skip
 
 
-def relearned(plant: Plant, memory: EstimationMemory, saved: Learned | None) -> EstimationMemory:
-    """The memory with what was kept; what does not fit this rack is left out."""
+def relearned(
+    plant: Plant, memory: EstimationMemory, saved: Learned | None, days: float = 30.0, off_s: float | None = None
+) -> EstimationMemory:
+    """The memory with what was kept `days` ago, as far as is known, exactly `off_s` ago, or nobody knows (None).
+
+    What does not fit this rack is left out.
+    """
     if saved is None or saved.capacity_weight.shape != plant.layout.cell_shape:
         return memory
     charge = soc.with_bias(memory.soc, saved.bias_c, saved.bias_sigma_c, saved.hysteresis)
@@ -93,7 +101,18 @@ def relearned(plant: Plant, memory: EstimationMemory, saved: Learned | None) -> 
     )
     learned_ohms = replace(memory.resistance, long=slope)
     ohms = _resistances(plant, charge, learned_ohms)
-    return replace(memory, soc=charge, capacity=sizes, resistance=learned_ohms, resistances=ohms)
+    moved = ledger.restored(plant, saved.ledger, days, off_s)
+    return replace(memory, soc=charge, capacity=sizes, resistance=learned_ohms, resistances=ohms, ledger=moved)
+
+
+def exchanged(memory: EstimationMemory, modules: Bools) -> EstimationMemory:
+    """The memory after other boards, and so other cells, have come to the places of these modules."""
+    return replace(memory, ledger=ledger.forgotten(memory.ledger, modules))
+
+
+def told(memory: EstimationMemory, bleed: Bools) -> EstimationMemory:
+    """The memory with the cells that are told to bleed until the next tick."""
+    return replace(memory, ledger=replace(memory.ledger, told=bleed))
 
 
 def followed(
@@ -116,7 +135,12 @@ def step(
     """Return the new memory and what is known now; `in_circuit` (strings,) as in soc.estimate."""
     charge_memory, state = soc.estimate(plant, was.soc, snapshot, dt_s, in_circuit, was.capacity.share)
     mean_a = _mean_a(was.mean_a, snapshot.units.current_a, dt_s)
+    moved = ledger.counted(plant, was.ledger, snapshot, dt_s)
     was = replace(was, capacity=_capacity(plant, was.capacity, charge_memory, state), mean_a=mean_a)
+    if charge_memory.weighed_c is not None:
+        charge_memory = soc.bled(charge_memory, moved.pending_ah / plant.cell.capacity_ah)
+        moved = ledger.step(plant, moved, snapshot.modules.cell_v, _anchor(plant, was, charge_memory, snapshot, state))
+    was = replace(was, ledger=moved)
     since_s = was.resistance.since_s + dt_s
     if since_s >= LOOK_S - 1e-9 or not was.resistance.looks:
         memory = _looked(plant, replace(was, soc=charge_memory), snapshot, state, since_s)
@@ -138,6 +162,19 @@ def _capacity(plant: Plant, was: CapacityMemory, charge: SocMemory, state: Charg
     moved = capacity.moved(was, charge.weighed_c * nominal_ah, charge.weighed_s / 3600.0)
     bias_sigma_a = charge.belief.bias_sigma_c * nominal_ah
     return capacity.step(moved, state.cell_soc, state.cell_soc_sigma, bias_sigma_a, nominal_ah)
+
+
+def _anchor(
+    plant: Plant, was: EstimationMemory, now: SocMemory, snapshot: Snapshot, state: ChargeState
+) -> anchors.Anchor | None:
+    """What is read of the cells where voltage tells charge."""
+    amps = snapshot.units.current_a
+    lost_v = soc.lost_v(now.tables, np.nan_to_num(now.string_soc, nan=REFERENCE_SOC), amps, now.polarisation)
+    ohms, sizes = was.resistances, was.capacity
+    return anchors.anchor(plant, snapshot.modules.cell_v, amps, anchors.Sight(
+        now.tables, now.polarisation.h, lost_v, ohms.factor, ohms.sigma, state.cell_capacity_ah,
+        sizes.sigma * plant.cell.capacity_ah, now.string_soc + 2.0 * now.string_sigma,
+    ))  # fmt: skip
 
 
 def _looked(
@@ -224,6 +261,7 @@ def _estimate(
         life_followed_days=float(memory.months.life.followed_days[counts].min()),
         string_cycles=use.cycles + plant.estimation.cycles_before,
         age_days=use.age_days,
+        balancing=memory.ledger.balancing,
     )
 
 

@@ -213,6 +213,15 @@ def interrupted(plant: Plant, was: SocMemory, unknown: Floats) -> SocMemory:
     )
 
 
+def bled(was: SocMemory, share: Floats) -> SocMemory:
+    """The memory after this much was bled from each cell beside the string's current, in capacities."""
+    if not share.any():
+        return was
+    mean = share.mean(axis=(1, 2))
+    apart = replace(was.deltas, soc=was.deltas.soc - (share - mean[:, None, None]))
+    return replace(was, deltas=apart, net_c=was.net_c - mean)
+
+
 def estimate(
     plant: Plant,
     was: SocMemory,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from bmsd.core.contactors.table import StringState
+from bmsd.core.estimation.leaks import Leaks
 from bmsd.core.starts import NO_STARTS, Starts
 from bmsd.model.plant import Plant
 from bmsd.model.snapshot import Bools, Floats, Ints, Snapshot
@@ -25,7 +26,7 @@ class Evidence:
     remembered of each string's. `commissioned` (strings, modules): unique numbers of the boards that belong there,
     -1: nobody's place yet, None: no map yet; `taken_over`: it was made with this tick, and nobody has accepted it.
     `set_point_lost`: who steered the rack does so no more. `starts`: how the processes before this one ended. `soh`:
-    capacity of the weakest cell over the nominal one.
+    capacity of the weakest cell over the nominal one. `leaks`: what cells drain themselves by.
     """
 
     plant: Plant
@@ -44,6 +45,7 @@ class Evidence:
     taken_over: bool = False
     set_point_lost: bool = False
     soh: float = math.nan
+    leaks: Leaks | None = None
 
     @property
     def rack_current_a(self) -> float:

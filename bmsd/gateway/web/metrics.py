@@ -38,6 +38,7 @@ UNITS: dict[str, tuple[str, float]] = {
     "%": ("ratio", 0.01),
     "V": ("volts", 1.0),
     "A": ("amperes", 1.0),
+    "mA": ("amperes", 1e-3),
     "W": ("watts", 1.0),
     "kW": ("watts", 1e3),
     "Wh": ("joules", 3.6e3),

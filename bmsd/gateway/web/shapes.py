@@ -56,6 +56,11 @@ class Cells(Shape):
     soc: PerItem = known("State of charge, 0..1.", "1")
     soc_sigma: PerItem = known("Its standard deviation.", "1")
     balancing: list[list[list[bool]]] = known("Whether the cell is told to bleed.")
+    balance_todo_ah: PerItem = known("Charge above the emptiest cell of the string, counted from full.", "Ah")
+    balance_todo_sigma_ah: PerItem = known("Its standard deviation.", "Ah")
+    balance_moved_ah: PerItem = known("Charge that went through its bleeder so far.", "Ah")
+    leak_ma: PerItem = known("What it drains itself by, above the median of its string.", "mA")
+    leak_sigma_ma: PerItem = known("Its standard deviation.", "mA")
 
 
 class Contactors(Shape):
