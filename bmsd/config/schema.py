@@ -341,6 +341,17 @@ class Estimation(Section):
     self_discharge_sigma_per_day: float = number(
         "What a stored state of charge may be wrong by after a day, standard deviation.", "share", 0.0, 0.05, 0.001
     )
+    predictor: bool = setting(
+        "Whether voltages and temperatures are compared with what the current should make of them. Off: unexplained "
+        "heat and sag are not known, TMP-015, TMP-016 and TMP-024 are never raised, TMP-014 only by neighbours.",
+        True,
+    )
+    cell_heat_capacity_j_per_k: float = number(
+        "Heat capacity of one cell; 0: 19.3 J/K per Ah, as of LFP prismatic cells.", "J/K", 0.0, 50000.0, 0.0
+    )
+    cooling_s: float = number(
+        "Time in which a cell comes closer to what surrounds it by 63 %.", "s", 300.0, 100000.0, 7200.0
+    )  # fmt: skip
 
 
 class FieldBus(Section):

@@ -22,7 +22,7 @@ from bmsd.model.estimate import Estimate
 from bmsd.model.fault import Fault
 from bmsd.model.plant import Plant
 from bmsd.model.request import Connect, Reset, Shutdown
-from bmsd.model.snapshot import Bools, Floats, Ints, Reading, Snapshot
+from bmsd.model.snapshot import Bools, Floats, Reading, Snapshot
 
 START_WAIT_S = 3.0
 """Without a complete string after this time, the inverter is told measured voltages and zero limits."""
@@ -62,7 +62,7 @@ def tick(plant: Plant, protections: Protections, was: Memory, snapshot: Snapshot
     in_circuit = contactors.outputs(was.contactors).in_circuit
     known, estimate = estimators.step(plant, was.estimation, snapshot, dt_s, in_circuit)
     now = _asked(plant, replace(was, estimation=known), snapshot, dt_s)
-    evidence = _evidence(plant, was, snapshot, dt_s, now.commissioned, in_circuit)
+    evidence = _evidence(plant, was, snapshot, dt_s, now, in_circuit)
     protection, verdict = protect(protections, was.protection, evidence, _resets(now, snapshot))
     released = contactors.released(plant, was.contactors, snapshot)
     strings = contactors.step(plant, released, snapshot, _orders(now, verdict), dt_s)
@@ -148,9 +148,7 @@ def _remembered(now: Memory, snapshot: Snapshot, command: Command) -> Memory:
     )
 
 
-def _evidence(
-    plant: Plant, was: Memory, snapshot: Snapshot, dt_s: float, commissioned: Ints | None, in_circuit: Bools
-) -> Evidence:
+def _evidence(plant: Plant, was: Memory, snapshot: Snapshot, dt_s: float, now: Memory, in_circuit: Bools) -> Evidence:
     return Evidence(
         plant=plant,
         snapshot=snapshot,
@@ -162,9 +160,10 @@ def _evidence(
         sent_charge_a=float(was.sent.charge_a.max()),
         sent_discharge_a=float(was.sent.discharge_a.max()),
         in_circuit=in_circuit,
-        commissioned=commissioned,
-        taken_over=was.commissioned is not commissioned and not commissioning.accepted(snapshot.requests),
+        commissioned=now.commissioned,
+        taken_over=was.commissioned is not now.commissioned and not commissioning.accepted(snapshot.requests),
         contactors=was.contactors,
+        residuals=now.estimation.predictor.residuals,
         starts=was.starts,
         set_point_lost=was.set_point_lost,
     )

@@ -19,6 +19,8 @@ class Estimate:
     for so long, NaN: unknown, and which of its cells, counted through the string from 0, ends it.
     `soh`: capacity of the weakest cell over the nominal one. `string_left_ah`, `string_room_ah`: until the first cell
     of the string is empty, and until the first is full; the times are those at the mean current of the last minutes.
+    `cell_residual_v`: measured minus predicted; `cell_sag_v`: fall of a cell that nothing explains. By sensor (strings,
+    modules, sensors): `sensor_residual_k` that nothing explains, `sensor_heating_k_per_min`. NaN: unknown.
     """
 
     cell_soc: Floats
@@ -45,6 +47,10 @@ class Estimate:
     string_room_ah: Floats
     time_to_empty_s: float | None
     time_to_full_s: float | None
+    cell_residual_v: Floats
+    cell_sag_v: Floats
+    sensor_residual_k: Floats
+    sensor_heating_k_per_min: Floats
 
     @property
     def soc_edge(self) -> Floats:

@@ -100,12 +100,18 @@ class BalanceSettings:
 
 @dataclass(frozen=True)
 class EstimationSettings:
-    """Coulomb counter: noise of the current sensor (share of 1C), efficiency, sigma of a stored SoC per day."""
+    """Coulomb counter: noise of the current sensor (share of 1C), efficiency, sigma of a stored SoC per day.
+
+    Predictor: whether it runs, heat capacity of a cell (0: by its Ah), time in which it cools.
+    """
 
     current_sigma_c: float
     charge_efficiency: float
     voltage_sigma_v: float
     self_discharge_sigma_per_day: float
+    predictor: bool = True
+    cell_heat_capacity_j_per_k: float = 0.0
+    cooling_s: float = 7200.0
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bmsd.core.estimation import capacity, power, resistance, soc
+from bmsd.core.estimation import capacity, power, predictor, resistance, soc
 from bmsd.core.estimation.capacity import CapacityMemory
 from bmsd.core.estimation.electrical import at, place
 from bmsd.core.estimation.power import Power
+from bmsd.core.estimation.predictor import PredictorMemory
 from bmsd.core.estimation.resistance import LOOK_S, Look, ResistanceMemory
 from bmsd.core.estimation.soc import ChargeState, SocMemory
 from bmsd.model.durable import Learned
@@ -45,6 +46,7 @@ class EstimationMemory:
     mean_a: Floats
     charge: Power
     discharge: Power
+    predictor: PredictorMemory
 
 
 def start(plant: Plant) -> EstimationMemory:
@@ -59,7 +61,7 @@ def of(plant: Plant, charge: SocMemory) -> EstimationMemory:
     learned = resistance.start(shape)
     return EstimationMemory(
         charge, capacity.start(shape), learned, _resistances(plant, charge, learned), np.full(shape[0], np.nan),
-        unknown, unknown,
+        unknown, unknown, predictor.start(plant),
     )  # fmt: skip
 
 
@@ -95,7 +97,8 @@ def relearned(plant: Plant, memory: EstimationMemory, saved: Learned | None) -> 
 def interrupted(plant: Plant, was: EstimationMemory, unknown: Floats) -> EstimationMemory:
     """The memory after a time in which nothing was seen: `unknown` (strings,) capacities may have flowed (sigma)."""
     charge = soc.interrupted(plant, was.soc, unknown)
-    return replace(was, soc=charge, resistance=replace(was.resistance, looks=(), since_s=0.0))
+    rested = replace(was.resistance, looks=(), since_s=0.0)
+    return replace(was, soc=charge, resistance=rested, predictor=predictor.start(plant))
 
 
 def step(
@@ -131,7 +134,7 @@ def _capacity(plant: Plant, was: CapacityMemory, charge: SocMemory, state: Charg
 def _looked(
     plant: Plant, was: EstimationMemory, snapshot: Snapshot, state: ChargeState, since_s: float
 ) -> EstimationMemory:
-    """Once a second: resistances, and the power that follows from all that is known."""
+    """Once a second: resistances, the power that follows from all that is known, and what is not explained by it."""
     now, model = was.soc, plant.cell.model
     common = np.nan_to_num(now.string_soc, nan=REFERENCE_SOC)
     amps, cell_v = snapshot.units.current_a, snapshot.modules.cell_v
@@ -147,7 +150,10 @@ def _looked(
             (plant.cell.min_v, -1, plant.string_discharge_max_a),
         )
     ]
-    return replace(was, resistance=learned, resistances=ohms, charge=found[0], discharge=found[1])
+    seen = predictor.step(
+        plant, was.predictor, snapshot, now, predictor.Resistance(ohms.factor, ohms.sigma), since_s
+    )  # fmt: skip
+    return replace(was, resistance=learned, resistances=ohms, charge=found[0], discharge=found[1], predictor=seen)
 
 
 def _resistances(plant: Plant, charge: SocMemory, learned: ResistanceMemory) -> Resistances:
@@ -166,6 +172,7 @@ def _estimate(plant: Plant, memory: EstimationMemory, state: ChargeState, in_cir
     counts = in_circuit if in_circuit.any() else np.ones(len(in_circuit), dtype=bool)
     share, sigma = memory.capacity.share[counts], memory.capacity.sigma[counts]
     worst = np.unravel_index(int(share.argmin()), share.shape)
+    residuals = memory.predictor.residuals
     known = state.soc is not None
     return Estimate(
         cell_soc=state.cell_soc,
@@ -192,6 +199,10 @@ def _estimate(plant: Plant, memory: EstimationMemory, state: ChargeState, in_cir
         string_room_ah=state.string_room_ah,
         time_to_empty_s=_time_s(plant, state.string_left_ah[counts], -memory.mean_a[counts]),
         time_to_full_s=_time_s(plant, state.string_room_ah[counts], memory.mean_a[counts]),
+        cell_residual_v=residuals.cell_v,
+        cell_sag_v=residuals.sag_v,
+        sensor_residual_k=residuals.sensor_k,
+        sensor_heating_k_per_min=residuals.heating_k_per_min,
     )
 
 

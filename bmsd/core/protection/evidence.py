@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bmsd.core.contactors.table import StringState
+from bmsd.core.estimation.predictor import Residuals
 from bmsd.core.starts import NO_STARTS, Starts
 from bmsd.model.plant import Plant
 from bmsd.model.snapshot import Bools, Floats, Ints, Snapshot
@@ -21,8 +22,9 @@ class Evidence:
 
     `sent_charge_a`, `sent_discharge_a`: highest limits sent within the inverter's lag (rack totals, A).
     `in_circuit` (strings,): strings that were closed or opening after the last tick; `contactors`: all that it
-    remembered of each string's. `commissioned` (strings, modules): unique numbers of the boards that belong there,
-    -1: nobody's place yet, None: no map yet; `taken_over`: it was made with this tick, and nobody has accepted it.
+    remembered of each string's. `residuals`: what nothing explains of cells and sensors.
+    `commissioned` (strings, modules): unique numbers of the boards that belong there, -1: nobody's place yet, None: no
+    map yet; `taken_over`: it was made with this tick, and nobody has accepted it.
     `set_point_lost`: who steered the rack does so no more. `starts`: how the processes before this one ended.
     """
 
@@ -37,6 +39,7 @@ class Evidence:
     sent_discharge_a: float
     in_circuit: Bools
     contactors: tuple[StringState, ...]
+    residuals: Residuals
     commissioned: Ints | None = None
     starts: Starts = NO_STARTS
     taken_over: bool = False
