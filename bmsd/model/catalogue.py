@@ -362,7 +362,7 @@ CATALOGUE: tuple[Row, ...] = (
     Row(
         "TMP-024", "heating_isolates", Scope.SENSOR, "unexplained_heating", 1.0, 0.5, Level.TRIP,
         "A sensor rises by 1 K/min that nothing explains, and another of its module is too warm, or a cell there has "
-        "sagged by 30 mV.",
+        "sagged by 20 mV.",
         "Limits are zero from the first such rate on; the string opens after 2 s of notice and stays open.",
         "Inspect the module for a loose joint or a swollen cell. Service acknowledges with a reason.",
         delay_s=30.0, stops_charge=True, stops_discharge=True, notice_s=2.0, latch=Latch.SERVICE,

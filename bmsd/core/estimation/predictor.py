@@ -3,7 +3,7 @@
 Theory of operation. Voltage: the model's rest voltage at the cell's own SoC, hysteresis and resistances, the latter
 times the cell's own factor. Measured minus predicted is the residual. What all cells of a string have in common is the
 model's error or the current sensor's; a *sag* is what one cell has fallen below the median of its string against where
-it usually lies, beyond what its resistance and its SoC may be wrong by.
+it usually lies, beyond what an error of its resistance or SoC brings when load and slope are not the usual ones.
 
 Temperature: a sensor sees the mean of the cells around it (sensors sit evenly along a module),
 
@@ -71,15 +71,25 @@ class Residuals:
 
 
 @dataclass(frozen=True, slots=True)
+class Usual:
+    """Where each cell usually lies (strings, modules, cells): V above the median of its string, what resistances take
+    there and the slope of the rest voltage. NaN: never seen."""
+
+    apart_v: Floats
+    lost_v: Floats
+    slope_v: Floats
+
+
+@dataclass(frozen=True, slots=True)
 class PredictorMemory:
     """State of the predictor and its residuals as of the last look.
 
-    `usual_v` (cells): voltage above the median of the string where the cell usually lies, NaN: never seen. Of sensors:
+    Of sensors:
     `modelled_degc`, smoothed excess over it, the last reading, time since it, kelvins explained so far, and the last
     LOOKS readings without them. `around_degc` (strings, modules): temperature around the cells.
     """
 
-    usual_v: Floats
+    usual: Usual
     modelled_degc: Floats
     excess_k: Floats
     seen_degc: Floats
@@ -101,7 +111,7 @@ def start(plant: Plant) -> PredictorMemory:
     nothing, sensors = unknown(plant), np.full(plant.layout.sensor_shape, np.nan)
     zero = np.zeros_like(sensors)
     return PredictorMemory(
-        usual_v=nothing.cell_v,
+        usual=Usual(nothing.cell_v, nothing.cell_v, nothing.cell_v),
         modelled_degc=sensors,
         excess_k=zero,
         seen_degc=sensors,
@@ -127,17 +137,17 @@ def step(
     """Return the memory after this look, `dt_s` after the last one; as it was where the predictor is switched off."""
     if not plant.estimation.predictor:
         return was
-    cell_v, sag_v, usual_v = _cells(was.usual_v, snapshot, charge, ohms, dt_s)
+    cells = _cells(was.usual, snapshot, charge, ohms, dt_s)
     heat, doubt = heating(plant, snapshot.units.current_a, charge, ohms)
-    return _sensors(plant, was, snapshot.modules.temperature_degc, heat, doubt, dt_s, (cell_v, sag_v, usual_v))
+    return _sensors(plant, was, snapshot.modules.temperature_degc, heat, doubt, dt_s, cells)
 
 
 # cells
 
 
 def _cells(
-    usual_v: Floats, snapshot: Snapshot, charge: SocMemory, ohms: Resistance, dt_s: float
-) -> tuple[Floats, Floats, Floats]:
+    was: Usual, snapshot: Snapshot, charge: SocMemory, ohms: Resistance, dt_s: float
+) -> tuple[Floats, Floats, Usual]:
     """Residual and sag of each cell, and where it usually lies in its string."""
     tables, common, polarised = charge.tables, charge.string_soc, charge.polarisation
     where = place(charge.soc)
@@ -145,13 +155,23 @@ def _cells(
     still = (polarised.h * at(tables.half_v, place(common)))[:, None, None]
     residual = snapshot.modules.cell_v - (at(tables.mid_v, where) + still + ohms.factor * lost)
     apart = residual - _median(residual.reshape(len(residual), -1))[:, None, None]
-    doubt = SAG_NOISE_V + 2.0 * np.hypot(ohms.sigma * lost, at(tables.slope_v, where) * np.sqrt(charge.deltas.variance))
-    known = np.isfinite(apart) & ~snapshot.modules.balancing
-    usual = np.where(np.isnan(usual_v), apart, usual_v)
-    sag = np.where(known, np.maximum(usual - apart - doubt, 0.0), np.nan)
-    most = USUAL_V_PER_S * dt_s
-    moved: Floats = usual + np.clip((apart - usual) * -np.expm1(-dt_s / USUAL_S), -most, most)
-    return np.asarray(residual), sag, np.where(known, moved, usual_v)
+    now = Usual(apart, np.broadcast_to(lost, apart.shape), at(tables.slope_v, where))
+    known, new = np.isfinite(apart) & ~snapshot.modules.balancing, np.isnan(was.apart_v)
+    apart_v, lost_then_v, slope_v = (
+        np.where(new, seen, usual)
+        for seen, usual in ((now.apart_v, was.apart_v), (now.lost_v, was.lost_v), (now.slope_v, was.slope_v))
+    )
+    doubt = 2.0 * np.hypot(
+        ohms.sigma * (now.lost_v - lost_then_v), (now.slope_v - slope_v) * np.sqrt(charge.deltas.variance)
+    )
+    sag = np.where(known, np.maximum(apart_v - apart - doubt - SAG_NOISE_V, 0.0), np.nan)
+    most, part = USUAL_V_PER_S * dt_s, -np.expm1(-dt_s / USUAL_S)
+    usual = Usual(
+        np.where(known, apart_v + np.clip(part * (apart - apart_v), -most, most), was.apart_v),
+        np.where(known, lost_then_v + part * (now.lost_v - lost_then_v), was.lost_v),
+        np.where(known, slope_v + part * (now.slope_v - slope_v), was.slope_v),
+    )
+    return np.asarray(residual), sag, usual
 
 
 def _median(values: Floats) -> Floats:
@@ -217,7 +237,7 @@ def _sensors(
     heat: Floats,
     doubt: Floats,
     dt_s: float,
-    cells: tuple[Floats, Floats, Floats],
+    cells: tuple[Floats, Floats, Usual],
 ) -> PredictorMemory:
     """The memory with what the sensors show now."""
     known = np.isfinite(degc)
@@ -240,7 +260,7 @@ def _sensors(
         cells[0], cells[1], np.where(known, excess, np.nan), 60.0 * _rise(looks, LEAST_LOOKS), burst
     )  # fmt: skip
     return PredictorMemory(
-        usual_v=cells[2],
+        usual=cells[2],
         modelled_degc=modelled + follows,
         excess_k=excess,
         seen_degc=np.where(known, degc, was.seen_degc),

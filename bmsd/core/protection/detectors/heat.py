@@ -16,7 +16,7 @@ from bmsd.model.snapshot import INPUTS, Bools, Floats, Input
 WARM_K = 1.5
 """Kelvins that nothing explains: more than one step of a sensor that reads whole degrees."""
 APART_K, ALIKE_K = 8.0, 7.0
-SAG_V, FALL_V = 0.030, 0.100
+SAG_V, FALL_V = 0.020, 0.100
 STRONG_K_PER_MIN, BURST_K_PER_S = 5.0, 1.0
 STRONG_S = 12.0
 """A step that all sensors of a board show at once looks like STRONG_K_PER_MIN for 7 s."""
