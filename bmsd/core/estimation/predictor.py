@@ -35,6 +35,8 @@ HEAT_CAPACITY_J_PER_K_AH = 19.3
 FOLLOW_K_PER_S = 0.2 / 60.0
 FOLLOW_S, SMOOTH_S = 60.0, 15.0
 """Time in which the model follows small residuals; time over which readings are smoothed."""
+SETTLE_S = 60.0
+"""Time in which a sensor that is seen for the first time is followed freely: one reading is no level."""
 EXCHANGE_S = 10_000.0
 """Time constant of a cell towards the rest of its module."""
 AROUND_S = 1800.0
@@ -84,14 +86,15 @@ class Usual:
 class PredictorMemory:
     """State of the predictor and its residuals as of the last look.
 
-    Of sensors:
-    `modelled_degc`, smoothed excess over it, the last reading, time since it, kelvins explained so far, and the last
-    LOOKS readings without them. `around_degc` (strings, modules): temperature around the cells.
+    Of sensors: `modelled_degc`, smoothed excess over it, time for which it was known, last reading, time since it,
+    kelvins explained so far, and the last LOOKS readings without them. `around_degc` (strings, modules): temperature
+    around the cells.
     """
 
     usual: Usual
     modelled_degc: Floats
     excess_k: Floats
+    known_s: Floats
     seen_degc: Floats
     unseen_s: Floats
     explained_k: Floats
@@ -114,6 +117,7 @@ def start(plant: Plant) -> PredictorMemory:
         usual=Usual(nothing.cell_v, nothing.cell_v, nothing.cell_v),
         modelled_degc=sensors,
         excess_k=zero,
+        known_s=zero,
         seen_degc=sensors,
         unseen_s=zero,
         explained_k=zero,
@@ -251,6 +255,7 @@ def _sensors(
     modelled = modelled + explained * dt_s
     excess = was.excess_k + np.where(known, -np.expm1(-dt_s / SMOOTH_S) * (degc - modelled - was.excess_k), 0.0)
     most = FOLLOW_K_PER_S * (dt_s + was.unseen_s) + doubt * dt_s
+    most = np.where(was.known_s < SETTLE_S, np.inf, most)
     follows = np.where(known, np.minimum(excess * -np.expm1(-dt_s / FOLLOW_S), most), 0.0)
     explained_k = was.explained_k + (explained + doubt) * dt_s + jump
     looks = _looked(was.unexplained, degc - explained_k, dt_s)
@@ -263,6 +268,7 @@ def _sensors(
         usual=cells[2],
         modelled_degc=modelled + follows,
         excess_k=excess,
+        known_s=was.known_s + known * dt_s,
         seen_degc=np.where(known, degc, was.seen_degc),
         unseen_s=np.where(known, 0.0, was.unseen_s + dt_s),
         explained_k=explained_k,
