@@ -49,8 +49,8 @@ class Story:
 
 def told(duration_s: float, tick_s: float, *mishaps: str, profile: str, degc: float = 30.0, **rack: float) -> Story:
     text = RACK.format(
-        soc0=rack.get("soc0", 0.6), most_c=rack.get("most_c", 0.5), degc=degc, swing_k=rack.get("swing_k", 0.0), profile=profile,
-        room="daily" if "swing_k" in rack else "constant",
+        soc0=rack.get("soc0", 0.6), most_c=rack.get("most_c", 0.5), degc=degc, swing_k=rack.get("swing_k", 0.0),
+        profile=profile, room="daily" if "swing_k" in rack else "constant",
     )  # fmt: skip
     head = f"duration_s = {duration_s}\ntick_s = {tick_s}\n"
     run, story = Run.of(parse_scenario(head + text + "".join(mishaps), Path())), Story()
