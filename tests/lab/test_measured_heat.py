@@ -56,12 +56,12 @@ def met(name: str, surface: str, room: str, capacity_ah: float, soc: float) -> M
         units = replace(calm.units, current_a=np.array([-amps[k]]), charge_as=np.array([moved_as]))
         snap = replace(calm, now_s=100.0 + k, modules=modules, units=units)
         memory, _ = estimators.step(cell, memory, snap, 1.0, np.ones(1, dtype=bool))
-        residuals = memory.predictor.residuals
+        residuals, state = memory.predictor.residuals, memory.soc
+        lost = float(lost_v(state.tables, state.string_soc, units.current_a, state.polarisation)[0])
         found.append((
             *(predictor.heating(cell, units.current_a, memory.soc, ohms)[0][0, 0, 0] for ohms in (ONCE, TWICE)),
             float(memory.soc.string_soc[0]),
-            residuals.cell_v[0, 0, 0] / lost_v(memory.soc.tables, memory.soc.string_soc, units.current_a,
-                                               memory.soc.polarisation)[0],
+            residuals.cell_v[0, 0, 0] / lost if lost else np.nan,
             residuals.sensor_k[0, 0, 0],
             residuals.heating_k_per_min[0, 0, 0],
         ))  # fmt: skip
