@@ -371,6 +371,17 @@ class Estimation(Section):
         "Capacity over the nominal one at which the life of a cell ends; 0: as the cell file says, or 0.8.",
         "share", 0.0, 0.95, 0.0,
     )  # fmt: skip
+    predictor: bool = setting(
+        "Whether voltages and temperatures are compared with what the current should make of them. Off: unexplained "
+        "heat and sag are not known, TMP-015, TMP-016 and TMP-024 are never raised, TMP-014 only by neighbours.",
+        True,
+    )
+    cell_heat_capacity_j_per_k: float = number(
+        "Heat capacity of one cell; 0: 19.3 J/K per Ah, as of LFP prismatic cells.", "J/K", 0.0, 50000.0, 0.0
+    )
+    cooling_s: float = number(
+        "Time in which a cell comes closer to what surrounds it by 63 %.", "s", 300.0, 100000.0, 7200.0
+    )
 
 
 class FieldBus(Section):

@@ -172,6 +172,7 @@ def _evidence(
         commissioned=now.commissioned,
         taken_over=was.commissioned is not now.commissioned and not commissioning.accepted(snapshot.requests),
         contactors=was.contactors,
+        residuals=now.estimation.predictor.residuals,
         starts=was.starts,
         set_point_lost=was.set_point_lost,
         soh=math.nan if estimate.soh is None else estimate.soh,

@@ -58,14 +58,15 @@ class Row:
 
     The fault is raised when the detector's value has been beyond `trip` (above it, or below when `below`)
     for at least `samples` new samples and `delay_s`; it clears after `clear_s` beyond `clear` on the good side.
-    `bound_at_once`: zero limits act on the first sample, before the fault is raised. `notice_s`: the inverter
-    is asked to stop and the string opens when |I| < 2 A or after this time. `open_after_s`: an alarm that
-    lasts this long opens the string. `bars_closing`: a string that is open must not be closed, likewise from the
-    first sample on. `opens_others`: the other strings open, too, but only without current, and stay open: the string
-    does not obey. `whole_rack`: wherever it was found, it concerns all strings. `auto_per_hour`: more raises than this
-    within an hour latch. `unknown_trips`: not knowing counts as bad. `reclose_on_ack`: an acknowledgement lets the
-    string close again for charging although the condition still stands. `node_trip`: nodes latch it, too; who has their
-    trips reset has acknowledged it, as soon as they are released. `reset_group`: another word that resets it.
+    `bound_at_once`: zero limits act on the first sample, before the fault is raised. `derates_to`: share of the
+    string's rated currents that is left while it is raised. `notice_s`: the inverter is asked to stop and the string
+    opens when |I| < 2 A or after this time. `open_after_s`: an alarm that lasts this long opens the string.
+    `bars_closing`: a string that is open must not be closed, likewise from the first sample on. `opens_others`: the
+    other strings open, too, but only without current, and stay open: the string does not obey. `whole_rack`: wherever
+    it was found, it concerns all strings. `auto_per_hour`: more raises than this within an hour latch. `unknown_trips`:
+    not knowing counts as bad. `reclose_on_ack`: an acknowledgement lets the string close again for charging although
+    the condition still stands. `node_trip`: nodes latch it, too; who has their trips reset has acknowledged it, as soon
+    as they are released. `reset_group`: another word that resets it.
     """
 
     code: str
@@ -85,6 +86,7 @@ class Row:
     stops_charge: bool = False
     stops_discharge: bool = False
     bound_at_once: bool = True
+    derates_to: float | None = None
     notice_s: float = 0.0
     open_after_s: float | None = None
     bars_closing: bool = False
@@ -174,6 +176,13 @@ CATALOGUE: tuple[Row, ...] = (
         "Inspect and replace the module; below 2.0 V a cell must never be charged again. Service acknowledges.",
         below=True, samples=3, stops_charge=True, stops_discharge=True, latch=Latch.SERVICE,
         alarms=_a(Alarm.LOW_VOLTAGE, Alarm.INTERNAL),
+    ),
+    Row(
+        "CEL-011", "cell_voltage_jumps", Scope.CELL, "cell_jump", 0.5, 0.5, Level.WARNING,
+        "A cell voltage jumps by more than 50 mV although the current does not: a loose sense wire, or worse.",
+        "Nothing by itself. A cell that stays 100 mV lower is a sign of TMP-016.",
+        "Check the sense wire and connector of the cell. Clears by itself.",
+        clear_s=60.0, alarms=_DATA,
     ),
     Row(
         "CEL-012", "sense_wire_open", Scope.CELL, "sense_wire_open", 0.5, 0.5, Level.ALARM,
@@ -303,6 +312,44 @@ CATALOGUE: tuple[Row, ...] = (
         below=True, delay_s=5.0, stops_discharge=True, alarms=_a(Alarm.LOW_TEMPERATURE),
     ),
     Row(
+        "TMP-012", "temperature_spread_warning", Scope.STRING, "temperature_spread", 10.0, 8.0, Level.WARNING,
+        "The temperatures of a string are far apart.", "Nothing by itself.",
+        "Check fans, filters and what heats one side of the rack. Clears by itself.",
+        delay_s=30.0, clear_s=10.0, alarms=_a(Alarm.HIGH_TEMPERATURE),
+    ),
+    Row(
+        "TMP-013", "temperature_spread_high", Scope.STRING, "temperature_spread", 15.0, 12.0, Level.WARNING,
+        "The temperatures of a string are very far apart: its cells age and carry unlike.",
+        "The string's limits are halved.", "As TMP-012. Clears by itself.",
+        delay_s=30.0, clear_s=600.0, derates_to=0.5, alarms=_a(Alarm.HIGH_TEMPERATURE),
+    ),
+    Row(
+        "TMP-014", "heat_not_explained", Scope.SENSOR, "unexplained_heat", 0.0, -1.0, Level.WARNING,
+        "A sensor warms by more than 0.2 K/min beyond what current and surroundings explain, until it is 1.5 K too "
+        "warm; or it is 8 K above the others of its module. A loose joint, an internal short, or a broken sensor.",
+        "The string's limits are halved.",
+        "Look at the module: with a second sign it is isolated (TMP-024). Check joints and sensor. Clears by itself.",
+        delay_s=10.0, clear_s=60.0, derates_to=0.5, alarms=_a(Alarm.HIGH_TEMPERATURE),
+    ),
+    Row(
+        "TMP-015", "heating_very_fast", Scope.MODULE, "fast_heating", 0.5, 0.5, Level.TRIP,
+        "A sensor rises by 1 K/s with a second sign (another sensor warms, a cell sags, smoke), or two sensors of a "
+        "module rise by more than 5 K/min: a cell may be running away.",
+        "The string opens at once and stays open.",
+        "Keep away, call for help. Service acknowledges with a reason after an inspection.",
+        delay_s=3.0, stops_charge=True, stops_discharge=True, latch=Latch.SERVICE,
+        alarms=_a(Alarm.HIGH_TEMPERATURE, Alarm.INTERNAL),
+    ),
+    Row(
+        "TMP-016", "thermal_runaway_suspected", Scope.MODULE, "runaway_signs", 1.5, 1.5, Level.TRIP,
+        "Two of four signs: heat as in TMP-015, a cell 100 mV lower without a reason, smoke, a board that fell silent "
+        "within 2 minutes after TMP-014.",
+        "The string opens at once and stays open.",
+        "Leave, call for help: a fire may break out hours later. Service acknowledges with a reason, once inspected.",
+        stops_charge=True, stops_discharge=True, latch=Latch.SERVICE,
+        alarms=_a(Alarm.HIGH_TEMPERATURE, Alarm.INTERNAL),
+    ),
+    Row(
         "TMP-017", "temperature_sensor_open", Scope.SENSOR, "sensor_open", 0.5, 0.5, Level.WARNING,
         "A temperature sensor is not connected.", "The sensor counts as unknown, the others of its module rule.",
         "Check the sensor and its wire. Clears by itself.",
@@ -315,11 +362,27 @@ CATALOGUE: tuple[Row, ...] = (
         samples=3, clear_s=10.0, alarms=_DATA,
     ),
     Row(
+        "TMP-020", "temperature_implausible", Scope.SENSOR, "temperature_alone", 20.0, 18.0, Level.WARNING,
+        "A sensor is 20 K away from the others of its module.",
+        "Nothing is discarded: limits follow the worst sensor, true or not.",
+        "Check the sensor and its wire; if it is right, the cell. Clears by itself.",
+        delay_s=30.0, clear_s=10.0, alarms=_DATA,
+    ),
+    Row(
         "TMP-021", "temperature_coverage_lost", Scope.MODULE, "temperature_coverage",
         "temperature_coverage_min", "temperature_coverage_min", Level.ALARM,
         "Too few temperature sensors of a module are left to judge it.",
         "Limits are zero; its string opens after 60 s.", "Check the sensors and the board. Clears by itself.",
         below=True, delay_s=5.0, clear_s=10.0, stops_charge=True, stops_discharge=True, open_after_s=60.0, alarms=_DATA,
+    ),
+    Row(
+        "TMP-024", "heating_isolates", Scope.SENSOR, "unexplained_heating", 1.0, 0.5, Level.TRIP,
+        "A sensor rises by 1 K/min that nothing explains, and another of its module is too warm, or a cell there has "
+        "sagged by 20 mV.",
+        "Limits are zero from the first such rate on; the string opens after 2 s of notice and stays open.",
+        "Inspect the module for a loose joint or a swollen cell. Service acknowledges with a reason.",
+        delay_s=30.0, stops_charge=True, stops_discharge=True, notice_s=2.0, latch=Latch.SERVICE,
+        alarms=_a(Alarm.HIGH_TEMPERATURE),
     ),
     Row(
         "CUR-001", "charge_current_high", Scope.RACK, "charge_over_warning", 0.0, 0.0, Level.WARNING,

@@ -24,6 +24,8 @@ class Estimate:
     `cell_resistance_trend`: change of the factor per year. Life is what remains until the end of life, in days: 9, 5
     and 1 of 10 cells like this one last for low, median, high; that of the rack is its weakest cell's. NaN, None: its
     capacity was not followed for long enough, see `life_followed_days`, or (date) the time is not known.
+    `cell_residual_v`: measured minus predicted; `cell_sag_v`: fall of a cell that nothing explains. By sensor (strings,
+    modules, sensors): `sensor_residual_k` that nothing explains, `sensor_heating_k_per_min`. NaN: unknown.
     """
 
     cell_soc: Floats
@@ -63,6 +65,10 @@ class Estimate:
     string_cycles: Floats
     age_days: float
     balancing: Balancing
+    cell_residual_v: Floats
+    cell_sag_v: Floats
+    sensor_residual_k: Floats
+    sensor_heating_k_per_min: Floats
 
     @property
     def soc_edge(self) -> Floats:

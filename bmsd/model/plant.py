@@ -114,6 +114,7 @@ class EstimationSettings:
 
     `years_before`, `cycles_before`: age of the cells when bmsd first saw them. `end_of_life_capacity`: over the nominal
     one, 0: as the cell file says.
+    Predictor: whether it runs, heat capacity of a cell (0: by its Ah), time in which it cools.
     """
 
     current_sigma_c: float
@@ -123,6 +124,9 @@ class EstimationSettings:
     years_before: float = 0.0
     cycles_before: float = 0.0
     end_of_life_capacity: float = 0.0
+    predictor: bool = True
+    cell_heat_capacity_j_per_k: float = 0.0
+    cooling_s: float = 7200.0
 
 
 @dataclass(frozen=True)

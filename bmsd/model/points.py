@@ -113,6 +113,24 @@ def _bus_points(first: int, name: str, place: int) -> tuple[Point, ...]:
     )  # fmt: skip
 
 
+def _place_points(first: int, name: str, kind: str, values: Callable[[Published], Floats]) -> tuple[Point, ...]:
+    """String, module and cell or sensor, from 1, of the largest known value; not known while there is none."""
+
+    def read(axis: int) -> Read:
+        def place(p: Published) -> int | None:
+            found = values(p)
+            if not np.isfinite(found).any():
+                return None
+            return int(np.unravel_index(int(np.nanargmax(found)), found.shape)[axis]) + 1
+
+        return place
+
+    return tuple(
+        _count(first + axis, f"{name}_{part}", f"Its {part}.", read(axis))
+        for axis, part in enumerate(("string", "module", kind))
+    )
+
+
 # fmt: off
 POINTS: tuple[Point, ...] = (
     _float(100, "voltage_v", "V", "Rack voltage on the inverter's side.", lambda p: p.command.voltage_v),
@@ -202,6 +220,20 @@ POINTS: tuple[Point, ...] = (
            readers.soft_short_ohm),
     _float(168, "balance_todo_max_ah", "Ah", "What the fullest cell has too much of.",
            lambda p: _known(p.estimate.balancing.todo_ah, np.max)),
+    _float(
+        150, "unexplained_heating_k_per_min", "K/min", "Fastest rise of a sensor that nothing explains.",
+        lambda p: _known(p.estimate.sensor_heating_k_per_min, np.max),
+    ),
+    _float(
+        152, "unexplained_heat_k", "K", "Largest temperature that nothing explains.",
+        lambda p: _known(p.estimate.sensor_residual_k, np.max),
+    ),
+    *_place_points(188, "unexplained_heat", "sensor", lambda p: p.estimate.sensor_residual_k),
+    _float(
+        154, "unexplained_sag_v", "V", "Largest fall of a cell that nothing explains.",
+        lambda p: _known(p.estimate.cell_sag_v, np.max),
+    ),
+    *_place_points(191, "unexplained_sag", "cell", lambda p: p.estimate.cell_sag_v),
     *(point for place, name in enumerate(BUSES) for point in _bus_points(170 + 10 * place, name, place)),
     _float(
         40, "life_left_d", "d",

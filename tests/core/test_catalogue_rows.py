@@ -66,6 +66,22 @@ def sensor(degc: float, seconds: float = 6.0, **values: Any) -> Story:
     return steady(seconds, temperature_degc=temperature_degc, **values)
 
 
+def warming(seconds: float, *k_per_min: float, **values: Any) -> Story:
+    """The first sensors warm at these rates, counted from the start."""
+
+    def shown(tick: int) -> dict[str, Any]:
+        degc = np.full(PLANT.layout.sensor_shape, 25.0)
+        degc[0, 0, : len(k_per_min)] += min(tick, 200) * np.array(k_per_min) / 60.0
+        return {"temperature_degc": degc} | values
+
+    return Story(shown, seconds)
+
+
+def jumping() -> Story:
+    """A cell is 60 mV higher at every second poll."""
+    return Story(lambda tick: cell(3.36 if tick % 4 < 2 else 3.30).values(tick), 2.0)
+
+
 def counting(name: str, per_tick: int, seconds: float) -> Story:
     return Story(lambda tick: {name: np.full(PLANT.layout.module_shape, per_tick * (tick + 1))}, seconds)
 
@@ -178,6 +194,7 @@ STORIES = {
     "CEL-022": leaking(50.3),
     "CEL-020": steady(0.2, cell_count=15),
     "CEL-012": no_voltage(Kind.OPEN),
+    "CEL-011": jumping(),
     "CEL-014": no_voltage(Kind.INVALID),
     "CEL-015": steady(3.0, string_v=54.0),
     "CEL-021": steady(3.0, module_v=54.0),
@@ -192,6 +209,13 @@ STORIES = {
     "TMP-009": sensor(-0.5, 61.0, current_a=10.0),
     "TMP-010": sensor(-10.5),
     "TMP-011": sensor(-20.5),
+    "TMP-012": sensor(36.0, 31.0),
+    "TMP-013": sensor(41.0, 31.0),
+    "TMP-014": warming(90.0, 2.5),
+    "TMP-015": warming(90.0, 8.0, 8.0),
+    "TMP-016": cell(3.15, 3.0, **found("smoke", 3.0).values(0)),
+    "TMP-020": sensor(46.0, 31.0),
+    "TMP-024": warming(180.0, 2.0, 0.9),
     "TMP-017": no_temperature(Kind.OPEN),
     "TMP-018": no_temperature(Kind.SHORT),
     "TMP-021": no_temperature(Kind.OPEN, Kind.SHORT, Kind.INVALID),

@@ -6,13 +6,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bmsd.core.estimation import anchors, capacity, ledger, months, power, resistance, soc
+from bmsd.core.estimation import anchors, capacity, ledger, months, power, predictor, resistance, soc
 from bmsd.core.estimation.capacity import CapacityMemory
 from bmsd.core.estimation.electrical import at, place
 from bmsd.core.estimation.history import Seen
 from bmsd.core.estimation.ledger import LedgerMemory
 from bmsd.core.estimation.months import MonthsMemory
 from bmsd.core.estimation.power import Power
+from bmsd.core.estimation.predictor import PredictorMemory
 from bmsd.core.estimation.resistance import LOOK_S, Look, ResistanceMemory
 from bmsd.core.estimation.soc import ChargeState, SocMemory
 from bmsd.model.durable import Learned
@@ -51,6 +52,7 @@ class EstimationMemory:
     discharge: Power
     months: MonthsMemory
     ledger: LedgerMemory
+    predictor: PredictorMemory
 
 
 def start(plant: Plant) -> EstimationMemory:
@@ -65,7 +67,7 @@ def of(plant: Plant, charge: SocMemory) -> EstimationMemory:
     learned = resistance.start(shape)
     return EstimationMemory(
         charge, capacity.start(shape), learned, _resistances(plant, charge, learned), np.full(shape[0], np.nan),
-        unknown, unknown, months.start(plant), ledger.start(plant),
+        unknown, unknown, months.start(plant), ledger.start(plant), predictor.start(plant),
     )  # fmt: skip
 
 
@@ -126,7 +128,8 @@ def followed(
 def interrupted(plant: Plant, was: EstimationMemory, unknown: Floats) -> EstimationMemory:
     """The memory after a time in which nothing was seen: `unknown` (strings,) capacities may have flowed (sigma)."""
     charge = soc.interrupted(plant, was.soc, unknown)
-    return replace(was, soc=charge, resistance=replace(was.resistance, looks=(), since_s=0.0))
+    rested = replace(was.resistance, looks=(), since_s=0.0)
+    return replace(was, soc=charge, resistance=rested, predictor=predictor.start(plant))
 
 
 def step(
@@ -180,7 +183,7 @@ def _anchor(
 def _looked(
     plant: Plant, was: EstimationMemory, snapshot: Snapshot, state: ChargeState, since_s: float
 ) -> EstimationMemory:
-    """Once a second: resistances, and the power that follows from all that is known."""
+    """Once a second: resistances, the power that follows from all that is known, and what is not explained by it."""
     now, model = was.soc, plant.cell.model
     common = np.nan_to_num(now.string_soc, nan=REFERENCE_SOC)
     amps, cell_v = snapshot.units.current_a, snapshot.modules.cell_v
@@ -199,7 +202,13 @@ def _looked(
     seen = Seen(was.capacity.share, was.capacity.sigma, ohms.factor, ohms.sigma)
     followed_until_now = months.moved(was.months, amps, plant.cell.capacity_ah, since_s)
     told = months.step(plant, followed_until_now, snapshot, seen)
-    return replace(was, resistance=learned, resistances=ohms, charge=found[0], discharge=found[1], months=told)
+    unexplained = predictor.step(
+        plant, was.predictor, snapshot, now, predictor.Resistance(ohms.factor, ohms.sigma), since_s
+    )  # fmt: skip
+    return replace(
+        was, resistance=learned, resistances=ohms, charge=found[0], discharge=found[1], months=told,
+        predictor=unexplained,
+    )  # fmt: skip
 
 
 def _resistances(plant: Plant, charge: SocMemory, learned: ResistanceMemory) -> Resistances:
@@ -220,6 +229,7 @@ def _estimate(
     counts = in_circuit if in_circuit.any() else np.ones(len(in_circuit), dtype=bool)
     share, sigma = memory.capacity.share[counts], memory.capacity.sigma[counts]
     worst = np.unravel_index(int(share.argmin()), share.shape)
+    residuals = memory.predictor.residuals
     known = state.soc is not None
     left = memory.months.left
     weakest = left.weakest(counts)
@@ -262,6 +272,10 @@ def _estimate(
         string_cycles=use.cycles + plant.estimation.cycles_before,
         age_days=use.age_days,
         balancing=memory.ledger.balancing,
+        cell_residual_v=residuals.cell_v,
+        cell_sag_v=residuals.sag_v,
+        sensor_residual_k=residuals.sensor_k,
+        sensor_heating_k_per_min=residuals.heating_k_per_min,
     )
 
 

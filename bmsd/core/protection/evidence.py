@@ -11,6 +11,7 @@ import numpy as np
 
 from bmsd.core.contactors.table import StringState
 from bmsd.core.estimation.leaks import Leaks
+from bmsd.core.estimation.predictor import Residuals
 from bmsd.core.starts import NO_STARTS, Starts
 from bmsd.model.plant import Plant
 from bmsd.model.snapshot import Bools, Floats, Ints, Snapshot
@@ -26,7 +27,8 @@ class Evidence:
     remembered of each string's. `commissioned` (strings, modules): unique numbers of the boards that belong there,
     -1: nobody's place yet, None: no map yet; `taken_over`: it was made with this tick, and nobody has accepted it.
     `set_point_lost`: who steered the rack does so no more. `starts`: how the processes before this one ended. `soh`:
-    capacity of the weakest cell over the nominal one. `leaks`: what cells drain themselves by.
+    capacity of the weakest cell over the nominal one. `leaks`: what cells drain themselves by. `residuals`: what
+    nothing explains of cells and sensors.
     """
 
     plant: Plant
@@ -40,6 +42,7 @@ class Evidence:
     sent_discharge_a: float
     in_circuit: Bools
     contactors: tuple[StringState, ...]
+    residuals: Residuals
     commissioned: Ints | None = None
     starts: Starts = NO_STARTS
     taken_over: bool = False

@@ -27,6 +27,8 @@ class Protections:
     shapes: Mapping[Scope, tuple[int, ...]]
     string_of: Mapping[Scope, Ints]
     """String of each subject, -1: of the whole rack."""
+    rated_a: tuple[float, float]
+    """Highest charge and discharge current of a string, A."""
 
     @classmethod
     def of(cls, plant: Plant, buses: int, table: Sequence[Row] = CATALOGUE) -> Protections:
@@ -48,7 +50,7 @@ class Protections:
             count = int(np.prod(shape))
             whole = scope in (Scope.BUS, Scope.RACK)
             strings[scope] = np.full(count, -1) if whole else np.arange(count) // (count // layout.strings)
-        return cls(scopes, shapes, strings)
+        return cls(scopes, shapes, strings, (plant.string_charge_max_a, plant.string_discharge_max_a))
 
     def start(self) -> ProtectionMemory:
         """Nothing raised yet."""
@@ -110,7 +112,7 @@ def protect(
 
 def _conclude(protections: Protections, states: Mapping[Scope, FaultState], in_circuit: Bools) -> Verdict:
     """Follow from every row that is beyond or raised what strings, limits and inverter are told."""
-    said = _Said(in_circuit)
+    said = _Said(in_circuit, protections.rated_a)
     for scope, rows in protections.scopes.items():
         state = states[scope]
         for index in np.flatnonzero((state.beyond | state.raised).any(axis=1)).tolist():
@@ -127,8 +129,8 @@ def _conclude(protections: Protections, states: Mapping[Scope, FaultState], in_c
 class _Said:
     """What the rows say together, row after row."""
 
-    def __init__(self, in_circuit: Bools) -> None:
-        self.in_circuit, self.strings = in_circuit, len(in_circuit)
+    def __init__(self, in_circuit: Bools, rated_a: tuple[float, float]) -> None:
+        self.in_circuit, self.strings, self.rated_a = in_circuit, len(in_circuit), rated_a
         self.faults: list[Fault] = []
         self.charge: list[Bound] = []
         self.discharge: list[Bound] = []
@@ -142,9 +144,12 @@ class _Said:
         """What acts on limits and on closing: the fault, or for some rows its first sample."""
         acts = state.raised[index] | (state.beyond[index] & row.bound_at_once)
         if row.stops_charge:
-            self.charge += _zeros(row, acts, string_of)
+            self.charge += _to(0.0, row, acts, string_of)
         if row.stops_discharge:
-            self.discharge += _zeros(row, acts, string_of)
+            self.discharge += _to(0.0, row, acts, string_of)
+        if row.derates_to is not None:
+            self.charge += _to(row.derates_to * self.rated_a[0], row, state.raised[index], string_of)
+            self.discharge += _to(row.derates_to * self.rated_a[1], row, state.raised[index], string_of)
         if row.bars_closing:
             self.bars |= _strings_with(acts, string_of, self.strings)
 
@@ -188,10 +193,10 @@ def _why(row: Row) -> str:
     return f"{row.code} {row.name.replace('_', ' ')}"
 
 
-def _zeros(row: Row, acts: Bools, string_of: Ints) -> list[Bound]:
-    """Zero bounds of the strings (or of the rack) whose subjects are concerned."""
+def _to(amps: float, row: Row, acts: Bools, string_of: Ints) -> list[Bound]:
+    """Bounds of the strings (zero ones: or of the rack) whose subjects are concerned."""
     where = np.unique(np.where(row.opens_others, -1, string_of[acts]))
-    return [Bound(0.0, _why(row), row.code, None if string < 0 else int(string)) for string in where]
+    return [Bound(amps, _why(row), row.code, None if string < 0 else int(string)) for string in where]
 
 
 def _openings(row: Row, state: FaultState, index: int) -> tuple[Bools, Bools]:

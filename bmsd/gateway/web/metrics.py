@@ -46,6 +46,8 @@ UNITS: dict[str, tuple[str, float]] = {
     "Ah": ("coulombs", 3.6e3),
     "ohm": ("ohms", 1.0),
     "degC": ("celsius", 1.0),
+    "K": ("kelvins", 1.0),
+    "K/min": ("", 1.0),
     "s": ("seconds", 1.0),
     "d": ("seconds", 86400.0),
     "1/a": ("per_year", 1.0),

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 
-from bmsd.core.protection.evidence import Evidence, Reading, detector, is_reading, per_cell
-from bmsd.model.snapshot import Floats
+from bmsd.core.protection.evidence import Evidence, Reading, detector, is_reading, per_cell, remembering
+from bmsd.model.snapshot import Bools, Floats, Ints
 from bmsd.model.snapshot import Reading as Kind
 
 LOW_HOLD_S = 600.0
 """CEL-007: a cell may stay below the trip voltage without discharge for 10 minutes."""
+
+JUMP_V, STEP_C = 0.050, 0.1
+JUMP_SAMPLES = 5
+"""CEL-011: two jumps within so many samples."""
+LONGEST_SAMPLE_S = 5.0
+"""Over a longer time a cell may well move that far."""
 
 
 @detector
@@ -68,3 +77,39 @@ def _leak(evidence: Evidence, setting: str, *known: Floats) -> Reading:
     with np.errstate(invalid="ignore"):
         certain = leak_ma - 2.0 * sigma_ma > evidence.plant.thresholds[setting]
     return Reading(leak_ma, gate=certain)
+
+
+@dataclass(frozen=True, slots=True)
+class Jumps:
+    """Cell voltages and string currents (of three samples, oldest first) as of the last sample; samples since the last
+    jump of each cell, and since its last jump that came soon after another."""
+
+    cell_v: Floats
+    current_a: Floats
+    ago: Ints
+    twice: Ints
+
+
+@remembering
+def cell_jump(evidence: Evidence, was: Jumps | None) -> tuple[Reading, Any]:
+    """1 where a cell jumped twice within JUMP_SAMPLES samples without a step of the current, else 0; NaN: unknown."""
+    cell_v, amps = evidence.snapshot.modules.cell_v, evidence.snapshot.units.current_a
+    if was is None:
+        never = np.full(cell_v.shape, JUMP_SAMPLES)
+        was = Jumps(cell_v, np.tile(amps, (3, 1)), never, never)
+    elif evidence.new_cells.any():
+        was = _sampled(evidence, was, cell_v, amps)
+    value = np.where(np.isfinite(cell_v), was.twice < JUMP_SAMPLES, np.nan)
+    return Reading(value.reshape(-1), new=per_cell(evidence.new_cells, evidence.plant)), was
+
+
+def _sampled(evidence: Evidence, was: Jumps, cell_v: Floats, amps: Floats) -> Jumps:
+    current_a = np.concatenate([was.current_a[1:], amps[None]])
+    # a voltage may be older than the current beside it: a step of the sample before counts as well
+    steady: Bools = np.ptp(current_a, axis=0) <= STEP_C * evidence.plant.cell.capacity_ah
+    steady &= evidence.dt_s <= LONGEST_SAMPLE_S
+    new = evidence.new_cells[:, :, None]
+    jump = new & steady[:, None, None] & (np.abs(cell_v - was.cell_v) > JUMP_V)
+    passed = new if evidence.dt_s <= LONGEST_SAMPLE_S else JUMP_SAMPLES * new
+    twice = np.where(jump & (was.ago < JUMP_SAMPLES - 1), 0, was.twice + passed)
+    return Jumps(np.where(new, cell_v, was.cell_v), current_a, np.where(jump, 0, was.ago + passed), twice)
