@@ -33,6 +33,11 @@ from bmsd.model.cell import (
 SAME_DEGC = 3.0
 """Series within this belong to one temperature."""
 TAUS_S = ((5.0, 60.0, 600.0), (8.0, 80.0, 900.0), (10.0, 150.0, 2000.0), (20.0, 300.0, 3000.0))
+QUICK_TAUS_S = (4.0, 20.0, 100.0)
+LEAST_SLOW_TAU_S = 200.0
+QUICK_S = 400.0
+"""The quick pairs are fitted on voltages less their mean over this."""
+MOST_QUICK_STEP_S = 4.0
 GAMMAS = (10.0, 20.0, 40.0, 80.0)
 KNOTS = np.array([0.0, 0.05, 0.1, 0.2, 0.35, 0.6, 0.85, 1.0])
 """SoC at which R0 is fitted."""
@@ -237,25 +242,18 @@ def _solve(
     """Parameters [R0 at the knots, RC...] and the modelled voltage."""
     mid, half = rest
     still_v = mid + h * half
-    hats = np.stack([np.interp(soc, KNOTS, np.eye(len(KNOTS))[k]) for k in range(len(KNOTS))], axis=1)
-    a = np.column_stack([hats * series.current_a[:, None], rc_a])
+    a = np.column_stack([_hats(soc) * series.current_a[:, None], rc_a])
     usable = (soc > 0.03) & (soc < 0.985)
     rows = np.zeros(len(soc), dtype=bool)
     rows[thin] = True
     rows &= usable if (usable & rows).sum() > 100 else rows
-    ridge = np.zeros((len(KNOTS) - 1, a.shape[1]))
-    weight = 0.05 * np.sqrt(np.square(a[rows, : len(KNOTS)]).sum() / len(KNOTS))
-    for k in range(len(KNOTS) - 1):
-        ridge[k, k], ridge[k, k + 1] = weight, -weight
-    x = non_negative(
-        np.vstack([a[rows], ridge]), np.concatenate([(series.voltage_v - still_v)[rows], np.zeros(len(ridge))])
-    )
+    x = non_negative(*_smoothed(a[rows], (series.voltage_v - still_v)[rows]))
     return x, still_v + a @ x
 
 
 def fit_dynamic(rest: CellModel, dynamic: Sequence[Series], capacity_ah: float) -> tuple[CellModel, list[Fit]]:
     """Return the model with resistances and hysteresis, and how each series is met."""
-    taus = np.array(sorted({tau for group in TAUS_S for tau in group}))
+    taus = np.array(sorted({*QUICK_TAUS_S, *(tau for group in TAUS_S for tau in group)}))
     gammas = np.array(GAMMAS)
     moved = [(series, driven(series, taus, gammas, capacity_ah)) for series in dynamic]
     best: tuple[float, CellModel, list[Fit]] | None = None
@@ -269,7 +267,74 @@ def fit_dynamic(rest: CellModel, dynamic: Sequence[Series], capacity_ah: float) 
         if best is None or rms < best[0]:
             best = (rms, _assembled(rest, fits, group, gamma), fits)
     assert best is not None
-    return best[1], best[2]
+    return _quick(rest, best[1], best[2], [answer for _, answer in moved], taus)
+
+
+def _quick(
+    rest: CellModel, model: CellModel, fits: Sequence[Fit], answers: Sequence[_Driven], taus_s: Floats
+) -> tuple[CellModel, list[Fit]]:
+    """Fit R0 and the quick pairs anew, on what is left of every series without its slow part.
+
+    An error of the rest voltage or of the hysteresis is slow and large: beside it the first seconds of a pulse, which
+    power and resistance live on, hardly count. The slow pairs stay.
+    """
+    slow = [tau for tau in model.rc_tau_s if tau >= LEAST_SLOW_TAU_S]
+    if not slow or any(np.median(np.diff(f.series.t_s)) > MOST_QUICK_STEP_S for f in fits):
+        return model, list(fits)
+    pick = [np.flatnonzero(np.isin(taus_s, group)) for group in (QUICK_TAUS_S, slow)]
+    gamma = GAMMAS.index(model.gamma)
+    fits = [
+        _quick_one(rest, f, answer.rc_a[:, pick[0]], answer.rc_a[:, pick[1]], answer.hysteresis[:, gamma])
+        for f, answer in zip(fits, answers, strict=True)
+    ]
+    return _assembled(rest, fits, (*QUICK_TAUS_S, *slow), model.gamma), fits
+
+
+def _quick_one(rest: CellModel, of: Fit, quick_a: Floats, slow_a: Floats, h: Floats) -> Fit:
+    mid, half = _rest(rest, of.soc, degc_of(of.series))
+    slow_ohm = of.rc_ohm[-slow_a.shape[1] :]
+    still_v = mid + h * half + slow_a @ slow_ohm
+    a = np.column_stack([_hats(of.soc) * of.series.current_a[:, None], quick_a])
+    usable = (of.soc > 0.03) & (of.soc < 0.985)
+    rows = usable if usable.sum() > 100 else np.ones(len(of.soc), dtype=bool)
+    length = max(round(QUICK_S / float(np.median(np.diff(of.series.t_s)))), 3)
+    left_v = (of.series.voltage_v - still_v)[rows]
+    x = non_negative(*_smoothed(_without_mean(a[rows], length), _without_mean(left_v, length)))
+    r0 = np.interp(SOC_GRID, KNOTS, _filled(x[: len(KNOTS)], of.soc))
+    model_v = still_v + a @ x
+    return replace(
+        of, model_v=model_v, rms_v=_rms(of.series, of.soc, model_v), r0_ohm=r0,
+        rc_ohm=np.concatenate([x[len(KNOTS) :], slow_ohm]),
+    )  # fmt: skip
+
+
+def _without_mean(values: Floats, length: int) -> Floats:
+    """Values less their mean over `length` rows around."""
+    total = np.cumsum(np.concatenate([np.zeros((1, *values.shape[1:])), values]), axis=0)
+    rows = np.arange(len(values))
+    low, high = np.maximum(rows - length // 2, 0), np.minimum(rows + length // 2 + 1, len(values))
+    mean = (total[high] - total[low]).T / (high - low)
+    return np.asarray(values - mean.T)
+
+
+def _hats(soc: Floats) -> Floats:
+    """Share of each knot in R0 along a series, (rows, knots)."""
+    return np.stack([np.interp(soc, KNOTS, np.eye(len(KNOTS))[k]) for k in range(len(KNOTS))], axis=1)
+
+
+def _smoothed(a: Floats, b: Floats) -> tuple[Floats, Floats]:
+    """The equations with some more: R0 at neighbouring knots (first columns) is alike."""
+    ridge = np.zeros((len(KNOTS) - 1, a.shape[1]))
+    weight = 0.05 * np.sqrt(np.square(a[:, : len(KNOTS)]).sum() / len(KNOTS))
+    for k in range(len(KNOTS) - 1):
+        ridge[k, k], ridge[k, k + 1] = weight, -weight
+    return np.vstack([a, ridge]), np.concatenate([b, np.zeros(len(ridge))])
+
+
+def _rms(series: Series, soc: Floats, model_v: Floats) -> float:
+    usable = (soc > 0.05) & (soc < 0.98)
+    error_v = (series.voltage_v - model_v)[usable if usable.any() else slice(None)]
+    return float(np.sqrt(np.mean(np.square(error_v))))
 
 
 def _fit_one(rest: CellModel, series: Series, rc_a: Floats, h: Floats, capacity_ah: float) -> Fit:
@@ -284,9 +349,7 @@ def _fit_one(rest: CellModel, series: Series, rc_a: Floats, h: Floats, capacity_
     best: Fit | None = None
     for soc in candidates:
         x, model_v = _solve(series, soc, _rest(rest, soc, degc), rc_a, h, thin)
-        usable = (soc > 0.05) & (soc < 0.98)
-        error_v = (series.voltage_v - model_v)[usable if usable.any() else slice(None)]
-        rms = float(np.sqrt(np.mean(np.square(error_v))))
+        rms = _rms(series, soc, model_v)
         if best is None or rms < best.rms_v:
             r0 = np.interp(SOC_GRID, KNOTS, _filled(x[: len(KNOTS)], soc))
             best = Fit(series, soc, model_v, rms, r0, x[len(KNOTS) :])
