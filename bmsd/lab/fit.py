@@ -49,16 +49,22 @@ UNSEEN_FACTOR = 2.0
 ERROR_SOC = np.linspace(0.0, 1.0, 11)
 ERROR_TAU_S = 600.0
 MOST_ROWS = 40_000
+SLOW_C, RESTED_S = 0.1, 1200.0
+"""A branch that was measured faster is no rest voltage; the end of such a rest is."""
 
 
 @dataclass(frozen=True)
 class Branches:
-    """Rest voltage on SOC_GRID after charging and after discharging at one temperature; None: not measured."""
+    """Rest voltage on SOC_GRID after charging and after discharging at one temperature; None: not measured.
+
+    `rate_c`: how fast the fastest of them was measured, in C.
+    """
 
     degc: float
     charge_v: Floats | None
     discharge_v: Floats | None
     capacity_ah: float | None
+    rate_c: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -87,11 +93,10 @@ def moved_ah(series: Series) -> Floats:
 
 def branches(series: Sequence[Series]) -> list[Branches]:
     """Return the branches that these slow series hold, by rising temperature. ConfigError: there are none."""
-    found: list[tuple[float, bool, Floats, float | None]] = []
+    found: list[tuple[float, bool, Floats, float, float]] = []
     for one in series:
         for part in _runs(one):
-            degc, charging, volts, capacity_ah = _branch(one, part)
-            found.append((degc, charging, volts, capacity_ah))
+            found.append(_branch(one, part))
     if not found:
         raise ConfigError(["--ocv: no slow charge or discharge over most of the capacity in these files"])
     groups: list[Branches] = []
@@ -99,8 +104,8 @@ def branches(series: Sequence[Series]) -> list[Branches]:
         near = [f for f in found if abs(f[0] - degc) <= SAME_DEGC]
         means = [[f[2] for f in near if f[1] is charging] for charging in (True, False)]
         charge_v, discharge_v = (np.mean(m, axis=0) if m else None for m in means)
-        capacities = [f[3] for f in near if f[3] is not None]
-        groups.append(Branches(degc, charge_v, discharge_v, float(np.mean(capacities)) if capacities else None))
+        capacity_ah, rate_c = float(np.mean([f[3] for f in near])), max(f[4] for f in near)
+        groups.append(Branches(degc, charge_v, discharge_v, capacity_ah, rate_c))
     return groups
 
 
@@ -124,7 +129,8 @@ def _runs(series: Series) -> list[slice]:
     return [p for p in parts if abs(moved[p.stop - 1] - moved[p.start]) > 0.7 * most]
 
 
-def _branch(series: Series, part: slice) -> tuple[float, bool, Floats, float | None]:
+def _branch(series: Series, part: slice) -> tuple[float, bool, Floats, float, float]:
+    """Temperature, whether it charges, voltage on SOC_GRID, capacity in Ah, and the current in C."""
     charging = bool(np.median(series.current_a[part]) > 0.0)
     moved, volts = moved_ah(series)[part], series.voltage_v[part]
     capacity_ah = abs(float(moved[-1] - moved[0]))
@@ -135,7 +141,9 @@ def _branch(series: Series, part: slice) -> tuple[float, bool, Floats, float | N
         share = (moved - moved[0]) / (moved[-1] - moved[0])
         soc = share if charging else 1.0 - share
     order = np.argsort(soc, kind="stable")
-    return degc_of(series), charging, _rising(np.interp(SOC_GRID, soc[order], _smooth(volts[order]))), capacity_ah
+    curve_v = _rising(np.interp(SOC_GRID, soc[order], _smooth(volts[order])))
+    rate_c = float(np.median(np.abs(series.current_a[part]))) / max(capacity_ah, 1e-9)
+    return degc_of(series), charging, curve_v, capacity_ah, rate_c
 
 
 def _smooth(values: Floats, width: int = 5) -> Floats:
@@ -431,7 +439,31 @@ def fit(
     if not dynamic:
         raise ConfigError(["--dynamic: no series; without one there is no resistance"])
     model, fits = fit_dynamic(start, dynamic, capacity_ah)
+    if max(g.rate_c for g in groups) > SLOW_C:
+        model, fits = fit_dynamic(_rested(start, fits, capacity_ah), dynamic, capacity_ah)
     return model, fits, groups
+
+
+def _rested(rest: CellModel, fits: Sequence[Fit], capacity_ah: float) -> CellModel:
+    """Rest voltages moved to where long rests of these series end: fast branches hold what the resistances took."""
+    points = sorted(point for f in fits for point in _rests(rest, f, capacity_ah))
+    if not points:
+        return rest
+    soc, off_v = zip(*points, strict=True)
+    most_v = rest.mid_v[:, -1:]
+    moved = np.minimum(rest.mid_v + np.interp(SOC_GRID, soc, off_v), most_v)
+    return replace(rest, mid_v=np.array([_rising(curve) for curve in moved]))
+
+
+def _rests(rest: CellModel, of: Fit, capacity_ah: float) -> Iterable[tuple[float, float]]:
+    """SoC and voltage above the table at the end of every long rest after a load."""
+    amps, t_s = of.series.current_a, of.series.t_s
+    loads = np.flatnonzero(np.abs(amps) > capacity_ah / 200.0)
+    mid, half = _rest(rest, of.soc, degc_of(of.series))
+    for last, then in pairwise([*loads.tolist(), len(amps)]):
+        end = then - 1
+        if t_s[end] - t_s[last] >= RESTED_S:
+            yield float(of.soc[end]), float(of.series.voltage_v[end] - mid[end] - np.sign(amps[last]) * half[end])
 
 
 def _capacity(groups: Sequence[Branches]) -> float:

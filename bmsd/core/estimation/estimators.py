@@ -159,7 +159,7 @@ def _resistances(plant: Plant, charge: SocMemory, learned: ResistanceMemory) -> 
         for seconds in (1.0, 10.0)
     ]
     short, long = learned.short.factor(), learned.long.factor()
-    return Resistances(ohms[0][:, None, None] * short, ohms[1][:, None, None] * long, long, learned.long.sigma())
+    return Resistances(ohms[0][:, None, None] * short, ohms[1][:, None, None] * long, long, learned.long.sigma(resistance.LONG_LOOKS))
 
 
 def _estimate(plant: Plant, memory: EstimationMemory, state: ChargeState, in_circuit: Bools) -> Estimate:
