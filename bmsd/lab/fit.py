@@ -205,7 +205,7 @@ def driven(series: Series, taus_s: Floats, gammas: Floats, capacity_ah: float) -
     still_a = capacity_ah / 200.0
     for k in range(1, rows):
         keep = np.exp(-steps[k - 1] / taus_s)
-        amp = amps[k - 1]
+        amp = amps[k]  # as the estimators take it: what is read now has flowed since the last row
         x = keep * x + (1.0 - keep) * amp
         if abs(amp) > still_a:
             stay = np.exp(-gammas * abs(amp) * steps[k - 1] / (3600.0 * capacity_ah))

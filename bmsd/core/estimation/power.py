@@ -6,9 +6,10 @@ take now, with what they will take, and with the rest voltage that the moved cha
     v(t) = v_now - f (i_now R0 + sum Rj xj) + f sum Rj xj aj + f i (R0 + sum Rj (1 - aj)) + OCV(z + i t / Q) - OCV(z)
            + half (1 - e) (direction - h),   aj = exp(-t / tau_j), e = exp(-gamma i t / Q)
 
-solved for the current at which the first cell meets its limit by a few Newton steps, as the rest voltage bends at the
-knees. Starting from the measured voltage, most of what is wrong with the model cancels. Resistance and state of charge
-are taken at their unfavourable edge (95 %, one-sided).
+solved for the current at which the first cell meets its limit by a few Newton steps between what surely is within it
+and what is not, as the rest voltage bends at the knees. Starting from the measured voltage, most of what is wrong with
+the model cancels. What is not known is taken at its unfavourable edge: the factor f for the change from the load of now
+and the error of the model as far as it may have moved by then (99 %, one-sided), the state of charge (95 %).
 (After G. Plett, "High-performance battery-pack power estimation using a dynamic cell model", 2004.)
 """
 
@@ -32,7 +33,9 @@ SIGMA_V = 0.002
 """Of the voltage at the end, where hardly any load is changed: noise, a tick of delay. The error of the model comes on
 top as far as it may have moved since the voltage of now."""
 LEAST_FACTOR = 0.05
-NEWTON_STEPS = 2
+NEWTON_STEPS = 5
+AIM_V = 0.0005
+"""By so much the steps aim short of the limit, so that they end before it."""
 EDGE_SOC = 0.005
 
 
@@ -151,13 +154,16 @@ def least(of: Ahead, limit_v: float, most_a: float) -> Power:
     room_soc = np.maximum(1.0 - of.edge if of.direction > 0 else of.edge, 0.0)
     most = np.minimum(room_soc[:, None, :] / of.per_a, most_a)
     amps = np.minimum(np.maximum(room_v / of.ohm, 0.0), most)
+    low, high = np.zeros_like(amps), most
     for _ in range(NEWTON_STEPS):
         used_v, slope = of.used(amps)
-        amps = np.minimum(np.maximum(amps + (room_v - used_v) / slope, 0.0), most)
-    # at a knee the steps come from beyond: the chord from no current to there ends before the limit
-    with np.errstate(invalid="ignore", divide="ignore"):
-        used_v, _ = of.used(amps)
-        amps = np.where(used_v > room_v, amps * np.maximum(room_v, 0.0) / used_v, amps)
+        within = used_v <= room_v
+        low, high = np.where(within, amps, low), np.where(within, high, amps)
+        amps = amps + (room_v - AIM_V - used_v) / slope
+        # where a knee misleads the step, the middle of what is left
+        amps = np.where((amps > low) & (amps < high), amps, np.where(within & (high == most), most, 0.5 * (low + high)))
+    used_v, _ = of.used(amps)
+    amps = np.where(used_v <= room_v, amps, np.where(np.isfinite(used_v), low, np.nan))
     amps = np.where(room_v <= 0.0, 0.0, amps)
     known = np.where(np.isfinite(amps), amps, np.inf)
     cell = known.argmin(axis=2)
