@@ -95,8 +95,7 @@ def branches(series: Sequence[Series]) -> list[Branches]:
     """Return the branches that these slow series hold, by rising temperature. ConfigError: there are none."""
     found: list[tuple[float, bool, Floats, float, float]] = []
     for one in series:
-        for part in _runs(one):
-            found.append(_branch(one, part))
+        found.extend(_branch(one, part) for part in _runs(one))
     if not found:
         raise ConfigError(["--ocv: no slow charge or discharge over most of the capacity in these files"])
     groups: list[Branches] = []

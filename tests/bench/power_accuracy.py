@@ -48,7 +48,7 @@ class Pulses:
     load: np.ndarray
 
     def where(self, mask: np.ndarray) -> Pulses:
-        return Pulses(*(getattr(self, name)[mask] for name in self.__dataclass_fields__))
+        return replace(self, **{name: getattr(self, name)[mask] for name in self.__dataclass_fields__})
 
     @property
     def error_v(self) -> np.ndarray:
@@ -109,7 +109,7 @@ def run(cell: Specification, series: Series, capacity_ah: float) -> tuple[Pulses
                 (series.soc[k], before, mean, series.voltage_v[k], end_v, expected[0, TEN, 0], allowed, float(load))
             )
     columns = np.array(rows).T
-    return Pulses(*columns[:-1], columns[-1] > 0.5), r10
+    return Pulses(*columns[:-1], load=columns[-1] > 0.5), r10
 
 
 def measured() -> Iterator[tuple[str, Specification, Series, float]]:
@@ -148,9 +148,9 @@ def pulse_section() -> tuple[list[str], list[str]]:
     """Lines of the page, and what was missed."""
     lines = [
         "", "## Power over 10 s", "",
-        "Voltage at the end of pulses of ten seconds, predicted at their start by the formula that the power inverts, at",
-        "the current that flowed. Safe: with the measured end as the limit, the power would have allowed no more than was",
-        "applied. Targets: 10 mV rms, 99 % safe.", "", *HEADING,
+        "Voltage at the end of pulses of ten seconds, predicted at their start by the formula that the power inverts,",
+        "at the current that flowed. Safe: with the measured end as the limit, the power would have allowed no more",
+        "than was applied. Targets: 10 mV rms, 99 % safe.", "", *HEADING,
     ]  # fmt: skip
     missed, ohms = [], []
     for name, cell, series, capacity_ah in measured():
@@ -180,7 +180,7 @@ def resistance_lines(of: Iterable[tuple[str, Series, float, np.ndarray]]) -> lis
     """The published resistance against dv/di of pulses out of a rest, by SoC."""
     lines = [
         "", "## Resistance over 10 s", "",
-        "`r10_ohm` at the end of a pulse out of a rest over dv/di of that pulse; the model is of the other temperature.",
+        "`r10_ohm` at the end of a pulse out of a rest over dv/di of it; the model is of the other temperature.",
         "", "| series | SoC % | dv/di mohm | published / dv/di |", "|---|---|---|---|",
     ]  # fmt: skip
     for name, series, capacity_ah, r10 in of:
@@ -215,7 +215,7 @@ def taught(seed: int, degc: float, at_soc: float) -> Bench:
 
 
 def beyond_v(bench: Bench, way: int, amps: float, seconds: float) -> float:
-    """How far the first cell goes beyond its limit within this time at this magnitude, V; negative: it stays within."""
+    """How far the first cell goes beyond its limit in this time at this magnitude, V; negative: not at all."""
     cells, most, dt_s = deepcopy(bench.cells), -np.inf, 0.5 if seconds < 100.0 else 5.0
     limit_v = ENVELOPE.max_v if way > 0 else ENVELOPE.min_v
     for _ in range(round(seconds / dt_s)):
@@ -235,7 +235,7 @@ def truth_a(bench: Bench, way: int, seconds: float) -> float:
 
 def twin_section(degcs: Iterable[int] = (0, 10, 25, 45)) -> tuple[list[str], list[str]]:
     """The four horizons on cells of the twin."""
-    rows = []
+    rows: list[tuple[float, ...]] = []
     for degc in degcs:
         for soc in (0.05, 0.1, 0.2, 0.5, 0.8, 0.9, 0.98):
             for last in (0.0, 140.0, -140.0):
@@ -250,7 +250,7 @@ def twin_section(degcs: Iterable[int] = (0, 10, 25, 45)) -> tuple[list[str], lis
     table = np.array(rows)
     lines = [
         "", "## Power on the twin", "",
-        "Eight cells that differ in resistance, capacity and SoC, 0..45 degC, 5..98 % SoC, after rest and after 0.5C of",
+        "Eight cells that differ in resistance, capacity and SoC, 0..45 degC, 5..98 % SoC, after rest and 0.5C of",
         "either sign; voltage channels with offset, noise and steps of 1 mV, current with gain and offset. The published",
         "current flows for its time.", "",
         "| time | direction | runs | crossed % | furthest mV | allowed / truth, median |", "|---|---|---|---|---|---|",
@@ -297,8 +297,8 @@ def capacity_section() -> tuple[list[str], list[str]]:
     """Capacity of aged cells that were told the nominal one."""
     lines = [
         "", "## Capacity", "",
-        "Four cells of the twin between 7 and 98.5 % SoC at 0.3C with a cloudy sky on top; capacity told 280 Ah. A swing",
-        "counts when the cell leaves the knee at its end. Targets: 2 % after 3 swings, 1 % after 10.", "",
+        "Four cells of the twin between 7 and 98.5 % SoC at 0.3C with a cloudy sky on top; capacity told 280 Ah. A",
+        "swing counts when the cell leaves the knee at its end. Targets: 2 % after 3 swings, 1 % after 10.", "",
         "| true / told | current gain, offset | after 3 swings, mean and most % | after 10 | inside 2 sigma % |",
         "|---|---|---|---|---|",
     ]  # fmt: skip

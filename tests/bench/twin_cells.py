@@ -1,4 +1,4 @@
-"""Cells of the twin as the estimators would see them, with sensor errors, and a model of them as bmsd fit-cell makes it."""
+"""Cells of the twin as the estimators see them, with sensor errors, and a model of them as bmsd fit-cell makes it."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Bench:
         start = soc.stored(self.plant, told, np.full(shape, sigma))
         self.memory: EstimationMemory = estimators.of(self.plant, start)
         self.blank = calm(self.plant, np.zeros(shape))
-        self.now_s, self.counted_as, self.estimate = 0.0, 0.0, None
+        self.now_s, self.counted_as = 0.0, 0.0
         self.none = np.zeros(shape, dtype=bool)
 
     def step(self, amps: float, dt_s: float = 1.0) -> Estimate:
@@ -102,5 +102,4 @@ class Bench:
             units=replace(self.blank.units, current_a=np.array([seen_a]), charge_as=np.array([self.counted_as])),
         )
         self.memory, known = estimators.step(self.plant, self.memory, snapshot, dt_s, ALL)
-        self.estimate = known
         return known

@@ -77,7 +77,8 @@ def k2_pulses(degc: int) -> tuple[Series, float]:
         3600.0 * capacity_ah
     )
     keep = (data["v"] > 2.0) & (data["v"] < 4.2)
-    made = series(f"K2 {degc}", *(data[name][keep] for name in ("t", "i", "v", "Tbat_C")), soc[keep])
+    t_s, amps, volts, warm = (data[name][keep] for name in ("t", "i", "v", "Tbat_C"))
+    made = series(f"K2 {degc}", t_s, amps, volts, warm, soc[keep])
     return made, capacity_ah
 
 
@@ -92,7 +93,8 @@ def kawakita() -> tuple[Series, float]:
     data = np.load(reference("kawakita_a123_thermal/a123_26650_2p5Ah_labdataset.npz"))
     soc = 1.0 - (data["disAh"].astype(float) - data["chgAh"]) / 2.5
     keep = np.concatenate([[True], np.diff(data["t"]) > 0.5])
-    return series("Kawakita", *(data[name][keep] for name in ("t", "i", "v", "Ts_C")), soc[keep]), 2.5
+    t_s, amps, volts, degc = (data[name][keep] for name in ("t", "i", "v", "Ts_C"))
+    return series("Kawakita", t_s, amps, volts, degc, soc[keep]), 2.5
 
 
 def kawakita_ocv() -> list[Series]:

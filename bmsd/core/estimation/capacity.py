@@ -36,8 +36,8 @@ USUAL_SIGMA = 0.04
 @dataclass(frozen=True, slots=True)
 class CapacityMemory:
     """Per cell (strings, modules, cells): SoC and sigma at its last anchor (NaN: none), charge in Ah and hours since
-    then, the same of the best look in the knee that it is in (`look_soc` NaN: it is in none), and the sums of weight and
-    of weight times capacity, both over nominal capacities."""
+    then, the same of the best look in the knee that it is in (`look_soc` NaN: it is in none), and the sums of weight
+    and of weight times capacity, both over nominal capacities."""
 
     anchor_soc: Floats
     anchor_sigma: Floats

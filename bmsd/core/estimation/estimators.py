@@ -141,7 +141,9 @@ def _told_by_voltage(
 ) -> tuple[Floats, Floats]:
     """SoC of each cell by its voltage of now alone, along the slope from the one that is believed, and its sigma."""
     tables, polarised = charge.tables, charge.polarisation
-    lost_v = soc.lost_v(tables, np.nan_to_num(charge.string_soc, nan=REFERENCE_SOC), snapshot.units.current_a, polarised)
+    lost_v = soc.lost_v(
+        tables, np.nan_to_num(charge.string_soc, nan=REFERENCE_SOC), snapshot.units.current_a, polarised
+    )
     lost_v = lost_v[:, None, None] * factor
     where = place(soc_now)
     half_v, slope_v = at(tables.half_v, where), at(tables.slope_v, where)
@@ -188,7 +190,9 @@ def _resistances(plant: Plant, charge: SocMemory, learned: ResistanceMemory) -> 
         for seconds in (1.0, 10.0)
     ]
     short, long = learned.short.factor(), learned.long.factor()
-    return Resistances(ohms[0][:, None, None] * short, ohms[1][:, None, None] * long, long, learned.long.sigma(resistance.LONG_LOOKS))
+    return Resistances(
+        ohms[0][:, None, None] * short, ohms[1][:, None, None] * long, long, learned.long.sigma(resistance.LONG_LOOKS)
+    )
 
 
 def _estimate(plant: Plant, memory: EstimationMemory, state: ChargeState, in_circuit: Bools) -> Estimate:

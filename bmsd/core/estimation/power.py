@@ -9,7 +9,7 @@ take now, with what they will take, and with the rest voltage that the moved cha
 solved for the current at which the first cell meets its limit by a few Newton steps between what surely is within it
 and what is not, as the rest voltage bends at the knees. Starting from the measured voltage, most of what is wrong with
 the model cancels. What is not known is taken at its unfavourable edge: the factor f for the change from the load of now
-and the error of the model as far as it may have moved by then (99 %, one-sided), the state of charge (95 %).
+and the error of the model as far as it may have moved by then, the state of charge (99 %, one-sided).
 (After G. Plett, "High-performance battery-pack power estimation using a dynamic cell model", 2004.)
 """
 
@@ -27,8 +27,6 @@ from bmsd.model.snapshot import Floats, Ints
 HORIZONS_S = (2.0, 10.0, 30.0, 3600.0)
 ONE_SIDED = 2.33
 """Standard deviations that are not exceeded 99 % of the time on one side."""
-SOC_PART = 0.7
-"""Of ONE_SIDED for the SoC: its sigma is wide, and all that is uncertain is rarely at its edge at once."""
 SIGMA_V = 0.002
 """Of the voltage at the end, where hardly any load is changed: noise, a tick of delay. The error of the model comes on
 top as far as it may have moved since the voltage of now."""
@@ -107,7 +105,7 @@ def ahead(
     )
     t_s = np.array(HORIZONS_S)
     decay = np.exp(-t_s[:, None] / model.rc_tau_s)  # (horizons, pairs)
-    edge = np.clip(soc + direction * SOC_PART * sigmas * sigma, EDGE_SOC, 1.0 - EDGE_SOC)
+    edge = np.clip(soc + direction * sigmas * sigma, EDGE_SOC, 1.0 - EDGE_SOC)
     where = place(edge)
     r0 = at(tables.r0_ohm, where)
     half_v = at(tables.half_v, where)
