@@ -73,7 +73,7 @@ class Resistance(Section):
 class Dynamics(Section):
     """What the answers to current have in common at all temperatures."""
 
-    rc_tau_s: list[float] = setting("Time constants of the RC pairs, rising.", unit="s", min_length=1, max_length=4)
+    rc_tau_s: list[float] = setting("Time constants of the RC pairs, rising.", unit="s", min_length=1, max_length=6)
     gamma: float = number("Hysteresis per unit of SoC moved.", "", 0.0, 1000.0)
     activation_k: float = number("Resistance over temperature, exp(B / T).", "K", 0.0, 10000.0)
     error_tau_s: float = number("Correlation time of the model's error.", "s", 10.0, 7200.0, 600.0)

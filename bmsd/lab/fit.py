@@ -33,6 +33,11 @@ from bmsd.model.cell import (
 SAME_DEGC = 3.0
 """Series within this belong to one temperature."""
 TAUS_S = ((5.0, 60.0, 600.0), (8.0, 80.0, 900.0), (10.0, 150.0, 2000.0), (20.0, 300.0, 3000.0))
+QUICK_TAUS_S = (4.0, 20.0, 100.0)
+LEAST_SLOW_TAU_S = 200.0
+QUICK_S = 400.0
+"""The quick pairs are fitted on voltages less their mean over this."""
+MOST_QUICK_STEP_S = 4.0
 GAMMAS = (10.0, 20.0, 40.0, 80.0)
 KNOTS = np.array([0.0, 0.05, 0.1, 0.2, 0.35, 0.6, 0.85, 1.0])
 """SoC at which R0 is fitted."""
@@ -44,16 +49,22 @@ UNSEEN_FACTOR = 2.0
 ERROR_SOC = np.linspace(0.0, 1.0, 11)
 ERROR_TAU_S = 600.0
 MOST_ROWS = 40_000
+SLOW_C, RESTED_S = 0.1, 1200.0
+"""A branch that was measured faster is no rest voltage; the end of such a rest is."""
 
 
 @dataclass(frozen=True)
 class Branches:
-    """Rest voltage on SOC_GRID after charging and after discharging at one temperature; None: not measured."""
+    """Rest voltage on SOC_GRID after charging and after discharging at one temperature; None: not measured.
+
+    `rate_c`: how fast the fastest of them was measured, in C.
+    """
 
     degc: float
     charge_v: Floats | None
     discharge_v: Floats | None
     capacity_ah: float | None
+    rate_c: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -82,11 +93,9 @@ def moved_ah(series: Series) -> Floats:
 
 def branches(series: Sequence[Series]) -> list[Branches]:
     """Return the branches that these slow series hold, by rising temperature. ConfigError: there are none."""
-    found: list[tuple[float, bool, Floats, float | None]] = []
+    found: list[tuple[float, bool, Floats, float, float]] = []
     for one in series:
-        for part in _runs(one):
-            degc, charging, volts, capacity_ah = _branch(one, part)
-            found.append((degc, charging, volts, capacity_ah))
+        found.extend(_branch(one, part) for part in _runs(one))
     if not found:
         raise ConfigError(["--ocv: no slow charge or discharge over most of the capacity in these files"])
     groups: list[Branches] = []
@@ -94,8 +103,8 @@ def branches(series: Sequence[Series]) -> list[Branches]:
         near = [f for f in found if abs(f[0] - degc) <= SAME_DEGC]
         means = [[f[2] for f in near if f[1] is charging] for charging in (True, False)]
         charge_v, discharge_v = (np.mean(m, axis=0) if m else None for m in means)
-        capacities = [f[3] for f in near if f[3] is not None]
-        groups.append(Branches(degc, charge_v, discharge_v, float(np.mean(capacities)) if capacities else None))
+        capacity_ah, rate_c = float(np.mean([f[3] for f in near])), max(f[4] for f in near)
+        groups.append(Branches(degc, charge_v, discharge_v, capacity_ah, rate_c))
     return groups
 
 
@@ -119,7 +128,8 @@ def _runs(series: Series) -> list[slice]:
     return [p for p in parts if abs(moved[p.stop - 1] - moved[p.start]) > 0.7 * most]
 
 
-def _branch(series: Series, part: slice) -> tuple[float, bool, Floats, float | None]:
+def _branch(series: Series, part: slice) -> tuple[float, bool, Floats, float, float]:
+    """Temperature, whether it charges, voltage on SOC_GRID, capacity in Ah, and the current in C."""
     charging = bool(np.median(series.current_a[part]) > 0.0)
     moved, volts = moved_ah(series)[part], series.voltage_v[part]
     capacity_ah = abs(float(moved[-1] - moved[0]))
@@ -130,7 +140,9 @@ def _branch(series: Series, part: slice) -> tuple[float, bool, Floats, float | N
         share = (moved - moved[0]) / (moved[-1] - moved[0])
         soc = share if charging else 1.0 - share
     order = np.argsort(soc, kind="stable")
-    return degc_of(series), charging, _rising(np.interp(SOC_GRID, soc[order], _smooth(volts[order]))), capacity_ah
+    curve_v = _rising(np.interp(SOC_GRID, soc[order], _smooth(volts[order])))
+    rate_c = float(np.median(np.abs(series.current_a[part]))) / max(capacity_ah, 1e-9)
+    return degc_of(series), charging, curve_v, capacity_ah, rate_c
 
 
 def _smooth(values: Floats, width: int = 5) -> Floats:
@@ -192,7 +204,7 @@ def driven(series: Series, taus_s: Floats, gammas: Floats, capacity_ah: float) -
     still_a = capacity_ah / 200.0
     for k in range(1, rows):
         keep = np.exp(-steps[k - 1] / taus_s)
-        amp = amps[k - 1]
+        amp = amps[k]  # as the estimators take it: what is read now has flowed since the last row
         x = keep * x + (1.0 - keep) * amp
         if abs(amp) > still_a:
             stay = np.exp(-gammas * abs(amp) * steps[k - 1] / (3600.0 * capacity_ah))
@@ -237,25 +249,18 @@ def _solve(
     """Parameters [R0 at the knots, RC...] and the modelled voltage."""
     mid, half = rest
     still_v = mid + h * half
-    hats = np.stack([np.interp(soc, KNOTS, np.eye(len(KNOTS))[k]) for k in range(len(KNOTS))], axis=1)
-    a = np.column_stack([hats * series.current_a[:, None], rc_a])
+    a = np.column_stack([_hats(soc) * series.current_a[:, None], rc_a])
     usable = (soc > 0.03) & (soc < 0.985)
     rows = np.zeros(len(soc), dtype=bool)
     rows[thin] = True
     rows &= usable if (usable & rows).sum() > 100 else rows
-    ridge = np.zeros((len(KNOTS) - 1, a.shape[1]))
-    weight = 0.05 * np.sqrt(np.square(a[rows, : len(KNOTS)]).sum() / len(KNOTS))
-    for k in range(len(KNOTS) - 1):
-        ridge[k, k], ridge[k, k + 1] = weight, -weight
-    x = non_negative(
-        np.vstack([a[rows], ridge]), np.concatenate([(series.voltage_v - still_v)[rows], np.zeros(len(ridge))])
-    )
+    x = non_negative(*_smoothed(a[rows], (series.voltage_v - still_v)[rows]))
     return x, still_v + a @ x
 
 
 def fit_dynamic(rest: CellModel, dynamic: Sequence[Series], capacity_ah: float) -> tuple[CellModel, list[Fit]]:
     """Return the model with resistances and hysteresis, and how each series is met."""
-    taus = np.array(sorted({tau for group in TAUS_S for tau in group}))
+    taus = np.array(sorted({*QUICK_TAUS_S, *(tau for group in TAUS_S for tau in group)}))
     gammas = np.array(GAMMAS)
     moved = [(series, driven(series, taus, gammas, capacity_ah)) for series in dynamic]
     best: tuple[float, CellModel, list[Fit]] | None = None
@@ -269,7 +274,74 @@ def fit_dynamic(rest: CellModel, dynamic: Sequence[Series], capacity_ah: float) 
         if best is None or rms < best[0]:
             best = (rms, _assembled(rest, fits, group, gamma), fits)
     assert best is not None
-    return best[1], best[2]
+    return _quick(rest, best[1], best[2], [answer for _, answer in moved], taus)
+
+
+def _quick(
+    rest: CellModel, model: CellModel, fits: Sequence[Fit], answers: Sequence[_Driven], taus_s: Floats
+) -> tuple[CellModel, list[Fit]]:
+    """Fit R0 and the quick pairs anew, on what is left of every series without its slow part.
+
+    An error of the rest voltage or of the hysteresis is slow and large: beside it the first seconds of a pulse, which
+    power and resistance live on, hardly count. The slow pairs stay.
+    """
+    slow = [tau for tau in model.rc_tau_s if tau >= LEAST_SLOW_TAU_S]
+    if not slow or any(np.median(np.diff(f.series.t_s)) > MOST_QUICK_STEP_S for f in fits):
+        return model, list(fits)
+    pick = [np.flatnonzero(np.isin(taus_s, group)) for group in (QUICK_TAUS_S, slow)]
+    gamma = GAMMAS.index(model.gamma)
+    fits = [
+        _quick_one(rest, f, answer.rc_a[:, pick[0]], answer.rc_a[:, pick[1]], answer.hysteresis[:, gamma])
+        for f, answer in zip(fits, answers, strict=True)
+    ]
+    return _assembled(rest, fits, (*QUICK_TAUS_S, *slow), model.gamma), fits
+
+
+def _quick_one(rest: CellModel, of: Fit, quick_a: Floats, slow_a: Floats, h: Floats) -> Fit:
+    mid, half = _rest(rest, of.soc, degc_of(of.series))
+    slow_ohm = of.rc_ohm[-slow_a.shape[1] :]
+    still_v = mid + h * half + slow_a @ slow_ohm
+    a = np.column_stack([_hats(of.soc) * of.series.current_a[:, None], quick_a])
+    usable = (of.soc > 0.03) & (of.soc < 0.985)
+    rows = usable if usable.sum() > 100 else np.ones(len(of.soc), dtype=bool)
+    length = max(round(QUICK_S / float(np.median(np.diff(of.series.t_s)))), 3)
+    left_v = (of.series.voltage_v - still_v)[rows]
+    x = non_negative(*_smoothed(_without_mean(a[rows], length), _without_mean(left_v, length)))
+    r0 = np.interp(SOC_GRID, KNOTS, _filled(x[: len(KNOTS)], of.soc))
+    model_v = still_v + a @ x
+    return replace(
+        of, model_v=model_v, rms_v=_rms(of.series, of.soc, model_v), r0_ohm=r0,
+        rc_ohm=np.concatenate([x[len(KNOTS) :], slow_ohm]),
+    )  # fmt: skip
+
+
+def _without_mean(values: Floats, length: int) -> Floats:
+    """Values less their mean over `length` rows around."""
+    total = np.cumsum(np.concatenate([np.zeros((1, *values.shape[1:])), values]), axis=0)
+    rows = np.arange(len(values))
+    low, high = np.maximum(rows - length // 2, 0), np.minimum(rows + length // 2 + 1, len(values))
+    mean = (total[high] - total[low]).T / (high - low)
+    return np.asarray(values - mean.T)
+
+
+def _hats(soc: Floats) -> Floats:
+    """Share of each knot in R0 along a series, (rows, knots)."""
+    return np.stack([np.interp(soc, KNOTS, np.eye(len(KNOTS))[k]) for k in range(len(KNOTS))], axis=1)
+
+
+def _smoothed(a: Floats, b: Floats) -> tuple[Floats, Floats]:
+    """The equations with some more: R0 at neighbouring knots (first columns) is alike."""
+    ridge = np.zeros((len(KNOTS) - 1, a.shape[1]))
+    weight = 0.05 * np.sqrt(np.square(a[:, : len(KNOTS)]).sum() / len(KNOTS))
+    for k in range(len(KNOTS) - 1):
+        ridge[k, k], ridge[k, k + 1] = weight, -weight
+    return np.vstack([a, ridge]), np.concatenate([b, np.zeros(len(ridge))])
+
+
+def _rms(series: Series, soc: Floats, model_v: Floats) -> float:
+    usable = (soc > 0.05) & (soc < 0.98)
+    error_v = (series.voltage_v - model_v)[usable if usable.any() else slice(None)]
+    return float(np.sqrt(np.mean(np.square(error_v))))
 
 
 def _fit_one(rest: CellModel, series: Series, rc_a: Floats, h: Floats, capacity_ah: float) -> Fit:
@@ -284,9 +356,7 @@ def _fit_one(rest: CellModel, series: Series, rc_a: Floats, h: Floats, capacity_
     best: Fit | None = None
     for soc in candidates:
         x, model_v = _solve(series, soc, _rest(rest, soc, degc), rc_a, h, thin)
-        usable = (soc > 0.05) & (soc < 0.98)
-        error_v = (series.voltage_v - model_v)[usable if usable.any() else slice(None)]
-        rms = float(np.sqrt(np.mean(np.square(error_v))))
+        rms = _rms(series, soc, model_v)
         if best is None or rms < best.rms_v:
             r0 = np.interp(SOC_GRID, KNOTS, filled(x[: len(KNOTS)], soc))
             best = Fit(series, soc, model_v, rms, r0, x[len(KNOTS) :])
@@ -368,7 +438,31 @@ def fit(
     if not dynamic:
         raise ConfigError(["--dynamic: no series; without one there is no resistance"])
     model, fits = fit_dynamic(start, dynamic, capacity_ah)
+    if max(g.rate_c for g in groups) > SLOW_C:
+        model, fits = fit_dynamic(_rested(start, fits, capacity_ah), dynamic, capacity_ah)
     return model, fits, groups
+
+
+def _rested(rest: CellModel, fits: Sequence[Fit], capacity_ah: float) -> CellModel:
+    """Rest voltages moved to where long rests of these series end: fast branches hold what the resistances took."""
+    points = sorted(point for f in fits for point in _rests(rest, f, capacity_ah))
+    if not points:
+        return rest
+    soc, off_v = zip(*points, strict=True)
+    most_v = rest.mid_v[:, -1:]
+    moved = np.minimum(rest.mid_v + np.interp(SOC_GRID, soc, off_v), most_v)
+    return replace(rest, mid_v=np.array([_rising(curve) for curve in moved]))
+
+
+def _rests(rest: CellModel, of: Fit, capacity_ah: float) -> Iterable[tuple[float, float]]:
+    """SoC and voltage above the table at the end of every long rest after a load."""
+    amps, t_s = of.series.current_a, of.series.t_s
+    loads = np.flatnonzero(np.abs(amps) > capacity_ah / 200.0)
+    mid, half = _rest(rest, of.soc, degc_of(of.series))
+    for last, then in pairwise([*loads.tolist(), len(amps)]):
+        end = then - 1
+        if t_s[end] - t_s[last] >= RESTED_S:
+            yield float(of.soc[end]), float(of.series.voltage_v[end] - mid[end] - np.sign(amps[last]) * half[end])
 
 
 def _capacity(groups: Sequence[Branches]) -> float:

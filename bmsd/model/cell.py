@@ -18,8 +18,9 @@ KELVIN = 273.15
 ENTROPY_SOC = np.linspace(0.0, 1.0, 11)
 LFP_ENTROPY_V_PER_K = 1e-3 * np.array([-0.36, -0.47, -0.17, -0.10, -0.05, 0.08, 0.11, 0.12, 0.01, 0.04, 0.22])
 """A123 26650, aloisiohks/A123_26650_ExtendedKalmanFilter_EKF (MIT); at 0, 10 .. 100 %."""
-LFP_ACTIVATION_K = 3000.0
-"""Resistance of LFP cells over temperature, exp(B/T): a factor of 2.0 between 25 and 5 degC."""
+LFP_ACTIVATION_K = 2400.0
+"""Resistance of LFP cells over temperature, exp(B/T): a factor of 1.8 between 25 and 5 degC. Pulses of 10 s say 1700
+(A123, 15..25 degC) to 3000 (K2, 20..40 degC)."""
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ def test_no_kind_of_setting_escapes_these_tests():
         *(f"limits.{d}_by_{by}" for d in ("charge", "discharge") for by in ("cell_v", "temperature")),
     }
     switches = {
-        "balance.discharging", "balance.enabled", "balance.idle", "fieldbus.listen_only",
+        "balance.discharging", "balance.enabled", "balance.idle", "estimation.predictor", "fieldbus.listen_only",
         "fieldbus.mapped.accept_unenforced", "fieldbus.mapped.requests.extended",
         "heartbeat_output.feedback_active_low", "inverter.keepalive_required",
         "modbus.enabled", "mqtt.enabled", "mqtt.tls", "web.cells_in_metrics", "web.enabled",

@@ -66,3 +66,43 @@ def first(of: Series, share: float) -> Series:
     return Series(
         of.name, of.t_s[:rows], of.current_a[:rows], of.voltage_v[:rows], of.temperature_degc[:rows], soc, (), ()
     )  # fmt: skip
+
+
+def k2_pulses(degc: int) -> tuple[Series, float]:
+    """HPPC with its SoC by the counted charge from full, and the capacity at 1C; logger spikes are left out."""
+    data = np.load(reference(f"k2_lfp26650/HPPC_{degc}C.npz"))
+    capacity_ah = 2.2
+    amps = data["i"].astype(np.float64)
+    soc = 1.0 - np.concatenate([[0.0], np.cumsum(0.5 * (amps[1:] + amps[:-1]) * np.diff(data["t"]))]) / (
+        3600.0 * capacity_ah
+    )
+    keep = (data["v"] > 2.0) & (data["v"] < 4.2)
+    t_s, amps, volts, warm = (data[name][keep] for name in ("t", "i", "v", "Tbat_C"))
+    made = series(f"K2 {degc}", t_s, amps, volts, warm, soc[keep])
+    return made, capacity_ah
+
+
+def k2_discharge(degc: int) -> list[Series]:
+    """The only run over the whole capacity that there is of this cell: a discharge with 1C."""
+    data = np.load(reference(f"k2_lfp26650/K2_Discharge_Test_{degc}C.npz"))
+    return [series(f"K2 1C {degc}", *(data[name] for name in ("t", "i", "v", "Tbat_C")))]
+
+
+def kawakita() -> tuple[Series, float]:
+    """A drive with up to 15C at 37 degC, and the capacity."""
+    data = np.load(reference("kawakita_a123_thermal/a123_26650_2p5Ah_labdataset.npz"))
+    soc = 1.0 - (data["disAh"].astype(float) - data["chgAh"]) / 2.5
+    keep = np.concatenate([[True], np.diff(data["t"]) > 0.5])
+    t_s, amps, volts, degc = (data[name][keep] for name in ("t", "i", "v", "Ts_C"))
+    return series("Kawakita", t_s, amps, volts, degc, soc[keep]), 2.5
+
+
+def kawakita_ocv() -> list[Series]:
+    """Branches from the published rest voltage of that cell, 17 mV apart from it."""
+    data = np.load(reference("kawakita_a123_thermal/a123_esc_cet_model.npz"))
+    mid_v, hours = data["OCV0"] + 37.0 * data["OCVrel"], data["SOC"] * 2.5 / 0.08
+    up, down = np.full(len(hours), -0.08), np.full(len(hours), 0.08)
+    return [
+        series("discharge", 3600.0 * hours, down, (mid_v - 0.017)[::-1], 37.0),
+        series("charge", 3600.0 * hours, up, mid_v + 0.017, 37.0),
+    ]

@@ -24,6 +24,11 @@ from bmsd.model.snapshot import Bools, Floats, Snapshot
 
 REFERENCE_SOC = 0.5
 MEAN_S = 300.0
+LOSS_SHARE = 0.15
+"""Of what the resistances take: how far their model may be wrong where a voltage has to tell the SoC."""
+BETWEEN = 0.5
+"""Of the half gap: how far the hysteresis may be wrong on its way from one branch to the other."""
+LEAST_ANCHOR_SIGMA = 0.01
 REST_C = 0.005
 """Below this current nothing empties or fills in a time worth telling."""
 
@@ -128,8 +133,8 @@ def followed(
 def interrupted(plant: Plant, was: EstimationMemory, unknown: Floats) -> EstimationMemory:
     """The memory after a time in which nothing was seen: `unknown` (strings,) capacities may have flowed (sigma)."""
     charge = soc.interrupted(plant, was.soc, unknown)
-    rested = replace(was.resistance, looks=(), since_s=0.0)
-    return replace(was, soc=charge, resistance=rested, predictor=predictor.start(plant))
+    sizes, rested = capacity.interrupted(was.capacity), replace(was.resistance, looks=(), since_s=0.0)
+    return replace(was, soc=charge, capacity=sizes, resistance=rested, predictor=predictor.start(plant))
 
 
 def step(
@@ -139,7 +144,7 @@ def step(
     charge_memory, state = soc.estimate(plant, was.soc, snapshot, dt_s, in_circuit, was.capacity.share)
     mean_a = _mean_a(was.mean_a, snapshot.units.current_a, dt_s)
     moved = ledger.counted(plant, was.ledger, snapshot, dt_s)
-    was = replace(was, capacity=_capacity(plant, was.capacity, charge_memory, state), mean_a=mean_a)
+    was = replace(was, capacity=_capacity(plant, was, snapshot, charge_memory, state), mean_a=mean_a)
     if charge_memory.weighed_c is not None:
         charge_memory = soc.bled(charge_memory, moved.pending_ah / plant.cell.capacity_ah)
         moved = ledger.step(plant, moved, snapshot.modules.cell_v, _anchor(plant, was, charge_memory, snapshot, state))
@@ -157,14 +162,39 @@ def _mean_a(was: Floats, current_a: Floats, dt_s: float) -> Floats:
     return np.where(np.isnan(was), current_a, was + part * (current_a - was))
 
 
-def _capacity(plant: Plant, was: CapacityMemory, charge: SocMemory, state: ChargeState) -> CapacityMemory:
+def _capacity(
+    plant: Plant, was: EstimationMemory, snapshot: Snapshot, charge: SocMemory, state: ChargeState
+) -> CapacityMemory:
     """Capacities after this tick: anchors are found when the SoC is weighed."""
     if charge.weighed_c is None:
-        return was
+        return was.capacity
     nominal_ah = plant.cell.capacity_ah
-    moved = capacity.moved(was, charge.weighed_c * nominal_ah, charge.weighed_s / 3600.0)
-    bias_sigma_a = charge.belief.bias_sigma_c * nominal_ah
-    return capacity.step(moved, state.cell_soc, state.cell_soc_sigma, bias_sigma_a, nominal_ah)
+    moved = capacity.moved(was.capacity, charge.weighed_c * nominal_ah, charge.weighed_s / 3600.0)
+    looks = _told_by_voltage(plant, snapshot, charge, was.resistances.factor, state.cell_soc)
+    return capacity.step(moved, state.cell_soc, *looks, charge.belief.bias_sigma_c * nominal_ah, nominal_ah)
+
+
+def _told_by_voltage(
+    plant: Plant, snapshot: Snapshot, charge: SocMemory, factor: Floats, soc_now: Floats
+) -> tuple[Floats, Floats]:
+    """SoC of each cell by its voltage of now alone, along the slope from the one that is believed, and its sigma."""
+    tables, polarised = charge.tables, charge.polarisation
+    lost_v = soc.lost_v(
+        tables, np.nan_to_num(charge.string_soc, nan=REFERENCE_SOC), snapshot.units.current_a, polarised
+    )
+    lost_v = lost_v[:, None, None] * factor
+    where = place(soc_now)
+    half_v, slope_v = at(tables.half_v, where), at(tables.slope_v, where)
+    rest_v = at(tables.mid_v, where) + polarised.h[:, None, None] * half_v
+    unsure_v = np.sqrt(
+        np.square(soc.MODEL_FACTOR * at(tables.error_v, where))
+        + plant.estimation.voltage_sigma_v**2
+        + np.square(half_v * (polarised.h_sigma + BETWEEN * (1.0 - np.abs(polarised.h)))[:, None, None])
+        + np.square(polarised.doubt_v)[:, None, None]
+        + np.square(LOSS_SHARE * lost_v)
+    )
+    told = np.clip(soc_now + (snapshot.modules.cell_v - lost_v - rest_v) / slope_v, 0.0, 1.0)
+    return told, np.hypot(unsure_v / slope_v, LEAST_ANCHOR_SIGMA)
 
 
 def _anchor(
@@ -220,7 +250,9 @@ def _resistances(plant: Plant, charge: SocMemory, learned: ResistanceMemory) -> 
         for seconds in (1.0, 10.0)
     ]
     short, long = learned.short.factor(), learned.long.factor()
-    return Resistances(ohms[0][:, None, None] * short, ohms[1][:, None, None] * long, long, learned.long.sigma())
+    return Resistances(
+        ohms[0][:, None, None] * short, ohms[1][:, None, None] * long, long, learned.long.sigma(resistance.LONG_LOOKS)
+    )
 
 
 def _estimate(

@@ -6,9 +6,10 @@ take now, with what they will take, and with the rest voltage that the moved cha
     v(t) = v_now - f (i_now R0 + sum Rj xj) + f sum Rj xj aj + f i (R0 + sum Rj (1 - aj)) + OCV(z + i t / Q) - OCV(z)
            + half (1 - e) (direction - h),   aj = exp(-t / tau_j), e = exp(-gamma i t / Q)
 
-solved for the current at which the first cell meets its limit by a few Newton steps, as the rest voltage bends at the
-knees. Starting from the measured voltage, most of what is wrong with the model cancels. Resistance and state of charge
-are taken at their unfavourable edge (95 %, one-sided).
+solved for the current at which the first cell meets its limit by a few Newton steps between what surely is within it
+and what is not, as the rest voltage bends at the knees. Starting from the measured voltage, most of what is wrong with
+the model cancels. What is not known is taken at its unfavourable edge: the factor f for the change from the load of now
+and the error of the model as far as it may have moved by then, the state of charge (99 %, one-sided).
 (After G. Plett, "High-performance battery-pack power estimation using a dynamic cell model", 2004.)
 """
 
@@ -24,8 +25,15 @@ from bmsd.model.cell import CellModel
 from bmsd.model.snapshot import Floats, Ints
 
 HORIZONS_S = (2.0, 10.0, 30.0, 3600.0)
-ONE_SIDED = 1.64
-NEWTON_STEPS = 2
+ONE_SIDED = 2.33
+"""Standard deviations that are not exceeded 99 % of the time on one side."""
+SIGMA_V = 0.002
+"""Of the voltage at the end, where hardly any load is changed: noise, a tick of delay. The error of the model comes on
+top as far as it may have moved since the voltage of now."""
+LEAST_FACTOR = 0.05
+NEWTON_STEPS = 5
+AIM_V = 0.0005
+"""By so much the steps aim short of the limit, so that they end before it."""
 EDGE_SOC = 0.005
 
 
@@ -49,56 +57,113 @@ class Power:
     cell: Ints
 
 
-def power(
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """A string's cells from now on in one direction; (strings, horizons, cells) unless said otherwise.
+
+    `base_v`: voltage at the end without any current. `edge` (strings, cells): SoC to reckon with. `r0_ohm`, `now_v`,
+    `half_v` (strings, cells): of there. `ohm`: what a current meets, `at_most` its factor over the model's.
+    `per_a`: SoC moved by one ampere. `swing_v`: what hysteresis has left to give.
+    """
+
+    tables: Tables
+    gamma: float
+    direction: int
+    base_v: Floats
+    edge: Floats
+    r0_ohm: Floats
+    now_v: Floats
+    ohm: Floats
+    at_most: Floats
+    per_a: Floats
+    swing_v: Floats
+
+    def used(self, amps: Floats) -> tuple[Floats, Floats]:
+        """Voltage that these magnitudes take by the end, and its slope in V/A."""
+        moved = amps * self.per_a
+        there = place(self.edge[:, None, :] + self.direction * moved)
+        stay = np.exp(-self.gamma * moved)
+        then_ohm = self.ohm + self.at_most * (at(self.tables.r0_ohm, there) - self.r0_ohm[:, None, :])
+        rest_v = self.direction * (at(self.tables.mid_v, there) - self.now_v[:, None, :])
+        used_v = rest_v + amps * then_ohm + self.swing_v * (1.0 - stay)
+        return used_v, then_ohm + (at(self.tables.slope_v, there) + self.swing_v * self.gamma * stay) * self.per_a
+
+
+def ahead(
     model: CellModel, tables: Tables, polarised: Polarisation, current_a: Floats, cells: Cells, limit_v: float,
-    direction: int, most_a: float,
-) -> Power:  # fmt: skip
-    """Return the current of `direction` (1 charges, -1 discharges) that keeps all cells within `limit_v`."""
-    strings = cells.cell_v.shape[0]
-    flat = (strings, -1)
+    direction: int, sigmas: float = ONE_SIDED,
+) -> Ahead:  # fmt: skip
+    """Return what the cells have ahead of them; `sigmas`: how far on the unfavourable side what is not known lies.
+
+    A higher resistance is the worse one for a cell that moves towards `limit_v`, a lower one beyond it: the voltage of
+    now is known, and only the change from the load of now is uncertain.
+    """
+    flat = (cells.cell_v.shape[0], -1)
     cell_v, soc, sigma, factor, factor_sigma, capacity = (
         values.reshape(flat)
         for values in (cells.cell_v, cells.soc, cells.sigma, cells.factor, cells.factor_sigma, cells.capacity_ah)
     )
     t_s = np.array(HORIZONS_S)
     decay = np.exp(-t_s[:, None] / model.rc_tau_s)  # (horizons, pairs)
-    edge = np.clip(soc + direction * ONE_SIDED * sigma, EDGE_SOC, 1.0 - EDGE_SOC)
+    edge = np.clip(soc + direction * sigmas * sigma, EDGE_SOC, 1.0 - EDGE_SOC)
     where = place(edge)
     r0 = at(tables.r0_ohm, where)
-    now_v = at(tables.mid_v, where)
     half_v = at(tables.half_v, where)
     left_v = (tables.rc_ohm[:, None, :] * decay * polarised.rc_a[:, None, :]).sum(axis=2)  # (strings, horizons)
     lost_v = (tables.rc_ohm * polarised.rc_a).sum(axis=1)
     rc_ohm = (tables.rc_ohm[:, None, :] * (1.0 - decay)).sum(axis=2)
-    still_v = cell_v - factor * (current_a[:, None] * r0 + lost_v[:, None])
-    base_v = still_v[:, None, :] + factor[:, None, :] * left_v[:, :, None]
-    at_most = (factor + ONE_SIDED * factor_sigma)[:, None, :]
-    ohm = at_most * (r0[:, None, :] + rc_ohm[:, :, None])
-    room_v = direction * (limit_v - base_v)
-    per_a = (t_s / 3600.0)[None, :, None] / capacity[:, None, :]  # SoC moved by one ampere
-    room_soc = np.maximum(1.0 - edge if direction > 0 else edge, 0.0)
-    most = np.minimum(room_soc[:, None, :] / per_a, most_a)
-    amps = np.minimum(np.maximum(room_v / ohm, 0.0), most)
-    swing_v = half_v[:, None, :] * (1.0 - direction * polarised.h)[:, None, None]
+    towards = np.sign(direction * (limit_v - cell_v))
+    worst = np.maximum(factor + towards * sigmas * factor_sigma, LEAST_FACTOR)
+    still_v = cell_v - worst * (current_a[:, None] * r0 + lost_v[:, None])
+    drift = 1.0 - np.exp(-2.0 * t_s / model.error_tau_s)
+    sigma_v = np.sqrt(SIGMA_V**2 + drift[None, :, None] * np.square(at(tables.error_v, where))[:, None, :])
+    at_most = worst[:, None, :]
+    return Ahead(
+        tables=tables,
+        gamma=model.gamma,
+        direction=direction,
+        base_v=still_v[:, None, :] + at_most * left_v[:, :, None] + direction * sigmas * sigma_v,
+        edge=edge,
+        r0_ohm=r0,
+        now_v=at(tables.mid_v, where),
+        ohm=at_most * (r0[:, None, :] + rc_ohm[:, :, None]),
+        at_most=at_most,
+        per_a=(t_s / 3600.0)[None, :, None] / capacity[:, None, :],
+        swing_v=half_v[:, None, :] * (1.0 - direction * polarised.h)[:, None, None],
+    )
 
-    def used(amps: Floats) -> tuple[Floats, Floats]:
-        """Voltage that this current takes by the end, and its slope in V/A."""
-        moved = amps * per_a
-        there = place(edge[:, None, :] + direction * moved)
-        stay = np.exp(-model.gamma * moved)
-        then_ohm = ohm + at_most * (at(tables.r0_ohm, there) - r0[:, None, :])
-        used_v = direction * (at(tables.mid_v, there) - now_v[:, None, :]) + amps * then_ohm + swing_v * (1.0 - stay)
-        return used_v, then_ohm + (at(tables.slope_v, there) + swing_v * model.gamma * stay) * per_a
 
+def end_v(of: Ahead, amps: Floats) -> Floats:
+    """Voltage (strings, horizons, cells) at the end of this current's magnitude: what `power` inverts."""
+    return of.base_v + of.direction * of.used(amps)[0]
+
+
+def power(
+    model: CellModel, tables: Tables, polarised: Polarisation, current_a: Floats, cells: Cells, limit_v: float,
+    direction: int, most_a: float,
+) -> Power:  # fmt: skip
+    """Return the current of `direction` (1 charges, -1 discharges) that keeps all cells within `limit_v`."""
+    return least(ahead(model, tables, polarised, current_a, cells, limit_v, direction), limit_v, most_a)
+
+
+def least(of: Ahead, limit_v: float, most_a: float) -> Power:
+    """Return the current at which the first cell ends at `limit_v`, and that cell."""
+    room_v = of.direction * (limit_v - of.base_v)
+    room_soc = np.maximum(1.0 - of.edge if of.direction > 0 else of.edge, 0.0)
+    most = np.minimum(room_soc[:, None, :] / of.per_a, most_a)
+    amps = np.minimum(np.maximum(room_v / of.ohm, 0.0), most)
+    low, high = np.zeros_like(amps), most
     for _ in range(NEWTON_STEPS):
-        used_v, slope = used(amps)
-        amps = np.minimum(np.maximum(amps + (room_v - used_v) / slope, 0.0), most)
-    # at a knee the steps come from beyond: the chord from no current to there ends before the limit
-    with np.errstate(invalid="ignore", divide="ignore"):
-        used_v, _ = used(amps)
-        amps = np.where(used_v > room_v, amps * np.maximum(room_v, 0.0) / used_v, amps)
+        used_v, slope = of.used(amps)
+        within = used_v <= room_v
+        low, high = np.where(within, amps, low), np.where(within, high, amps)
+        amps = amps + (room_v - AIM_V - used_v) / slope
+        # where a knee misleads the step, the middle of what is left
+        amps = np.where((amps > low) & (amps < high), amps, np.where(within & (high == most), most, 0.5 * (low + high)))
+    used_v, _ = of.used(amps)
+    amps = np.where(used_v <= room_v, amps, np.where(np.isfinite(used_v), low, np.nan))
     amps = np.where(room_v <= 0.0, 0.0, amps)
     known = np.where(np.isfinite(amps), amps, np.inf)
     cell = known.argmin(axis=2)
-    least = np.take_along_axis(amps, cell[:, :, None], axis=2)[:, :, 0]
-    return Power(np.where(np.isfinite(amps).all(axis=2), least, np.nan), cell)
+    first = np.take_along_axis(amps, cell[:, :, None], axis=2)[:, :, 0]
+    return Power(np.where(np.isfinite(amps).all(axis=2), first, np.nan), cell)

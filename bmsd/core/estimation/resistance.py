@@ -21,7 +21,7 @@ LONG_LOOKS = 10
 LEAST_STEP_C = 0.1
 EVENTS = 50.0
 FACTOR_RANGE = (0.2, 5.0)
-SYSTEMATIC = 0.03
+SYSTEMATIC = 0.04
 """Standard deviation of the factor that no number of events takes away: the model's shape over SoC and temperature."""
 PRIOR_SIGMA = 0.20
 PRIOR_EVENTS = 1.0
@@ -54,13 +54,13 @@ class Slope:
         prior = PRIOR_EVENTS * self.square / np.maximum(self.events, 1.0) + 1e-12
         return (self.product + prior[:, None, None]) / (self.square + prior)[:, None, None]
 
-    def sigma(self) -> Floats:
-        """Standard deviation of the factor per cell."""
+    def sigma(self, overlap: int = 1) -> Floats:
+        """Standard deviation of the factor per cell; so many events in a row see the same step of the current."""
         square = self.square[:, None, None] + 1e-12
         factor = self.product / square
         left = np.maximum(self.seen - factor * self.product, 0.0) / square
-        events = self.events[:, None, None]
-        scatter = np.where(events > 2.0, left / np.maximum(events - 1.0, 1.0), np.inf)
+        events = self.events[:, None, None] / overlap
+        scatter = np.where(events > 1.0, left / np.maximum(events - 1.0, 1.0), np.inf)
         return np.minimum(np.sqrt(scatter + SYSTEMATIC**2), PRIOR_SIGMA)
 
 
