@@ -307,7 +307,7 @@ def _quick_one(rest: CellModel, of: Fit, quick_a: Floats, slow_a: Floats, h: Flo
     length = max(round(QUICK_S / float(np.median(np.diff(of.series.t_s)))), 3)
     left_v = (of.series.voltage_v - still_v)[rows]
     x = non_negative(*_smoothed(_without_mean(a[rows], length), _without_mean(left_v, length)))
-    r0 = np.interp(SOC_GRID, KNOTS, _filled(x[: len(KNOTS)], of.soc))
+    r0 = np.interp(SOC_GRID, KNOTS, filled(x[: len(KNOTS)], of.soc))
     model_v = still_v + a @ x
     return replace(
         of, model_v=model_v, rms_v=_rms(of.series, of.soc, model_v), r0_ohm=r0,

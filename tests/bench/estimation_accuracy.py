@@ -202,8 +202,8 @@ visited, 3 % and 6 % in 25 hours inside 20..80 %; everywhere 95 % of the samples
 
 
 TAIL = """
-Not measured yet: resistance against a second instrument, capacity over swings of measured cells, remaining life of slowly
-cycled cells."""
+Not measured yet: resistance against a second instrument, capacity over swings of measured cells, remaining life of
+slowly cycled cells."""
 
 
 def main() -> None:
