@@ -23,7 +23,7 @@ TEXT_LISTS = [one for one in LISTS if one.low is None and "text" in one.kind]
 TEXTS = [one for one in ALL if one.kind == "text"]
 UNIT_OF_SUFFIX = {
     "_v": "V", "_a": "A", "_ah": "Ah", "_s": "s", "_degc": "degC", "_ohm": "ohm", "_f": "F", "_share": "share",
-    "_soc": "share", "_c": "C", "_k": "K", "_v_per_s": "V/s",
+    "_soc": "share", "_c": "C", "_k": "K", "_v_per_s": "V/s", "_j_per_k": "J/K",
 }  # fmt: skip
 
 

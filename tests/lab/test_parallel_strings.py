@@ -88,7 +88,10 @@ def test_branch_currents_are_liionpacks_within_a_hundredth(liionpack: tuple[Path
 
 def test_an_unmanaged_circuit_is_closed_from_the_first_step(liionpack: tuple[Path, Any]) -> None:
     """Of two strings with the same rest voltage but for their charge, the fuller one fills the other at once."""
-    text = BRANCHES.replace('kind = "file"\nfile = "total.csv"', "current_a = 0") + ALIKE
+    text = (
+        BRANCHES.replace('kind = "file"\nfile = "total.csv"', "current_a = 0").replace("tick_s = 5", "tick_s = 0.1")
+        + ALIKE
+    )
     run = Run.of(parse_scenario(text + "[[string]]\nsoc0 = 0.9\n[[string]]\nsoc0 = 0.1\n", liionpack[0]))
     apart_v = np.diff(run.twin.cells.string_emf_v)[0]
     run.advance()
