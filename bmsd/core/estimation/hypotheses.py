@@ -39,6 +39,7 @@ SCOUT_SHARE = 1e-3
 SIZE_RANGE = (0.6, 1.1)
 SCALE_RANGE = (0.4, 4.0)
 BASELINE = 1e-12
+AHEAD_DOUBT = 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,17 +139,21 @@ def seen(
     current_a: Floats,
     slow_v: Floats,
     h: Floats,
+    ahead: Floats,
     noise_v: Floats,
     share: Floats,
 ) -> Hypotheses:
     """Weigh by a voltage (strings,); NaN: none. `slow_v`: what the RC pairs hold by the model, `h`: hysteresis -1..1.
 
+    `ahead`: SoC by which the surface is ahead of the mean; it is known to a share, AHEAD_DOUBT.
     `noise_v`: errors that do not depend on the hypothesis. `share`: how much of an independent reading this is.
     """
     where = place(was.states[:, SOC])
     lost_v = (current_a[:, None] * at(tables.r0_ohm, where) + slow_v[:, None]) * was.states[:, SCALE]
-    model_v = at(tables.mid_v, where) + h[:, None] * at(tables.half_v, where) + lost_v + was.states[:, OFFSET]
+    surface = place(was.states[:, SOC] + ahead[:, None])
+    model_v = at(tables.mid_v, surface) + h[:, None] * at(tables.half_v, where) + lost_v + was.states[:, OFFSET]
     variance = np.square(at(tables.error_v, where)) + np.square(noise_v)[:, None]
+    variance += np.square(at(tables.slope_v, surface) * (AHEAD_DOUBT * ahead)[:, None])
     with np.errstate(invalid="ignore"):
         off = np.minimum(np.square(seen_v[:, None] - model_v) / variance, MOST_SIGMAS**2)
         loss = 0.5 * share[:, None] * (off + np.log(variance))

@@ -306,18 +306,21 @@ def _weighed(plant: Plant, was: SocMemory, snapshot: Snapshot, mean_v: Floats, f
     hours = was.since_s / 3600.0
     moved = hypotheses.moved(was.hypotheses, was.net_c, was.charged_c, hours)
     soc = np.clip(was.belief.soc + was.net_c / was.belief.size, 0.0, 1.0)
-    seen_v, amps, slow_v, noise_v = _observed(plant, was, tables, soc)
+    ahead = tables.ahead_per_c * was.polarisation.diffusing_a / plant.cell.capacity_ah
+    seen_v, amps, slow_v, noise_v = _observed(plant, was, tables, soc, ahead)
     rest, moments = _moments(plant, was, seen_v - slow_v, amps, mean_v)
     share = np.where(first, FIRST_SHARE, was.since_s / (2.0 * plant.cell.model.error_tau_s))
     share = np.where(moments, 1.0, share)
     factor = MODEL_FACTOR * np.sqrt(np.maximum(was.mismatch, 1.0))
     admitted = replace(tables, error_v=tables.error_v * factor[:, None])
     weighed = hypotheses.drawn(
-        hypotheses.seen(moved, admitted, seen_v, amps, slow_v, was.polarisation.h, noise_v, np.minimum(share, 1.0))
+        hypotheses.seen(
+            moved, admitted, seen_v, amps, slow_v, was.polarisation.h, ahead, noise_v, np.minimum(share, 1.0)
+        )
     )
     belief = hypotheses.belief(weighed)
     cells = deltas.step(
-        was.deltas, tables, belief.soc, snapshot.modules.cell_v,
+        was.deltas, tables, belief.soc, ahead, snapshot.modules.cell_v,
         lost_v(tables, belief.soc, snapshot.units.current_a, was.polarisation), was.net_c,
         plant.estimation.voltage_sigma_v, was.since_s, belief.soc_sigma <= KNOWN_SIGMA,
     )  # fmt: skip
@@ -327,7 +330,7 @@ def _weighed(plant: Plant, was: SocMemory, snapshot: Snapshot, mean_v: Floats, f
         belief=belief,
         deltas=cells,
         tables=tables,
-        mismatch=_mismatch(was, tables, soc, (seen_v, amps, slow_v, noise_v)),
+        mismatch=_mismatch(was, tables, soc, ahead, (seen_v, amps, slow_v, noise_v)),
         readings=_no_readings(len(soc), was.readings.rc_a.shape[1]),
         net_c=np.zeros_like(was.net_c),
         charged_c=np.zeros_like(was.net_c),
@@ -358,7 +361,9 @@ def lost_v(tables: Tables, soc: Floats, amps: Floats, polarised: Polarisation) -
     return np.asarray(ohmic + (tables.rc_ohm * polarised.rc_a).sum(axis=1))
 
 
-def _observed(plant: Plant, was: SocMemory, tables: Tables, soc: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+def _observed(
+    plant: Plant, was: SocMemory, tables: Tables, soc: Floats, ahead: Floats
+) -> tuple[Floats, Floats, Floats, Floats]:
     """Means since the last weighing: voltage at the common SoC (NaN: none), current, RC voltage, and the noise in V."""
     sums = was.readings
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -366,7 +371,7 @@ def _observed(plant: Plant, was: SocMemory, tables: Tables, soc: Floats) -> tupl
         seen_v, amps = sums.cell_v / ticks, sums.current_a / ticks
         rc_v = tables.rc_ohm * sums.rc_a / ticks[:, None]
         magnitude_a = sums.magnitude_a / ticks
-    above, _ = deltas.rest_v(tables, soc, was.deltas)
+    above, _ = deltas.rest_v(tables, soc + ahead, was.deltas)
     seen_v = seen_v - above.mean(axis=(1, 2))
     where = place(soc)
     lost_v = np.abs(rc_v).sum(axis=1) + magnitude_a * at(tables.r0_ohm, where)
@@ -380,13 +385,15 @@ def _observed(plant: Plant, was: SocMemory, tables: Tables, soc: Floats) -> tupl
     return seen_v, amps, rc_v.sum(axis=1), noise_v
 
 
-def _mismatch(was: SocMemory, tables: Tables, soc: Floats, observed: tuple[Floats, ...]) -> Floats:
+def _mismatch(was: SocMemory, tables: Tables, soc: Floats, ahead: Floats, observed: tuple[Floats, ...]) -> Floats:
     """Mean square of voltage error over what is admitted, over the last hours, by the best guess; 1 is as admitted."""
     seen_v, amps, slow_v, noise_v = observed
     where = place(soc)
-    model_v = at(tables.mid_v, where) + was.polarisation.h * at(tables.half_v, where)
+    surface = place(soc + ahead)
+    model_v = at(tables.mid_v, surface) + was.polarisation.h * at(tables.half_v, where)
     model_v = model_v + amps * at(tables.r0_ohm, where) + slow_v
-    admitted = np.square(MODEL_FACTOR * at(tables.error_v, where)) + np.square(noise_v)
+    doubt_v = at(tables.slope_v, surface) * hypotheses.AHEAD_DOUBT * ahead
+    admitted = np.square(MODEL_FACTOR * at(tables.error_v, where)) + np.square(noise_v) + np.square(doubt_v)
     square = np.minimum(np.square(seen_v - model_v) / admitted, 25.0)
     part = 1.0 - np.exp(-was.since_s / MISMATCH_TAU_S)
     usable = was.begun & np.isfinite(square)
