@@ -30,9 +30,13 @@ PERIOD_S = 10.0
 """Time between two weighings by voltage."""
 LARGEST_SIGMA = 0.5
 FLOOR = 0.015
+BIAS_FLOOR_C = 0.0005
+"""An offset is never told better than this: a table that is wrong at a knee, and the charge lost in charging."""
 MODEL_FACTOR = 1.3
 """A cell is met worse than the one that the model was fitted to."""
 MISMATCH_TAU_S = 7200.0
+MISMATCH_POWER = 0.7
+"""An error of the model that is known to be larger is known less well, too: more than in proportion (0.5)."""
 POLARISATION_SHARE = 0.05
 FIRST_SHARE = 0.3
 """Of a reading, what the first sight is worth: nobody knows what the cell comes from."""
@@ -106,7 +110,7 @@ class SocMemory:
     @property
     def string_sigma(self) -> Floats:
         """Its standard deviation."""
-        admitted = np.hypot(self.belief.soc_sigma, FLOOR * np.sqrt(np.maximum(self.mismatch, 1.0)))
+        admitted = np.hypot(self.belief.soc_sigma, FLOOR * np.maximum(self.mismatch, 1.0) ** MISMATCH_POWER)
         return np.where(self.begun, np.minimum(admitted, LARGEST_SIGMA), np.nan)
 
     @property
@@ -447,7 +451,7 @@ def _weakest_cell(plant: Plant, memory: SocMemory, capacity_share: Floats | floa
         soc=float(string_soc[counts].mean()) if known else None,
         soc_sigma=float(string_sigma[counts].max()) if known else None,
         current_bias_a=np.where(memory.begun, belief.bias_c * nominal_ah, np.nan),
-        current_bias_sigma_a=np.where(memory.begun, belief.bias_sigma_c * nominal_ah, np.nan),
+        current_bias_sigma_a=np.where(memory.begun, np.hypot(belief.bias_sigma_c, BIAS_FLOOR_C) * nominal_ah, np.nan),
         string_left_ah=left,
         string_room_ah=room,
     )
