@@ -32,13 +32,15 @@ KEPT = 0.98
 """Share of a hypothesis' distance to the mean that is kept when it is drawn anew."""
 DRAW_BELOW = 0.4
 """Hypotheses are drawn anew when so few of them (share) carry the weight."""
-MOST_SIGMAS = 4.0
+MOST_SIGMAS = 6.0
 SCOUTS = 64
 SCOUT_SHARE = 1e-3
 """Weight of all scouts together, spread over the whole range whenever hypotheses are drawn anew."""
 SIZE_RANGE = (0.6, 1.2)
 SCALE_RANGE = (0.4, 4.0)
 BASELINE = 1e-12
+SHAPE_SOC = 0.005
+"""By how much the table may lie beside the truth along the SoC: at a knee it is this that the voltage tells."""
 AHEAD_DOUBT = 0.4
 """Share of what the surface is ahead by that is not known."""
 DRIFT = np.array([0.0, 1e-3, 2e-3, 5e-4, 3e-3, 0.1]) / np.sqrt(24.0)
@@ -158,7 +160,7 @@ def seen(
     surface = place(was.states[:, SOC] + ahead[:, None])
     model_v = at(tables.mid_v, surface) + h[:, None] * at(tables.half_v, where) + lost_v + was.states[:, OFFSET]
     variance = np.square(at(tables.error_v, where)) + np.square(noise_v)[:, None]
-    variance += np.square(at(tables.slope_v, surface) * (AHEAD_DOUBT * ahead)[:, None])
+    variance += np.square(at(tables.slope_v, surface)) * along(ahead)[:, None]
     with np.errstate(invalid="ignore"):
         off = np.minimum(np.square(seen_v[:, None] - model_v) / variance, MOST_SIGMAS**2)
         loss = 0.5 * share[:, None] * (off + np.log(variance))
@@ -168,6 +170,11 @@ def seen(
         )
     weights = weights + BASELINE
     return replace(was, weights=weights / weights.sum(axis=1, keepdims=True))
+
+
+def along(ahead: Floats) -> Floats:
+    """Variance of the place on the table that a voltage is of, in SoC: shape of the table, and of the diffusion."""
+    return np.asarray(SHAPE_SOC**2 + np.square(AHEAD_DOUBT * ahead))
 
 
 def drawn(was: Hypotheses) -> Hypotheses:

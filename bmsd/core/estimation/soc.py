@@ -396,7 +396,7 @@ def _mismatch(was: SocMemory, tables: Tables, soc: Floats, ahead: Floats, observ
     surface = place(soc + ahead)
     model_v = at(tables.mid_v, surface) + was.polarisation.h * at(tables.half_v, where)
     model_v = model_v + amps * at(tables.r0_ohm, where) + slow_v
-    doubt_v = at(tables.slope_v, surface) * hypotheses.AHEAD_DOUBT * ahead
+    doubt_v = at(tables.slope_v, surface) * np.sqrt(hypotheses.along(ahead))
     admitted = np.square(MODEL_FACTOR * at(tables.error_v, where)) + np.square(noise_v) + np.square(doubt_v)
     square = np.minimum(np.square(seen_v - model_v) / admitted, 25.0)
     part = 1.0 - np.exp(-was.since_s / MISMATCH_TAU_S)
