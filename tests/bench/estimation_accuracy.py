@@ -105,12 +105,13 @@ def sets() -> list[Set]:
         made.append(Set(f"A123 at {degc} degC", known[cell], series, capacity_ah, (1.5, 4.0), CASES))
     for degc, other in ((15, 25), (25, 15)):
         day, capacity_ah = data.plett_day(degc)
-        cell = known[f"A123, fitted at {other} degC"]
-        made.append(Set(f"A123 at {degc} degC, to empty and to full", cell, day, capacity_ah, (1.5, 4.0), DAYS, True))
+        cell = f"A123, fitted at {other} degC"
+        made.append(
+            Set(f"A123 at {degc} degC, to empty and to full", known[cell], day, capacity_ah, (1.5, 4.0), DAYS, True)
+        )
     for degc, part in product((5, 15, 35, 45), ("s1", "s3")):
         series, capacity_ah = data.plett_slow(degc, part)
-        cell = known["A123, fitted at 25 degC"]
-        made.append(Set(f"A123, {series.name}", cell, series, capacity_ah, (1.5, 4.0), FEW))
+        made.append(Set(f"A123, {series.name}", known["A123, fitted at 25 degC"], series, capacity_ah, (1.5, 4.0), FEW))
     flat = "flat zone, fitted on the first quarter"
     made.append(Set("flat zone, 25 h, 25 degC", known[flat], data.flat_zone(), 1.2, (3.0, 6.0), CASES))
     for kind in ("nohyst", "hyst"):
@@ -161,7 +162,7 @@ def report(every: int, processes: int) -> Iterator[str]:
     if every > 1:
         yield from (
             "",
-            f"This page was made of means over {every} s (`--every {every}`), which takes a tenth of the time.",
+            f"This page was made of means over {every} s (`--every {every}`), which takes a few minutes.",
         )
     every_set = [replace(of, series=data.thinned(of.series, every)) if every > 1 else of for of in sets()]
     jobs = [(of, case) for of in every_set for case in of.cases]
@@ -202,10 +203,10 @@ series of others that are not published with bmsd, in the folder that `BMSD_REFE
 
 The same parameters for every series; a cell is fitted on one series and tested on another. The truth is that of the
 instruments (A123: charge counters of the cycler, the slow tests closed from full to empty to full; flat zone: as
-published, uncertain by about 2 %; PyBaMM: exact). "Most" counts from the first reading on. Targets at a right start: rms 1.5 % and
-never over 4 % where a knee is visited, 3 % and 6 % in 25 hours inside 20..80 %; everywhere 95 % of the samples inside
-the reported 2 sigma; the offset of the current sensor to 0.2 %C where a series meets both knees and full again. "Poor
-sensors": current +1 %, voltage +4 mV in steps of 1 mV, temperature +2 K.
+published, uncertain by about 2 %; PyBaMM: exact). "Most" counts from the first reading on. Targets at a right start:
+rms 1.5 % and never over 4 % where a knee is visited, 3 % and 6 % in 25 hours inside 20..80 %; everywhere 95 % of the
+samples inside the reported 2 sigma; the offset of the current sensor to 0.2 %C where a series meets both knees and
+full again. "Poor sensors": current +1 %, voltage +4 mV in steps of 1 mV, temperature +2 K.
 
 ## State of charge"""
 
