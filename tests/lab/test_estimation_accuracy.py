@@ -48,9 +48,11 @@ def inside(error, sigma) -> float:
 @pytest.mark.parametrize(("degc", "part"), [(5, "s1"), (45, "s3")])
 def test_a_cell_fitted_at_25_degc_is_known_from_knee_to_knee_at_temperatures_it_never_saw(degc, part):
     series, capacity_ah = data.plett_slow(degc, part)
-    error, sigma, _, _ = run(a123(), data.thinned(series, 60.0), capacity_ah, Start())
+    series = data.thinned(series, 60.0)
+    error, sigma, _, _ = run(a123(), series, capacity_ah, Start())
     assert rms(error) < 0.03
-    assert np.abs(error).max() < 0.05
+    assert np.abs(error[series.t_s > 600.0]).max() < 0.05
+    assert np.abs(error[(series.t_s > 600.0) & (series.t_s < 3600.0)]).max() < 0.02, "it starts at a knee"
     assert inside(error, sigma) >= 0.95
 
 
@@ -87,3 +89,14 @@ def test_a_cell_of_another_size_has_other_resistances_and_an_aged_one_has_not():
     twice, aged = (sheet(a123(), share * model.capacity_ah).model for share in (2.0, 0.85))
     np.testing.assert_allclose(twice.r0_ohm, 0.5 * model.r0_ohm)
     np.testing.assert_allclose(aged.r0_ohm, model.r0_ohm)
+
+
+def test_single_wrong_voltages_are_no_knees():
+    """One reading in a hundred is that of a full or an empty cell."""
+    series, capacity_ah = data.plett_dynamic(15)
+    series = data.thinned(series, 20.0)
+    volts = series.voltage_v.copy()
+    volts[50::100] = np.resize([4.05, 2.0, 3.7], len(volts[50::100]))
+    error, sigma, _, _ = run(a123(), replace(series, voltage_v=volts), capacity_ah, Start(1.0, 0.02))
+    assert np.abs(error).max() < 0.06
+    assert inside(error, sigma) >= 0.95

@@ -65,8 +65,8 @@ class Readings:
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """Per string: time at rest in s, voltage at the last look, time since then; whether this rest, the top and the
-    bottom knee have been used."""
+    """Per string: time at rest in s, voltage at the last look, time since then; whether this rest has been used;
+    whether the last weighing was at the top and the bottom knee, and whether these have been used."""
 
     since_s: Floats
     look_v: Floats
@@ -74,6 +74,8 @@ class Rest:
     used: Bools
     top: Bools
     bottom: Bools
+    top_used: Bools
+    bottom_used: Bools
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +180,7 @@ def stored(plant: Plant, soc: Floats, sigma: Floats) -> SocMemory:
         net_c=zero,
         charged_c=zero,
         since_s=0.0,
-        rest=Rest(zero, np.full(strings, np.nan), zero, no, no, no),
+        rest=Rest(zero, np.full(strings, np.nan), zero, no, no, no, no, no),
         weighed_c=None,
         weighed_s=0.0,
         begun=begun,
@@ -405,7 +407,10 @@ def _mismatch(was: SocMemory, tables: Tables, soc: Floats, ahead: Floats, observ
 
 
 def _moments(plant: Plant, was: SocMemory, still_v: Floats, amps: Floats, mean_v: Floats) -> tuple[Rest, Bools]:
-    """Whether this is a moment whose voltage counts in full: a settled rest, a knee that was just reached."""
+    """Whether this is a moment whose voltage counts in full: a settled rest, a knee that was just reached.
+
+    A knee is one that two weighings in a row have met: a single wrong voltage is none.
+    """
     rest, since_s = was.rest, was.since_s
     with np.errstate(invalid="ignore"):
         resting = np.abs(amps) < REST_C * plant.cell.capacity_ah
@@ -417,7 +422,8 @@ def _moments(plant: Plant, was: SocMemory, still_v: Floats, amps: Floats, mean_v
         bottom = (still_v <= BOTTOM_V) | (rest.bottom & (still_v < BOTTOM_V + RELEASE_V))
     if plant.cell.chemistry != "lfp":
         top, bottom = np.zeros_like(top), np.zeros_like(bottom)
-    moments = settled | (top & ~rest.top) | (bottom & ~rest.bottom)
+    top_used, bottom_used = top & rest.top, bottom & rest.bottom
+    moments = settled | (top_used & ~rest.top_used) | (bottom_used & ~rest.bottom_used)
     now = Rest(
         since_s=rest_s,
         look_v=np.where(look, mean_v, rest.look_v),
@@ -425,6 +431,8 @@ def _moments(plant: Plant, was: SocMemory, still_v: Floats, amps: Floats, mean_v
         used=(rest.used | settled) & resting,
         top=top,
         bottom=bottom,
+        top_used=top_used,
+        bottom_used=bottom_used,
     )
     return now, moments
 
