@@ -120,6 +120,6 @@ def _of_sheet(cell: CellSpec) -> CellModel:
         gamma=40.0 if lfp else 0.0,
         error_v=np.full((1, GRID), 0.015),
         error_tau_s=600.0,
-        diffusion_soc_per_c=np.array([0.08 if lfp else 0.0]),
+        diffusion_soc_per_c=np.array([0.04 if lfp else 0.0]),
         diffusion_tau_s=900.0,
     )
