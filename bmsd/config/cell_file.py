@@ -3,8 +3,9 @@
 [cell]        name, chemistry, capacity_ah
 [envelope]    what the cell may see: max_v, min_v, and where the maker says so currents (A) and temperatures (degC)
 [[ocv]]       degc, charge_v, discharge_v: rest voltages after charging and after discharging, at ocv_soc
-[[resistance]] degc, r0_ohm at r0_soc, rc_ohm of each pair, error_v: rms of measured minus modelled at error_soc
-[dynamics]    rc_tau_s, gamma (hysteresis), activation_k (resistance over temperature), error_tau_s
+[[resistance]] degc, r0_ohm at r0_soc, rc_ohm of each pair, error_v: rms of measured minus modelled at error_soc,
+              diffusion_soc_per_c: SoC by which the surface of the particles is ahead of their mean at 1 C
+[dynamics]    rc_tau_s, gamma (hysteresis), activation_k (resistance over temperature), error_tau_s, diffusion_tau_s
 [entropy]     soc, v_per_k
 [ageing]      see Ageing in model/cell.py
 [surface]     for simulation only, see Surface
@@ -68,6 +69,7 @@ class Resistance(Section):
     r0_ohm: list[float] = setting("Ohmic resistance at r0_soc.", unit="ohm")
     rc_ohm: list[float] = setting("Resistance of each RC pair.", unit="ohm")
     error_v: list[float] = setting("Rms of measured minus modelled voltage at error_soc.", unit="V")
+    diffusion_soc_per_c: float = number("SoC by which the surface is ahead of the mean at 1 C.", "share", 0.0, 1.0, 0.0)
 
 
 class Dynamics(Section):
@@ -77,6 +79,7 @@ class Dynamics(Section):
     gamma: float = number("Hysteresis per unit of SoC moved.", "", 0.0, 1000.0)
     activation_k: float = number("Resistance over temperature, exp(B / T).", "K", 0.0, 10000.0)
     error_tau_s: float = number("Correlation time of the model's error.", "s", 10.0, 7200.0, 600.0)
+    diffusion_tau_s: float = number("Time in which the surface gets ahead.", "s", 10.0, 20000.0, 900.0)
 
 
 class Entropy(Section):
@@ -290,6 +293,8 @@ def _model(file: CellFile) -> CellModel:
         gamma=file.dynamics.gamma,
         error_v=np.array([np.interp(SOC_GRID, file.error_soc, row.error_v) for row in file.resistance]),
         error_tau_s=file.dynamics.error_tau_s,
+        diffusion_soc_per_c=np.array([row.diffusion_soc_per_c for row in file.resistance], dtype=np.float64),
+        diffusion_tau_s=file.dynamics.diffusion_tau_s,
         ageing=Ageing(**file.ageing.model_dump()),
     )
 
@@ -311,6 +316,7 @@ def dump(model: CellModel, envelope: Envelope, heading: Sequence[str] = (), surf
     lines += [f"{name} = {float(value)!r}" for name, value in envelope.model_dump().items()]
     lines += ["", "[dynamics]", _row("rc_tau_s", model.rc_tau_s, 1), f"gamma = {float(model.gamma)!r}"]
     lines += [f"activation_k = {float(round(model.activation_k, 1))!r}", f"error_tau_s = {float(model.error_tau_s)!r}"]
+    lines += [f"diffusion_tau_s = {float(model.diffusion_tau_s)!r}"]
     for k, degc in enumerate(model.ocv_degc):
         charge, discharge = model.mid_v[k] + model.half_v[k], model.mid_v[k] - model.half_v[k]
         lines += ["", "[[ocv]]", f"degc = {float(round(degc, 2))!r}"]
@@ -319,6 +325,7 @@ def dump(model: CellModel, envelope: Envelope, heading: Sequence[str] = (), surf
         lines += ["", "[[resistance]]", f"degc = {float(round(degc, 2))!r}"]
         lines += [_row("r0_ohm", model.r0_ohm[k][::10], 8), _row("rc_ohm", model.rc_ohm[k], 8)]
         lines += [_row("error_v", model.error_v[k][::20], 5)]
+        lines += [f"diffusion_soc_per_c = {float(round(model.diffusion_soc_per_c[k], 4))!r}"]
     lines += ["", "[entropy]", _row("soc", SOC_GRID[::20], 3), _row("v_per_k", model.entropy_v_per_k[::20], 7)]
     lines += ["", "[ageing]", *(f"{name} = {float(value)!r}" for name, value in asdict(model.ageing).items())]
     if surface is not None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
+
 from bmsd.config.cell_file import Envelope, Specification
-from bmsd.model.cell import SOC_GRID, CellSpec
+from bmsd.model.cell import SOC_GRID, CellModel, CellSpec
 from bmsd.model.layout import Layout
 from bmsd.model.plant import (
     BalanceSettings,
@@ -19,11 +23,14 @@ from bmsd.model.plant import (
 
 NO_LIMIT_A = 1e6
 POLL_S = 0.2
+SLOW_S = 1000.0
+SAME_SIZE = 1.25
+"""A capacity further from that of the specification than this factor is another size of cell, not age or an error."""
 
 
 def sheet(specification: Specification, capacity_ah: float) -> CellSpec:
     """The data sheet that this specification is."""
-    model, envelope = specification.model, specification.envelope
+    model, envelope = _sized(specification.model, capacity_ah), specification.envelope
     return CellSpec(
         chemistry=model.chemistry,
         capacity_ah=capacity_ah,
@@ -41,6 +48,18 @@ def sheet(specification: Specification, capacity_ah: float) -> CellSpec:
         ocv_half_gap_v=float(model.half_v.mean()),
         fitted=model,
     )
+
+
+def _sized(model: CellModel, capacity_ah: float) -> CellModel:
+    """The model of a cell of this size: a larger electrode of the same make has less resistance.
+
+    Pairs slower than SLOW_S stand for the slow part of the hysteresis, which has no size.
+    """
+    factor = model.capacity_ah / capacity_ah
+    if 1.0 / SAME_SIZE <= factor <= SAME_SIZE:
+        return model
+    pairs = np.where(model.rc_tau_s < SLOW_S, factor, 1.0)
+    return replace(model, capacity_ah=capacity_ah, r0_ohm=model.r0_ohm * factor, rc_ohm=model.rc_ohm * pairs)
 
 
 def plant(specification: Specification, capacity_ah: float, estimation: EstimationSettings | None = None) -> Plant:

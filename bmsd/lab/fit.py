@@ -2,10 +2,11 @@
 
 Theory. A slow discharge from full and a slow charge from empty give the two branches of the rest voltage; half their
 distance is the hysteresis. With these, what a dynamic series shows beyond the rest voltage is linear in R0 (a curve
-over SoC), the resistances of RC pairs with given time constants; it is
-solved for by non-negative least squares, and the time constants and the hysteresis' rate are the best of a small set
-(enhanced self-correcting cell model: G. Plett, Battery Management Systems, vol. 1, ch. 2). A series without SoC
-starts where the model fits best.
+over SoC) and the resistances of RC pairs with given time constants; it is solved for by non-negative least squares, and
+the time constants, the hysteresis' rate and the diffusion are the best of a small set (enhanced self-correcting cell
+model: G. Plett, Battery Management Systems, vol. 1, ch. 2; the first mode of diffusion: vol. 1, ch. 3). What the
+resistances then take from the slow series is not hysteresis: the branches are freed of it, and the rest is fitted
+again. A series without SoC starts where the model fits best.
 """
 
 from __future__ import annotations
@@ -39,6 +40,14 @@ QUICK_S = 400.0
 """The quick pairs are fitted on voltages less their mean over this."""
 MOST_QUICK_STEP_S = 4.0
 GAMMAS = (10.0, 20.0, 40.0, 80.0)
+DIFFUSION_TAUS_S = (300.0, 600.0, 1200.0, 2400.0)
+DIFFUSIONS = (0.0, 0.03, 0.06, 0.09, 0.12, 0.15, 0.2, 0.3)
+"""SoC by which the surface may be ahead of the mean at 1 C."""
+USUAL_DIFFUSION = (0.09, 1200.0)
+TOLD = 0.97
+"""A diffusion other than the usual one must bring the rms below this share: away from the knees nothing tells it."""
+MOST_UNLOADED = 0.3
+"""Of the gap between the branches, what each is freed of at most."""
 KNOTS = np.array([0.0, 0.05, 0.1, 0.2, 0.35, 0.6, 0.85, 1.0])
 """SoC at which R0 is fitted."""
 USUAL_SHAPE = np.array([2.0, 1.5, 1.25, 1.0, 1.0, 1.0, 1.0, 1.1])
@@ -50,26 +59,25 @@ ERROR_SOC = np.linspace(0.0, 1.0, 11)
 ERROR_TAU_S = 600.0
 MOST_ROWS = 40_000
 SLOW_C, RESTED_S = 0.1, 1200.0
-"""A branch that was measured faster is no rest voltage; the end of such a rest is."""
+"""A branch that was measured faster never settles to its load: it is moved to where such rests end."""
 
 
 @dataclass(frozen=True)
 class Branches:
     """Rest voltage on SOC_GRID after charging and after discharging at one temperature; None: not measured.
-
-    `rate_c`: how fast the fastest of them was measured, in C.
-    """
+    `rate_c`: magnitude of the current that they were measured with."""
 
     degc: float
     charge_v: Floats | None
     discharge_v: Floats | None
     capacity_ah: float | None
-    rate_c: float = 0.0
+    rate_c: float
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A model of one dynamic series: measured and modelled voltage, and the rms of the difference."""
+    """A model of one dynamic series: measured and modelled voltage, the rms of the difference, resistances, and the
+    SoC by which the surface is ahead at 1 C."""
 
     series: Series
     soc: Floats
@@ -77,6 +85,7 @@ class Fit:
     rms_v: float
     r0_ohm: Floats
     rc_ohm: Floats
+    ahead_per_c: float
 
 
 def degc_of(series: Series) -> float:
@@ -93,9 +102,7 @@ def moved_ah(series: Series) -> Floats:
 
 def branches(series: Sequence[Series]) -> list[Branches]:
     """Return the branches that these slow series hold, by rising temperature. ConfigError: there are none."""
-    found: list[tuple[float, bool, Floats, float, float]] = []
-    for one in series:
-        found.extend(_branch(one, part) for part in _runs(one))
+    found = [_branch(one, part) for one in series for part in _runs(one)]
     if not found:
         raise ConfigError(["--ocv: no slow charge or discharge over most of the capacity in these files"])
     groups: list[Branches] = []
@@ -103,7 +110,7 @@ def branches(series: Sequence[Series]) -> list[Branches]:
         near = [f for f in found if abs(f[0] - degc) <= SAME_DEGC]
         means = [[f[2] for f in near if f[1] is charging] for charging in (True, False)]
         charge_v, discharge_v = (np.mean(m, axis=0) if m else None for m in means)
-        capacity_ah, rate_c = float(np.mean([f[3] for f in near])), max(f[4] for f in near)
+        capacity_ah, rate_c = (float(np.mean([f[k] for f in near])) for k in (3, 4))
         groups.append(Branches(degc, charge_v, discharge_v, capacity_ah, rate_c))
     return groups
 
@@ -129,7 +136,7 @@ def _runs(series: Series) -> list[slice]:
 
 
 def _branch(series: Series, part: slice) -> tuple[float, bool, Floats, float, float]:
-    """Temperature, whether it charges, voltage on SOC_GRID, capacity in Ah, and the current in C."""
+    """Temperature, whether it charges, rest voltage on SOC_GRID, capacity, and the current in C."""
     charging = bool(np.median(series.current_a[part]) > 0.0)
     moved, volts = moved_ah(series)[part], series.voltage_v[part]
     capacity_ah = abs(float(moved[-1] - moved[0]))
@@ -140,9 +147,14 @@ def _branch(series: Series, part: slice) -> tuple[float, bool, Floats, float, fl
         share = (moved - moved[0]) / (moved[-1] - moved[0])
         soc = share if charging else 1.0 - share
     order = np.argsort(soc, kind="stable")
-    curve_v = _rising(np.interp(SOC_GRID, soc[order], _smooth(volts[order])))
-    rate_c = float(np.median(np.abs(series.current_a[part]))) / max(capacity_ah, 1e-9)
-    return degc_of(series), charging, curve_v, capacity_ah, rate_c
+    rest_v = _rising(np.interp(SOC_GRID, soc[order], _smooth(volts[order])))
+    return (
+        degc_of(series),
+        charging,
+        rest_v,
+        capacity_ah,
+        float(np.abs(np.median(series.current_a[part])) / capacity_ah),
+    )
 
 
 def _smooth(values: Floats, width: int = 5) -> Floats:
@@ -185,6 +197,23 @@ def rest_voltage(groups: Sequence[Branches]) -> tuple[Floats, Floats, Floats]:
         mids.append(_rising(mid))
         halves.append(half)
     return np.array([g.degc for g in groups]), np.array(mids), np.array(halves)
+
+
+def unloaded(groups: Sequence[Branches], model: CellModel) -> list[Branches]:
+    """The branches without what the resistances and the diffusion of this model take at the current of the test."""
+    freed = []
+    for group in groups:
+        table = tables(model, np.array([group.degc]))
+        lost_v = group.rate_c * model.capacity_ah * (table.r0_ohm[0] + table.rc_ohm[0].sum())
+        lost_v = lost_v + group.rate_c * table.ahead_per_c[0] * table.slope_v[0]
+        if group.charge_v is not None and group.discharge_v is not None:
+            lost_v = np.clip(lost_v, 0.0, MOST_UNLOADED * np.maximum(group.charge_v - group.discharge_v, 0.0))
+        charge_v, discharge_v = (
+            None if volts is None else _rising(volts - sign * lost_v)
+            for volts, sign in ((group.charge_v, 1.0), (group.discharge_v, -1.0))
+        )
+        freed.append(replace(group, charge_v=charge_v, discharge_v=discharge_v))
+    return freed
 
 
 @dataclass(frozen=True)
@@ -237,10 +266,10 @@ def non_negative(a: Floats, b: Floats) -> Floats:
     return x
 
 
-def _rest(model: CellModel, soc: Floats, degc: float) -> tuple[Floats, Floats]:
-    """Mid and half at one temperature along a series."""
+def _rest(model: CellModel, soc: Floats, ahead: Floats, degc: float) -> tuple[Floats, Floats]:
+    """Mid at the surface and half at one temperature along a series."""
     table = tables(model, np.array([degc]))
-    return np.interp(soc, SOC_GRID, table.mid_v[0]), np.interp(soc, SOC_GRID, table.half_v[0])
+    return np.interp(soc + ahead, SOC_GRID, table.mid_v[0]), np.interp(soc, SOC_GRID, table.half_v[0])
 
 
 def _solve(
@@ -256,72 +285,6 @@ def _solve(
     rows &= usable if (usable & rows).sum() > 100 else rows
     x = non_negative(*_smoothed(a[rows], (series.voltage_v - still_v)[rows]))
     return x, still_v + a @ x
-
-
-def fit_dynamic(rest: CellModel, dynamic: Sequence[Series], capacity_ah: float) -> tuple[CellModel, list[Fit]]:
-    """Return the model with resistances and hysteresis, and how each series is met."""
-    taus = np.array(sorted({*QUICK_TAUS_S, *(tau for group in TAUS_S for tau in group)}))
-    gammas = np.array(GAMMAS)
-    moved = [(series, driven(series, taus, gammas, capacity_ah)) for series in dynamic]
-    best: tuple[float, CellModel, list[Fit]] | None = None
-    for group, gamma in product(TAUS_S, GAMMAS):
-        pairs = [int(np.flatnonzero(taus == tau)[0]) for tau in group]
-        fits = []
-        for series, answer in moved:
-            h = answer.hysteresis[:, GAMMAS.index(gamma)]
-            fits.append(_fit_one(rest, series, answer.rc_a[:, pairs], h, capacity_ah))
-        rms = float(np.sqrt(np.mean([f.rms_v**2 for f in fits])))
-        if best is None or rms < best[0]:
-            best = (rms, _assembled(rest, fits, group, gamma), fits)
-    assert best is not None
-    return _quick(rest, best[1], best[2], [answer for _, answer in moved], taus)
-
-
-def _quick(
-    rest: CellModel, model: CellModel, fits: Sequence[Fit], answers: Sequence[_Driven], taus_s: Floats
-) -> tuple[CellModel, list[Fit]]:
-    """Fit R0 and the quick pairs anew, on what is left of every series without its slow part.
-
-    An error of the rest voltage or of the hysteresis is slow and large: beside it the first seconds of a pulse, which
-    power and resistance live on, hardly count. The slow pairs stay.
-    """
-    slow = [tau for tau in model.rc_tau_s if tau >= LEAST_SLOW_TAU_S]
-    if not slow or any(np.median(np.diff(f.series.t_s)) > MOST_QUICK_STEP_S for f in fits):
-        return model, list(fits)
-    pick = [np.flatnonzero(np.isin(taus_s, group)) for group in (QUICK_TAUS_S, slow)]
-    gamma = GAMMAS.index(model.gamma)
-    fits = [
-        _quick_one(rest, f, answer.rc_a[:, pick[0]], answer.rc_a[:, pick[1]], answer.hysteresis[:, gamma])
-        for f, answer in zip(fits, answers, strict=True)
-    ]
-    return _assembled(rest, fits, (*QUICK_TAUS_S, *slow), model.gamma), fits
-
-
-def _quick_one(rest: CellModel, of: Fit, quick_a: Floats, slow_a: Floats, h: Floats) -> Fit:
-    mid, half = _rest(rest, of.soc, degc_of(of.series))
-    slow_ohm = of.rc_ohm[-slow_a.shape[1] :]
-    still_v = mid + h * half + slow_a @ slow_ohm
-    a = np.column_stack([_hats(of.soc) * of.series.current_a[:, None], quick_a])
-    usable = (of.soc > 0.03) & (of.soc < 0.985)
-    rows = usable if usable.sum() > 100 else np.ones(len(of.soc), dtype=bool)
-    length = max(round(QUICK_S / float(np.median(np.diff(of.series.t_s)))), 3)
-    left_v = (of.series.voltage_v - still_v)[rows]
-    x = non_negative(*_smoothed(_without_mean(a[rows], length), _without_mean(left_v, length)))
-    r0 = np.interp(SOC_GRID, KNOTS, filled(x[: len(KNOTS)], of.soc))
-    model_v = still_v + a @ x
-    return replace(
-        of, model_v=model_v, rms_v=_rms(of.series, of.soc, model_v), r0_ohm=r0,
-        rc_ohm=np.concatenate([x[len(KNOTS) :], slow_ohm]),
-    )  # fmt: skip
-
-
-def _without_mean(values: Floats, length: int) -> Floats:
-    """Values less their mean over `length` rows around."""
-    total = np.cumsum(np.concatenate([np.zeros((1, *values.shape[1:])), values]), axis=0)
-    rows = np.arange(len(values))
-    low, high = np.maximum(rows - length // 2, 0), np.minimum(rows + length // 2 + 1, len(values))
-    mean = (total[high] - total[low]).T / (high - low)
-    return np.asarray(values - mean.T)
 
 
 def _hats(soc: Floats) -> Floats:
@@ -344,24 +307,140 @@ def _rms(series: Series, soc: Floats, model_v: Floats) -> float:
     return float(np.sqrt(np.mean(np.square(error_v))))
 
 
-def _fit_one(rest: CellModel, series: Series, rc_a: Floats, h: Floats, capacity_ah: float) -> Fit:
+@dataclass(frozen=True)
+class _Shape:
+    """What a least squares does not find: time constants, hysteresis per unit of SoC, diffusion."""
+
+    taus_s: tuple[float, ...]
+    gamma: float
+    ahead_per_c: float
+    diffusion_tau_s: float
+
+
+TAUS = np.array(sorted({tau for group in (*TAUS_S, QUICK_TAUS_S, DIFFUSION_TAUS_S) for tau in group}))
+
+
+def fit_dynamic(rest: CellModel, dynamic: Sequence[Series], capacity_ah: float) -> tuple[CellModel, list[Fit]]:
+    """Return the model with resistances, hysteresis and diffusion, and how each series is met.
+
+    Time constants and hysteresis are sought with the usual diffusion, then the diffusion, then the first again; R0 and
+    the quick pairs last.
+    """
+    moved = [(series, driven(series, TAUS, np.array(GAMMAS), capacity_ah)) for series in dynamic]
+    shapes = [_Shape((), 0.0, *USUAL_DIFFUSION)] * len(moved)
+    shapes, fits = _paired(rest, moved, shapes, capacity_ah)
+    moved = [(replace(f.series, soc=f.soc), answer) for f, (_, answer) in zip(fits, moved, strict=True)]
+    shapes = _diffusing(rest, moved, shapes, fits, capacity_ah)
+    shapes, fits = _quick(rest, moved, *_paired(rest, moved, shapes, capacity_ah), capacity_ah)
+    return _assembled(rest, fits, shapes[0]), fits
+
+
+def _rms_v(fits: Sequence[Fit]) -> float:
+    return float(np.sqrt(np.mean([f.rms_v**2 for f in fits])))
+
+
+def _paired(
+    rest: CellModel, moved: Sequence[tuple[Series, _Driven]], shapes: Sequence[_Shape], capacity_ah: float
+) -> tuple[list[_Shape], list[Fit]]:
+    """The best time constants and hysteresis for all series."""
+    tried = []
+    for taus_s, gamma in product(TAUS_S, GAMMAS):
+        now = [replace(shape, taus_s=taus_s, gamma=gamma) for shape in shapes]
+        fits = [_fit_one(rest, *one, shape, capacity_ah) for one, shape in zip(moved, now, strict=True)]
+        tried.append((now, fits))
+    return min(tried, key=lambda one: _rms_v(one[1]))
+
+
+def _diffusing(
+    rest: CellModel, moved: Sequence[tuple[Series, _Driven]], shapes: Sequence[_Shape], fits: Sequence[Fit],
+    capacity_ah: float,
+) -> list[_Shape]:  # fmt: skip
+    """The best diffusion: one time for all, a size for each; the usual one where the series do not tell."""
+    tried = []
+    for tau_s in DIFFUSION_TAUS_S:
+        best = []
+        for one, shape in zip(moved, shapes, strict=True):
+            sizes = [replace(shape, ahead_per_c=size, diffusion_tau_s=tau_s) for size in DIFFUSIONS]
+            best.append(min(((s, _fit_one(rest, *one, s, capacity_ah)) for s in sizes), key=lambda b: b[1].rms_v))
+        tried.append(best)
+    best = min(tried, key=lambda b: _rms_v([fit for _, fit in b]))
+    return [s for s, _ in best] if _rms_v([fit for _, fit in best]) < TOLD * _rms_v(fits) else list(shapes)
+
+
+def _quick(
+    rest: CellModel, moved: Sequence[tuple[Series, _Driven]], shapes: list[_Shape], fits: list[Fit], capacity_ah: float
+) -> tuple[list[_Shape], list[Fit]]:
+    """Fit R0 and the quick pairs anew, on what is left of every series without its slow part.
+
+    An error of the rest voltage or of the hysteresis is slow and large: beside it the first seconds of a pulse, which
+    power and resistance live on, hardly count. The slow pairs stay.
+    """
+    slow = tuple(tau for tau in shapes[0].taus_s if tau >= LEAST_SLOW_TAU_S)
+    if not slow or any(np.median(np.diff(f.series.t_s)) > MOST_QUICK_STEP_S for f in fits):
+        return shapes, fits
+    shapes = [replace(shape, taus_s=(*QUICK_TAUS_S, *slow)) for shape in shapes]
+    each = zip(fits, moved, shapes, strict=True)
+    return shapes, [_quick_one(rest, f, answer, shape, capacity_ah) for f, (_, answer), shape in each]
+
+
+def _quick_one(rest: CellModel, of: Fit, answer: _Driven, shape: _Shape, capacity_ah: float) -> Fit:
+    rc_a, h, ahead = _picked(answer, shape, capacity_ah)
+    mid, half = _rest(rest, of.soc, ahead, degc_of(of.series))
+    quick = len(QUICK_TAUS_S)
+    slow_ohm = of.rc_ohm[quick - rc_a.shape[1] :]
+    still_v = mid + h * half + rc_a[:, quick:] @ slow_ohm
+    a = np.column_stack([_hats(of.soc) * of.series.current_a[:, None], rc_a[:, :quick]])
+    usable = (of.soc > 0.03) & (of.soc < 0.985)
+    rows = usable if usable.sum() > 100 else np.ones(len(of.soc), dtype=bool)
+    length = max(round(QUICK_S / float(np.median(np.diff(of.series.t_s)))), 3)
+    left_v = (of.series.voltage_v - still_v)[rows]
+    x = non_negative(*_smoothed(_without_mean(a[rows], length), _without_mean(left_v, length)))
+    r0 = np.interp(SOC_GRID, KNOTS, filled(x[: len(KNOTS)], of.soc))
+    model_v = still_v + a @ x
+    return replace(
+        of, model_v=model_v, rms_v=_rms(of.series, of.soc, model_v), r0_ohm=r0,
+        rc_ohm=np.concatenate([x[len(KNOTS) :], slow_ohm]),
+    )  # fmt: skip
+
+
+def _without_mean(values: Floats, length: int) -> Floats:
+    """Values less their mean over `length` rows around."""
+    total = np.cumsum(np.concatenate([np.zeros((1, *values.shape[1:])), values]), axis=0)
+    rows = np.arange(len(values))
+    low, high = np.maximum(rows - length // 2, 0), np.minimum(rows + length // 2 + 1, len(values))
+    mean = (total[high] - total[low]).T / (high - low)
+    return np.asarray(values - mean.T)
+
+
+def _picked(answer: _Driven, shape: _Shape, capacity_ah: float) -> tuple[Floats, Floats, Floats]:
+    """RC currents and hysteresis of this shape, and what the surface is ahead by."""
+    ahead = shape.ahead_per_c * answer.rc_a[:, np.searchsorted(TAUS, shape.diffusion_tau_s)] / capacity_ah
+    rc_a = answer.rc_a[:, np.searchsorted(TAUS, shape.taus_s)]
+    return rc_a, answer.hysteresis[:, GAMMAS.index(shape.gamma)], ahead
+
+
+def _fit_one(rest: CellModel, series: Series, answer: _Driven, shape: _Shape, capacity_ah: float) -> Fit:
     degc = degc_of(series)
+    rc_a, h, ahead = _picked(answer, shape, capacity_ah)
     thin = slice(None, None, max(1, len(series.t_s) // MOST_ROWS))
-    count = moved_ah(series) / capacity_ah
-    if series.soc is not None and np.isfinite(series.soc).all():
-        candidates = [series.soc]
-    else:
-        starts = np.arange(-0.02 - min(count.min(), 0.0), 1.02 - max(count.max(), 0.0) + 1e-9, 0.02)
-        candidates = [np.clip(start + count, 0.0, 1.0) for start in (starts if len(starts) else [-count.min()])]
     best: Fit | None = None
-    for soc in candidates:
-        x, model_v = _solve(series, soc, _rest(rest, soc, degc), rc_a, h, thin)
+    for soc in _candidates(series, capacity_ah):
+        x, model_v = _solve(series, soc, _rest(rest, soc, ahead, degc), rc_a, h, thin)
         rms = _rms(series, soc, model_v)
         if best is None or rms < best.rms_v:
             r0 = np.interp(SOC_GRID, KNOTS, filled(x[: len(KNOTS)], soc))
-            best = Fit(series, soc, model_v, rms, r0, x[len(KNOTS) :])
+            best = Fit(series, soc, model_v, rms, r0, x[len(KNOTS) :], shape.ahead_per_c)
     assert best is not None
     return best
+
+
+def _candidates(series: Series, capacity_ah: float) -> list[Floats]:
+    """The SoC of the series, or where it may run without one."""
+    if series.soc is not None and np.isfinite(series.soc).all():
+        return [series.soc]
+    count = moved_ah(series) / capacity_ah
+    starts = np.arange(-0.02 - min(count.min(), 0.0), 1.02 - max(count.max(), 0.0) + 1e-9, 0.02)
+    return [np.clip(start + count, 0.0, 1.0) for start in (starts if len(starts) else [-count.min()])]
 
 
 def filled(r0: Floats, soc: Floats) -> Floats:
@@ -372,7 +451,7 @@ def filled(r0: Floats, soc: Floats) -> Floats:
     return np.asarray(np.interp(KNOTS, KNOTS[seen], r0[seen] / USUAL_SHAPE[seen]) * USUAL_SHAPE)
 
 
-def _assembled(rest: CellModel, fits: Sequence[Fit], taus: Sequence[float], gamma: float) -> CellModel:
+def _assembled(rest: CellModel, fits: Sequence[Fit], shape: _Shape) -> CellModel:
     """One model of all series; series of like temperature are averaged."""
     degcs = _apart(sorted(degc_of(f.series) for f in fits))
     near = [[f for f in fits if abs(degc_of(f.series) - degc) <= SAME_DEGC] for degc in degcs]
@@ -383,11 +462,13 @@ def _assembled(rest: CellModel, fits: Sequence[Fit], taus: Sequence[float], gamm
         rest,
         resistance_degc=np.array(degcs),
         r0_ohm=r0,
-        rc_tau_s=np.array(taus),
+        rc_tau_s=np.array(shape.taus_s),
         rc_ohm=rc,
-        activation_k=_activation(np.array(degcs), r0.mean(axis=1) + rc.sum(axis=1)),
-        gamma=gamma,
+        activation_k=_activation(np.array(degcs), r0.mean(axis=1)),
+        gamma=shape.gamma,
         error_v=error_v,
+        diffusion_soc_per_c=np.array([np.mean([f.ahead_per_c for f in group]) for group in near]),
+        diffusion_tau_s=shape.diffusion_tau_s,
     )
 
 
@@ -434,12 +515,18 @@ def fit(
         gamma=40.0,
         error_v=np.full((1, GRID), 0.015),
         error_tau_s=ERROR_TAU_S,
+        diffusion_soc_per_c=np.array([USUAL_DIFFUSION[0]]),
+        diffusion_tau_s=USUAL_DIFFUSION[1],
     )
     if not dynamic:
         raise ConfigError(["--dynamic: no series; without one there is no resistance"])
     model, fits = fit_dynamic(start, dynamic, capacity_ah)
     if max(g.rate_c for g in groups) > SLOW_C:
-        model, fits = fit_dynamic(_rested(start, fits, capacity_ah), dynamic, capacity_ah)
+        start = _rested(start, fits, capacity_ah)
+    else:
+        _, mid_v, half_v = rest_voltage(unloaded(groups, model))
+        start = replace(start, mid_v=mid_v, half_v=half_v)
+    model, fits = fit_dynamic(start, dynamic, capacity_ah)
     return model, fits, groups
 
 
@@ -458,7 +545,7 @@ def _rests(rest: CellModel, of: Fit, capacity_ah: float) -> Iterable[tuple[float
     """SoC and voltage above the table at the end of every long rest after a load."""
     amps, t_s = of.series.current_a, of.series.t_s
     loads = np.flatnonzero(np.abs(amps) > capacity_ah / 200.0)
-    mid, half = _rest(rest, of.soc, degc_of(of.series))
+    mid, half = _rest(rest, of.soc, np.zeros_like(of.soc), degc_of(of.series))
     for last, then in pairwise([*loads.tolist(), len(amps)]):
         end = then - 1
         if t_s[end] - t_s[last] >= RESTED_S:

@@ -46,7 +46,8 @@ class CellModel:
     Arrays over SoC lie on SOC_GRID. `mid_v`, `half_v` (temperatures, GRID): mean and half difference of the branches
     after charging and after discharging. `r0_ohm` (temperatures, GRID); `rc_ohm` (temperatures, pairs) with `rc_tau_s`
     (pairs,). `gamma`: hysteresis per unit of SoC. `error_v` (temperatures, GRID): rms of measured minus modelled
-    voltage, correlated over `error_tau_s`.
+    voltage, correlated over `error_tau_s`. `diffusion_soc_per_c` (temperatures,): SoC by which the surface of the
+    particles, which the rest voltage is that of, is ahead of their mean at a current of 1 C; after `diffusion_tau_s`.
     """
 
     name: str
@@ -64,6 +65,8 @@ class CellModel:
     gamma: float
     error_v: Floats
     error_tau_s: float
+    diffusion_soc_per_c: Floats
+    diffusion_tau_s: float
     ageing: Ageing = Ageing()
 
 
@@ -118,4 +121,6 @@ def _of_sheet(cell: CellSpec) -> CellModel:
         gamma=40.0 if lfp else 0.0,
         error_v=np.full((1, GRID), 0.015),
         error_tau_s=600.0,
+        diffusion_soc_per_c=np.array([0.04 if lfp else 0.0]),
+        diffusion_tau_s=900.0,
     )

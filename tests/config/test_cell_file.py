@@ -32,7 +32,8 @@ def tables() -> dict[str, Any]:
             {"degc": degc, "charge_v": rising(3.0), "discharge_v": rising(2.9)}
             for degc in (5.0, 25.0)
         ],
-        "resistance": [{"degc": 25.0, "r0_ohm": [0.001, 0.001], "rc_ohm": [0.0005, 0.0005], "error_v": [0.01, 0.01]}],
+        "resistance": [{"degc": 25.0, "r0_ohm": [0.001, 0.001], "rc_ohm": [0.0005, 0.0005], "error_v": [0.01, 0.01],
+                        "diffusion_soc_per_c": 0.1}],
     }  # fmt: skip
 
 
@@ -40,7 +41,10 @@ def test_what_is_written_is_what_is_read() -> None:
     was = cell_file.parse(tables())
     again = cell_file.parse(tomllib.loads(cell_file.dump(was.model, was.envelope, ["a comment"])))
     assert again.envelope == was.envelope
-    for name in ("mid_v", "half_v", "r0_ohm", "rc_ohm", "error_v", "ocv_degc", "rc_tau_s", "entropy_v_per_k"):
+    for name in (
+        "mid_v", "half_v", "r0_ohm", "rc_ohm", "error_v", "ocv_degc", "rc_tau_s", "entropy_v_per_k",
+        "diffusion_soc_per_c",
+    ):  # fmt: skip
         np.testing.assert_allclose(getattr(again.model, name), getattr(was.model, name), atol=2e-4, err_msg=name)
     assert (again.model.name, again.model.capacity_ah, again.model.gamma) == ("a cell", 100.0, 40.0)
     assert again.surface is None

@@ -33,6 +33,55 @@ def plett_dynamic(degc: int) -> tuple[Series, float]:
     return made, float(data["Q_Ah"])
 
 
+def plett_slow(degc: int, part: str) -> tuple[Series, float]:
+    """A slow discharge from full (s1) or charge from empty (s3) with its SoC by the counters, and the capacity.
+
+    Charge efficiency is what closes the four parts of the test: from full to empty to full.
+    """
+    data = np.load(reference(f"plett_a123/a123_ocv_P{degc:02d}.npz"))
+    charged, discharged = (sum(float(data[f"s{k}_{way}"][-1]) for k in (1, 2, 3, 4)) for way in ("chgAh", "disAh"))
+    efficiency = discharged / charged
+    emptied = sum(data[f"{s}_disAh"][-1] - efficiency * data[f"{s}_chgAh"][-1] for s in ("s1", "s2"))
+    net = (efficiency * data[f"{part}_chgAh"] - data[f"{part}_disAh"]) / emptied
+    soc = np.clip((1.0 if part == "s1" else 0.0) + net, 0.0, 1.0)
+    name = f"slow {'discharge' if part == 's1' else 'charge'} at {degc} degC"
+    return series(name, data[f"{part}_t"], data[f"{part}_i"], data[f"{part}_v"], degc, soc), float(emptied)
+
+
+def plett_day(degc: int) -> tuple[Series, float]:
+    """The dynamic series from full to empty, the rest of the discharge and the charge to full after it (at 25 degC)."""
+    data = np.load(reference(f"plett_a123/a123_dyn_P{degc}.npz"))
+    capacity_ah, parts, degcs, at_s = float(data["Q_Ah"]), ("s1", "s2", "s3"), [], 0.0
+    soc, times = [data["s1_soc"].astype(np.float64)], []
+    for part in parts:
+        t_s = data[f"{part}_t"].astype(np.float64)
+        times.append(t_s - t_s[0] + at_s)
+        at_s = times[-1][-1] + 1.0
+        degcs.append(np.full(len(t_s), 25.0 if times[1:] else float(degc)))
+        if part != "s1":
+            net = (data["eta_all"] * data[f"{part}_chgAh"] - data[f"{part}_disAh"]) / capacity_ah
+            soc.append(np.clip(soc[-1][-1] + net - net[0], 0.0, 1.0))
+    amps, volts = (np.concatenate([data[f"{part}_{of}"] for part in parts]) for of in ("i", "v"))
+    whole = (np.concatenate(of) for of in (times, degcs, soc))
+    t_s, temperature_degc, truth = whole
+    return series(f"P{degc} day", t_s, amps, volts, temperature_degc, truth), capacity_ah
+
+
+def thinned(of: Series, every_s: float) -> Series:
+    """Means over so many seconds; the SoC is that of the first row in each."""
+    _, first_row, place, count = np.unique(
+        np.floor(of.t_s / every_s), return_index=True, return_inverse=True, return_counts=True
+    )
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        return np.bincount(place, values) / count
+
+    return Series(
+        of.name, of.t_s[first_row], mean(of.current_a), mean(of.voltage_v), mean(of.temperature_degc),
+        None if of.soc is None else of.soc[first_row], (), (),
+    )  # fmt: skip
+
+
 def flat_zone() -> Series:
     data = np.load(reference("tao_shi_lfp_flatzone/lfp1p2Ah_flatzone_25C.npz"))
     return series("flat zone", data["t"], data["i"], data["v"], 25.0, data["soc"])

@@ -49,6 +49,7 @@ def step(
     was: Deltas,
     tables: Tables,
     soc: Floats,
+    ahead: Floats,
     cell_v: Floats,
     lost_v: Floats,
     moved: Floats,
@@ -58,9 +59,10 @@ def step(
 ) -> Deltas:
     """Return the differences after this reading.
 
-    `soc` (strings,) is the common one, `lost_v` what the resistances take by the model, `moved` the charge since the
-    last step in capacities. `offset_v`: error of a cell's channel, standard deviation. `usable` (strings,): the slope
-    is known; otherwise cells that are seen for the first time are taken to be like the others.
+    `soc` (strings,) is the common one, `ahead` what its surface is ahead by, `lost_v` what the resistances take by the
+    model, `moved` the charge since the last step in capacities. `offset_v`: error of a cell's channel, standard
+    deviation. `usable` (strings,): the slope is known; otherwise cells that are seen for the first time are taken to be
+    like the others.
     """
     shape = cell_v.shape
     new = np.isnan(was.soc) & np.isfinite(cell_v)
@@ -70,7 +72,7 @@ def step(
     if alone:
         return Deltas(delta, variance)
     variance = variance + np.square(SIZE_SPREAD * moved)[:, None, None]
-    above, slope = rest_v(tables, soc, Deltas(delta, variance))
+    above, slope = rest_v(tables, soc + ahead, Deltas(delta, variance))
     known = np.isfinite(cell_v) & np.isfinite(delta) & (np.isfinite(lost_v) & usable)[:, None, None]
     innovation = _from_mean(cell_v, known) - _from_mean(above, known)
     error = np.square(offset_v) + np.square(RESISTANCE_SPREAD * lost_v)[:, None, None]

@@ -22,7 +22,7 @@ LEAST_SLOPE_V = 0.01
 @dataclass(frozen=True, slots=True)
 class Tables:
     """Of each string: rest voltage, half gap, slope, R0 and model error over SoC (strings, GRID); RC pairs (strings,
-    pairs); temperature in degC (strings,) for which they hold."""
+    pairs); SoC that the surface is ahead by at 1 C, and temperature in degC for which all this holds (strings,)."""
 
     degc: Floats
     mid_v: Floats
@@ -31,6 +31,7 @@ class Tables:
     r0_ohm: Floats
     rc_ohm: Floats
     error_v: Floats
+    ahead_per_c: Floats
 
 
 def tables(model: CellModel, degc: Floats) -> Tables:
@@ -51,6 +52,7 @@ def tables(model: CellModel, degc: Floats) -> Tables:
         r0_ohm=np.exp(_between(model.resistance_degc, np.log(model.r0_ohm), degc)) * grows[:, None],
         rc_ohm=np.exp(_between(model.resistance_degc, np.log(model.rc_ohm), degc)) * grows[:, None],
         error_v=_between(model.resistance_degc, model.error_v, degc) * np.sqrt(np.maximum(grows, 1.0))[:, None],
+        ahead_per_c=_between(model.resistance_degc, model.diffusion_soc_per_c[:, None], degc)[:, 0] * grows,
     )
 
 

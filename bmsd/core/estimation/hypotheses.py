@@ -16,7 +16,7 @@ low-discrepancy sequence (additive recurrence, generalised golden ratio): the sa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -32,13 +32,19 @@ KEPT = 0.98
 """Share of a hypothesis' distance to the mean that is kept when it is drawn anew."""
 DRAW_BELOW = 0.4
 """Hypotheses are drawn anew when so few of them (share) carry the weight."""
-MOST_SIGMAS = 4.0
+MOST_SIGMAS = 6.0
 SCOUTS = 64
 SCOUT_SHARE = 1e-3
 """Weight of all scouts together, spread over the whole range whenever hypotheses are drawn anew."""
-SIZE_RANGE = (0.6, 1.1)
+SIZE_RANGE = (0.6, 1.2)
 SCALE_RANGE = (0.4, 4.0)
 BASELINE = 1e-12
+SHAPE_SOC = 0.005
+"""By how much the table may lie beside the truth along the SoC: at a knee it is this that the voltage tells."""
+AHEAD_DOUBT = 0.4
+"""Share of what the surface is ahead by that is not known."""
+DRIFT = np.array([0.0, 1e-3, 2e-3, 5e-4, 3e-3, 0.1]) / np.sqrt(24.0)
+"""What the constants wander by, per square root of an hour; without it they were known for ever after some days."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +60,13 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Hypotheses:
-    """`states` (strings, 6, COUNT), `weights` (strings, COUNT) that sum to 1, `draws`: how often drawn anew."""
+    """`states` (strings, 6, COUNT), `weights` (strings, COUNT) that sum to 1, `draws`: how often drawn anew,
+    `hours` (strings,): time since then."""
 
     states: Floats
     weights: Floats
     draws: int
+    hours: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +121,7 @@ def start(soc: Floats, sigma: Floats, tail: float, spread: Spread, loss: float) 
     states[:, LOSS] = np.maximum(loss + spread.loss * z[LOSS], 0.0)
     states[:, OFFSET] = spread.offset_v * z[OFFSET]
     states[:, SCALE] = np.exp(spread.scale * z[SCALE])
-    return Hypotheses(states, weights, 0)
+    return Hypotheses(states, weights, 0, np.zeros(len(soc)))
 
 
 def moved(was: Hypotheses, net_c: Floats, charged_c: Floats, dt_h: float) -> Hypotheses:
@@ -121,14 +129,14 @@ def moved(was: Hypotheses, net_c: Floats, charged_c: Floats, dt_h: float) -> Hyp
     states = was.states.copy()
     delta = net_c[:, None] - states[:, BIAS] * dt_h - states[:, LOSS] * charged_c[:, None]
     states[:, SOC] = np.clip(states[:, SOC] + delta / states[:, SIZE], 0.0, 1.0)
-    return Hypotheses(states, was.weights, was.draws)
+    return replace(was, states=states, hours=was.hours + dt_h)
 
 
 def spread_out(was: Hypotheses, sigma: Floats) -> Hypotheses:
     """Spread the SoC of all hypotheses by this standard deviation (strings,): charge that nobody counted."""
     states = was.states.copy()
     states[:, SOC] = np.clip(states[:, SOC] + sigma[:, None] * np.roll(_normal()[BIAS], 101), 0.0, 1.0)
-    return Hypotheses(states, was.weights, was.draws)
+    return replace(was, states=states)
 
 
 def seen(
@@ -138,17 +146,21 @@ def seen(
     current_a: Floats,
     slow_v: Floats,
     h: Floats,
+    ahead: Floats,
     noise_v: Floats,
     share: Floats,
 ) -> Hypotheses:
     """Weigh by a voltage (strings,); NaN: none. `slow_v`: what the RC pairs hold by the model, `h`: hysteresis -1..1.
 
+    `ahead`: SoC by which the surface is ahead of the mean; it is known to a share, AHEAD_DOUBT.
     `noise_v`: errors that do not depend on the hypothesis. `share`: how much of an independent reading this is.
     """
     where = place(was.states[:, SOC])
     lost_v = (current_a[:, None] * at(tables.r0_ohm, where) + slow_v[:, None]) * was.states[:, SCALE]
-    model_v = at(tables.mid_v, where) + h[:, None] * at(tables.half_v, where) + lost_v + was.states[:, OFFSET]
+    surface = place(was.states[:, SOC] + ahead[:, None])
+    model_v = at(tables.mid_v, surface) + h[:, None] * at(tables.half_v, where) + lost_v + was.states[:, OFFSET]
     variance = np.square(at(tables.error_v, where)) + np.square(noise_v)[:, None]
+    variance += np.square(at(tables.slope_v, surface)) * along(ahead)[:, None]
     with np.errstate(invalid="ignore"):
         off = np.minimum(np.square(seen_v[:, None] - model_v) / variance, MOST_SIGMAS**2)
         loss = 0.5 * share[:, None] * (off + np.log(variance))
@@ -157,7 +169,12 @@ def seen(
             np.isfinite(loss), was.weights * np.exp(-np.where(np.isfinite(loss), loss, 0.0)), was.weights
         )
     weights = weights + BASELINE
-    return Hypotheses(was.states, weights / weights.sum(axis=1, keepdims=True), was.draws)
+    return replace(was, weights=weights / weights.sum(axis=1, keepdims=True))
+
+
+def along(ahead: Floats) -> Floats:
+    """Variance of the place on the table that a voltage is of, in SoC: shape of the table, and of the diffusion."""
+    return np.asarray(SHAPE_SOC**2 + np.square(AHEAD_DOUBT * ahead))
 
 
 def drawn(was: Hypotheses) -> Hypotheses:
@@ -167,20 +184,21 @@ def drawn(was: Hypotheses) -> Hypotheses:
         return was
     states, weights, draws = was.states.copy(), was.weights.copy(), was.draws + 1
     for string in np.flatnonzero(few):
-        states[string], weights[string] = _anew(states[string], weights[string], draws)
-    return Hypotheses(states, weights, draws)
+        states[string], weights[string] = _anew(states[string], weights[string], draws, was.hours[string])
+    return Hypotheses(states, weights, draws, np.where(few, 0.0, was.hours))
 
 
-def _anew(states: Floats, weights: Floats, draws: int) -> tuple[Floats, Floats]:
-    """Systematic resampling, shrunk to the mean and spread again; the last ones become scouts over the whole range."""
+def _anew(states: Floats, weights: Floats, draws: int, hours: float) -> tuple[Floats, Floats]:
+    """Systematic resampling, shrunk to the mean and spread again by as much and by the drift of `hours`; the last ones
+    become scouts over the whole range."""
     mean = states @ weights
     away = states - mean[:, None]
-    covariance = (away * weights) @ away.T
-    root = np.linalg.cholesky(covariance + np.diag([1e-10, 1e-12, 1e-10, 1e-12, 1e-12, 1e-10]))
+    spread = (1.0 - KEPT**2) * ((away * weights) @ away.T) + np.diag(np.square(DRIFT) * hours)
+    root = np.linalg.cholesky(spread + np.diag([1e-12, 1e-14, 1e-12, 1e-14, 1e-14, 1e-12]))
     picks = np.searchsorted(np.cumsum(weights), (np.arange(COUNT) + np.mod(0.5 + 0.618034 * draws, 1.0)) / COUNT)
     picks = np.minimum(picks, COUNT - 1)
     jitter = np.roll(_normal(), 37 * draws, axis=1)
-    new = mean[:, None] + KEPT * away[:, picks] + np.sqrt(1.0 - KEPT**2) * (root @ jitter)
+    new = mean[:, None] + KEPT * away[:, picks] + root @ jitter
     new[SOC, -SCOUTS:] = (np.arange(SCOUTS) + np.mod(0.618034 * draws, 1.0)) / SCOUTS
     new[SOC] = np.clip(new[SOC], 0.0, 1.0)
     new[SIZE] = np.clip(new[SIZE], *SIZE_RANGE)

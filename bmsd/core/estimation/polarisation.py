@@ -3,6 +3,8 @@
 All cells of a string carry the same current, so one state per string serves all its cells. A pair follows its filtered
 current x: x <- a x + (1 - a) i, a = exp(-dt / tau). Hysteresis h goes to the sign of the current with the charge moved
 and stays at rest: h <- e h + (1 - e) sgn(i), e = exp(-gamma |i| dt / Q) (G. Plett's enhanced self-correcting model).
+The rest voltage is that of the particles' surface, which runs ahead of their mean with the current of the last minutes
+(the first mode of diffusion): nothing on the plateau, and most of what a load does to the voltage near empty.
 """
 
 from __future__ import annotations
@@ -24,9 +26,11 @@ UNKNOWN_V = 0.010
 
 @dataclass(frozen=True, slots=True)
 class Polarisation:
-    """By string: filtered currents in A (strings, pairs), hysteresis -1..1, its sigma, V the past may have left."""
+    """By string: filtered currents in A of the pairs (strings, pairs) and of the diffusion, hysteresis -1..1, its
+    sigma, V the past may have left."""
 
     rc_a: Floats
+    diffusing_a: Floats
     h: Floats
     h_sigma: Floats
     doubt_v: Floats
@@ -36,8 +40,9 @@ def start(model: CellModel, strings: int) -> Polarisation:
     """Cells that were never seen."""
     pairs = len(model.rc_tau_s)
     return Polarisation(
-        np.zeros((strings, pairs)), np.zeros(strings), np.full(strings, UNKNOWN_H), np.full(strings, UNKNOWN_V)
-    )
+        np.zeros((strings, pairs)), np.zeros(strings), np.zeros(strings), np.full(strings, UNKNOWN_H),
+        np.full(strings, UNKNOWN_V),
+    )  # fmt: skip
 
 
 def step(model: CellModel, was: Polarisation, current_a: Floats, dt_s: float) -> Polarisation:
@@ -47,9 +52,11 @@ def step(model: CellModel, was: Polarisation, current_a: Floats, dt_s: float) ->
     keep = np.exp(-dt_s / model.rc_tau_s)
     rate = np.abs(amps) / model.capacity_ah
     stay = np.exp((-model.gamma * dt_s / 3600.0) * np.where(rate > REST_C, rate, 0.0))
+    ahead = np.exp(-dt_s / model.diffusion_tau_s)
     fade = np.exp(-dt_s / model.error_tau_s)
     return Polarisation(
         rc_a=keep * was.rc_a + (1.0 - keep) * amps[:, None],
+        diffusing_a=ahead * was.diffusing_a + (1.0 - ahead) * amps,
         h=stay * was.h + (1.0 - stay) * np.sign(amps),
         h_sigma=np.where(unknown, np.maximum(was.h_sigma, UNKNOWN_H), stay * was.h_sigma),
         doubt_v=np.where(unknown, UNKNOWN_V, fade * was.doubt_v),

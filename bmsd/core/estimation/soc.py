@@ -30,9 +30,13 @@ PERIOD_S = 10.0
 """Time between two weighings by voltage."""
 LARGEST_SIGMA = 0.5
 FLOOR = 0.015
+BIAS_FLOOR_C = 0.0005
+"""An offset is never told better than this: a table that is wrong at a knee, and the charge lost in charging."""
 MODEL_FACTOR = 1.3
 """A cell is met worse than the one that the model was fitted to."""
 MISMATCH_TAU_S = 7200.0
+MISMATCH_POWER = 0.7
+"""An error of the model that is known to be larger is known less well, too: more than in proportion (0.5)."""
 POLARISATION_SHARE = 0.05
 FIRST_SHARE = 0.3
 """Of a reading, what the first sight is worth: nobody knows what the cell comes from."""
@@ -61,8 +65,8 @@ class Readings:
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """Per string: time at rest in s, voltage at the last look, time since then; whether this rest, the top and the
-    bottom knee have been used."""
+    """Per string: time at rest in s, voltage at the last look, time since then; whether this rest has been used;
+    whether the last weighing was at the top and the bottom knee, and whether these have been used."""
 
     since_s: Floats
     look_v: Floats
@@ -70,6 +74,8 @@ class Rest:
     used: Bools
     top: Bools
     bottom: Bools
+    top_used: Bools
+    bottom_used: Bools
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +112,7 @@ class SocMemory:
     @property
     def string_sigma(self) -> Floats:
         """Its standard deviation."""
-        admitted = np.hypot(self.belief.soc_sigma, FLOOR * np.sqrt(np.maximum(self.mismatch, 1.0)))
+        admitted = np.hypot(self.belief.soc_sigma, FLOOR * np.maximum(self.mismatch, 1.0) ** MISMATCH_POWER)
         return np.where(self.begun, np.minimum(admitted, LARGEST_SIGMA), np.nan)
 
     @property
@@ -174,7 +180,7 @@ def stored(plant: Plant, soc: Floats, sigma: Floats) -> SocMemory:
         net_c=zero,
         charged_c=zero,
         since_s=0.0,
-        rest=Rest(zero, np.full(strings, np.nan), zero, no, no, no),
+        rest=Rest(zero, np.full(strings, np.nan), zero, no, no, no, no, no),
         weighed_c=None,
         weighed_s=0.0,
         begun=begun,
@@ -315,18 +321,21 @@ def _weighed(plant: Plant, was: SocMemory, snapshot: Snapshot, mean_v: Floats, f
     hours = was.since_s / 3600.0
     moved = hypotheses.moved(was.hypotheses, was.net_c, was.charged_c, hours)
     soc = np.clip(was.belief.soc + was.net_c / was.belief.size, 0.0, 1.0)
-    seen_v, amps, slow_v, noise_v = _observed(plant, was, tables, soc)
+    ahead = tables.ahead_per_c * was.polarisation.diffusing_a / plant.cell.capacity_ah
+    seen_v, amps, slow_v, noise_v = _observed(plant, was, tables, soc, ahead)
     rest, moments = _moments(plant, was, seen_v - slow_v, amps, mean_v)
     share = np.where(first, FIRST_SHARE, was.since_s / (2.0 * plant.cell.model.error_tau_s))
     share = np.where(moments, 1.0, share)
     factor = MODEL_FACTOR * np.sqrt(np.maximum(was.mismatch, 1.0))
     admitted = replace(tables, error_v=tables.error_v * factor[:, None])
     weighed = hypotheses.drawn(
-        hypotheses.seen(moved, admitted, seen_v, amps, slow_v, was.polarisation.h, noise_v, np.minimum(share, 1.0))
+        hypotheses.seen(
+            moved, admitted, seen_v, amps, slow_v, was.polarisation.h, ahead, noise_v, np.minimum(share, 1.0)
+        )
     )
     belief = hypotheses.belief(weighed)
     cells = deltas.step(
-        was.deltas, tables, belief.soc, snapshot.modules.cell_v,
+        was.deltas, tables, belief.soc, ahead, snapshot.modules.cell_v,
         lost_v(tables, belief.soc, snapshot.units.current_a, was.polarisation), was.net_c,
         plant.estimation.voltage_sigma_v, was.since_s, belief.soc_sigma <= KNOWN_SIGMA,
     )  # fmt: skip
@@ -336,7 +345,7 @@ def _weighed(plant: Plant, was: SocMemory, snapshot: Snapshot, mean_v: Floats, f
         belief=belief,
         deltas=cells,
         tables=tables,
-        mismatch=_mismatch(was, tables, soc, (seen_v, amps, slow_v, noise_v)),
+        mismatch=_mismatch(was, tables, soc, ahead, (seen_v, amps, slow_v, noise_v)),
         readings=_no_readings(len(soc), was.readings.rc_a.shape[1]),
         net_c=np.zeros_like(was.net_c),
         charged_c=np.zeros_like(was.net_c),
@@ -367,7 +376,9 @@ def lost_v(tables: Tables, soc: Floats, amps: Floats, polarised: Polarisation) -
     return np.asarray(ohmic + (tables.rc_ohm * polarised.rc_a).sum(axis=1))
 
 
-def _observed(plant: Plant, was: SocMemory, tables: Tables, soc: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+def _observed(
+    plant: Plant, was: SocMemory, tables: Tables, soc: Floats, ahead: Floats
+) -> tuple[Floats, Floats, Floats, Floats]:
     """Means since the last weighing: voltage at the common SoC (NaN: none), current, RC voltage, and the noise in V."""
     sums = was.readings
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -375,7 +386,7 @@ def _observed(plant: Plant, was: SocMemory, tables: Tables, soc: Floats) -> tupl
         seen_v, amps = sums.cell_v / ticks, sums.current_a / ticks
         rc_v = tables.rc_ohm * sums.rc_a / ticks[:, None]
         magnitude_a = sums.magnitude_a / ticks
-    above, _ = deltas.rest_v(tables, soc, was.deltas)
+    above, _ = deltas.rest_v(tables, soc + ahead, was.deltas)
     seen_v = seen_v - above.mean(axis=(1, 2))
     where = place(soc)
     lost_v = np.abs(rc_v).sum(axis=1) + magnitude_a * at(tables.r0_ohm, where)
@@ -389,13 +400,15 @@ def _observed(plant: Plant, was: SocMemory, tables: Tables, soc: Floats) -> tupl
     return seen_v, amps, rc_v.sum(axis=1), noise_v
 
 
-def _mismatch(was: SocMemory, tables: Tables, soc: Floats, observed: tuple[Floats, ...]) -> Floats:
+def _mismatch(was: SocMemory, tables: Tables, soc: Floats, ahead: Floats, observed: tuple[Floats, ...]) -> Floats:
     """Mean square of voltage error over what is admitted, over the last hours, by the best guess; 1 is as admitted."""
     seen_v, amps, slow_v, noise_v = observed
     where = place(soc)
-    model_v = at(tables.mid_v, where) + was.polarisation.h * at(tables.half_v, where)
+    surface = place(soc + ahead)
+    model_v = at(tables.mid_v, surface) + was.polarisation.h * at(tables.half_v, where)
     model_v = model_v + amps * at(tables.r0_ohm, where) + slow_v
-    admitted = np.square(MODEL_FACTOR * at(tables.error_v, where)) + np.square(noise_v)
+    doubt_v = at(tables.slope_v, surface) * np.sqrt(hypotheses.along(ahead))
+    admitted = np.square(MODEL_FACTOR * at(tables.error_v, where)) + np.square(noise_v) + np.square(doubt_v)
     square = np.minimum(np.square(seen_v - model_v) / admitted, 25.0)
     part = 1.0 - np.exp(-was.since_s / MISMATCH_TAU_S)
     usable = was.begun & np.isfinite(square)
@@ -403,7 +416,10 @@ def _mismatch(was: SocMemory, tables: Tables, soc: Floats, observed: tuple[Float
 
 
 def _moments(plant: Plant, was: SocMemory, still_v: Floats, amps: Floats, mean_v: Floats) -> tuple[Rest, Bools]:
-    """Whether this is a moment whose voltage counts in full: a settled rest, a knee that was just reached."""
+    """Whether this is a moment whose voltage counts in full: a settled rest, a knee that was just reached.
+
+    A knee is one that two weighings in a row have met: a single wrong voltage is none.
+    """
     rest, since_s = was.rest, was.since_s
     with np.errstate(invalid="ignore"):
         resting = np.abs(amps) < REST_C * plant.cell.capacity_ah
@@ -415,7 +431,8 @@ def _moments(plant: Plant, was: SocMemory, still_v: Floats, amps: Floats, mean_v
         bottom = (still_v <= BOTTOM_V) | (rest.bottom & (still_v < BOTTOM_V + RELEASE_V))
     if plant.cell.chemistry != "lfp":
         top, bottom = np.zeros_like(top), np.zeros_like(bottom)
-    moments = settled | (top & ~rest.top) | (bottom & ~rest.bottom)
+    top_used, bottom_used = top & rest.top, bottom & rest.bottom
+    moments = settled | (top_used & ~rest.top_used) | (bottom_used & ~rest.bottom_used)
     now = Rest(
         since_s=rest_s,
         look_v=np.where(look, mean_v, rest.look_v),
@@ -423,6 +440,8 @@ def _moments(plant: Plant, was: SocMemory, still_v: Floats, amps: Floats, mean_v
         used=(rest.used | settled) & resting,
         top=top,
         bottom=bottom,
+        top_used=top_used,
+        bottom_used=bottom_used,
     )
     return now, moments
 
@@ -449,7 +468,7 @@ def _weakest_cell(plant: Plant, memory: SocMemory, capacity_share: Floats | floa
         soc=float(string_soc[counts].mean()) if known else None,
         soc_sigma=float(string_sigma[counts].max()) if known else None,
         current_bias_a=np.where(memory.begun, belief.bias_c * nominal_ah, np.nan),
-        current_bias_sigma_a=np.where(memory.begun, belief.bias_sigma_c * nominal_ah, np.nan),
+        current_bias_sigma_a=np.where(memory.begun, np.hypot(belief.bias_sigma_c, BIAS_FLOOR_C) * nominal_ah, np.nan),
         string_left_ah=left,
         string_room_ah=room,
     )
