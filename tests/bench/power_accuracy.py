@@ -16,6 +16,7 @@ import numpy as np
 from bmsd.config.cell_file import Envelope, Specification
 from bmsd.core.estimation import estimators, power
 from bmsd.core.estimation.power import HORIZONS_S
+from bmsd.core.estimation.soc import surface_ahead
 from bmsd.lab import estimate as lab
 from bmsd.lab.cell_plant import plant as plant_of
 from bmsd.lab.fit import fit
@@ -96,6 +97,7 @@ def run(cell: Specification, series: Series, capacity_ah: float) -> tuple[Pulses
             cells = power.Cells(
                 snapshot.modules.cell_v, known.cell_soc, known.cell_soc_sigma, ohms.factor, ohms.sigma,
                 known.cell_capacity_ah,
+                surface_ahead(rack, memory.soc.tables, memory.soc.polarisation),
             )  # fmt: skip
             way = 1 if mean > 0.0 else -1
             of = (

@@ -100,7 +100,7 @@ def test_the_power_for_ten_seconds_ends_at_the_limit_and_never_beyond(soc, direc
     limit_v = 3.65 if direction > 0 else 2.5
     known = power.Cells(
         cells.volts(-20.0).reshape(1, 1, 4), cells.soc.reshape(1, 1, 4), np.full((1, 1, 4), 1e-3),
-        cells.factors.reshape(1, 1, 4), np.full((1, 1, 4), 0.01), np.full((1, 1, 4), 280.0),
+        cells.factors.reshape(1, 1, 4), np.full((1, 1, 4), 0.01), np.full((1, 1, 4), 280.0), np.zeros(1),
     )  # fmt: skip
     polarised = replace(estimators.start(PLANT).soc.polarisation, rc_a=cells.rc_a[None, :], h=np.array([cells.h]))
     found = power.power(MODEL, TABLES, polarised, np.array([-20.0]), known, limit_v, direction, 1e6)
@@ -120,7 +120,7 @@ def test_a_cell_beyond_its_limit_has_no_power_and_that_is_known(soc, over_v, dir
     volts[0, 0, 1] += over_v
     known = power.Cells(
         volts, cells.soc.reshape(1, 1, 4), np.full((1, 1, 4), 1e-3), np.ones((1, 1, 4)), np.full((1, 1, 4), 0.01),
-        np.full((1, 1, 4), 280.0),
+        np.full((1, 1, 4), 280.0), np.zeros(1),
     )  # fmt: skip
     polarised = estimators.start(PLANT).soc.polarisation
     limit_v = 3.65 if direction > 0 else 2.5
@@ -145,7 +145,8 @@ def of_cells(cells: Cells, amps: float, direction: int, limit_v: float, **change
         "factor_sigma": np.full(4, 0.04), "capacity_ah": np.full(4, 280.0),
     } | change  # fmt: skip
     polarised = replace(estimators.start(PLANT).soc.polarisation, rc_a=cells.rc_a[None, :], h=np.array([cells.h]))
-    given = power.Cells(**{name: np.asarray(values).reshape(1, 1, 4) for name, values in known.items()})
+    each = {name: np.asarray(values).reshape(1, 1, 4) for name, values in known.items()}
+    given = power.Cells(**each, ahead=np.zeros(1))
     return power.power(MODEL, TABLES, polarised, np.array([amps]), given, limit_v, direction, 1e6).amps[0]
 
 

@@ -353,7 +353,8 @@ def test_a_saved_ledger_that_does_not_fit_is_left_out(change):
 def sight(**changes: Any) -> anchors.Sight:
     tables = electrical.tables(PLANT.cell.model, np.array([25.0]))
     usual = anchors.Sight(
-        tables, np.array([1.0]), np.zeros(1), np.ones(SHAPE), np.full(SHAPE, 0.03), np.full(SHAPE, CAPACITY_AH),
+        tables, np.array([1.0]), np.zeros(1), np.zeros(1), np.ones(SHAPE), np.full(SHAPE, 0.03),
+        np.full(SHAPE, CAPACITY_AH),
         np.full(SHAPE, 0.02 * CAPACITY_AH), np.ones(1),
     )  # fmt: skip
     return replace(usual, **changes)

@@ -177,6 +177,25 @@ def test_an_offset_of_the_current_sensor_is_found_between_two_knees():
     assert abs(estimate.soc - truth) <= 2 * estimate.soc_sigma
 
 
+def test_a_string_that_is_held_full_for_hours_makes_up_no_offset():
+    """One cell is beyond the end of the table, the others are below: nothing flows, and nothing moves."""
+    volts = np.array([[[3.40, 3.40, 3.42, 3.56]]])
+    counter = Counter(volts, known=0.97)
+    found = [counter.see(0.0, 10.0, current_a=0.0) for _ in range(6 * 360)]
+    assert abs(found[-1].current_bias_a[0]) < 0.002 * 280.0
+    assert found[-1].string_soc[0] == pytest.approx(found[360].string_soc[0], abs=0.01)
+    assert counter.memory.deltas.soc.mean() == pytest.approx(0.0, abs=1e-9)
+
+
+def test_a_cell_beyond_the_table_does_not_make_the_others_look_emptier():
+    cells = np.array([[[3.418, 3.418, 3.418, 3.5]]])
+    within, beyond = Counter(cells, known=0.97), Counter(np.where(cells > 3.49, 3.8, cells), known=0.97)
+    for _ in range(60):
+        within.see(0.0, 10.0, current_a=0.0)
+        beyond.see(0.0, 10.0, current_a=0.0)
+    np.testing.assert_allclose(beyond.estimate.cell_soc, within.estimate.cell_soc, atol=0.003)
+
+
 def test_a_stored_soc_is_merged_with_the_voltage_by_how_sure_each_is():
     drive = rack.Drive(PLANT)
     drive.run(1.0, cell_v=3.308)

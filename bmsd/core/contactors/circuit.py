@@ -12,6 +12,8 @@ from bmsd.model.snapshot import Bools, Feedback, Floats, Snapshot
 
 UNIT_OPENS_S = 6.0
 """A unit that gets no command opens by itself, 5.0 s after the last one at the latest; the rest is margin."""
+OPEN, CLOSED = int(Feedback.OPEN), int(Feedback.CLOSED)
+"""As arrays hold them: NumPy asks a member of an enumeration for 30 attributes at each comparison."""
 DEAD_S = 1.0
 """For so long a bus must be seen dead before that shows a silent string open."""
 
@@ -76,9 +78,9 @@ def not_open(plant: Plant, states: tuple[StringState, ...], snapshot: Snapshot) 
     units = snapshot.units
     told = where(states, State.UNKNOWN, *TOLD_OPEN)
     driven = units.minus_output & units.plus_output
-    welded = (units.minus == Feedback.CLOSED) & (units.plus == Feedback.CLOSED)
+    welded = (units.minus == CLOSED) & (units.plus == CLOSED)
     fresh = units.state_age_s <= plant.timing.hold_s
-    seen_open = fresh & ((units.minus == Feedback.OPEN) | (units.plus == Feedback.OPEN))
+    seen_open = fresh & ((units.minus == OPEN) | (units.plus == OPEN))
     with np.errstate(invalid="ignore"):
         carries = np.abs(units.current_a) > plant.current_floor_a
     return np.asarray(told & ((fresh & (driven | welded)) | carries) & ~seen_open, dtype=bool)
@@ -102,7 +104,7 @@ def shown(
     units = snapshot.units
     fresh = units.state_age_s <= plant.timing.hold_s
     drives = units.minus_output | units.plus_output | units.precharge_output
-    drives |= (units.minus == Feedback.CLOSED) & (units.plus == Feedback.CLOSED)
+    drives |= (units.minus == CLOSED) & (units.plus == CLOSED)
     dead = _dead_bus(plant, states, snapshot)
 
     def known(i: int) -> StringState:

@@ -47,12 +47,16 @@ class Anchor:
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What voltages are read with: curves, hysteresis (strings,), what the model's resistances take (strings,) in V,
-    factor of each cell's over that with sigma, capacities in Ah with sigma, how full strings may well be (strings,)."""
+    """What voltages are read with.
+
+    Of strings (strings,): curves, hysteresis, what the model's resistances take in V, SoC that the surface is ahead by,
+    how full they may well be. Of cells: factor over the model's resistances with sigma, capacity in Ah with sigma.
+    """
 
     tables: Tables
     hysteresis: Floats
     lost_v: Floats
+    ahead: Floats
     factor: Floats
     factor_sigma: Floats
     capacity_ah: Floats
@@ -103,8 +107,8 @@ def edges(tables: Tables) -> tuple[Floats, Floats]:
 
 
 def _soc(sight: Sight, still_v: Floats) -> Floats:
-    """Each cell's SoC by its string's curve on the branch that the string is on."""
+    """Each cell's SoC by its string's curve on the branch that the string is on, less what its surface is ahead by."""
     curves = sight.tables.mid_v + sight.hysteresis[:, None] * sight.tables.half_v
     curves = np.maximum.accumulate(curves, axis=1)
     found = [np.interp(volts, curve, SOC_GRID) for volts, curve in zip(still_v, curves, strict=True)]
-    return np.where(np.isfinite(still_v), np.stack(found), np.nan)
+    return np.where(np.isfinite(still_v), np.stack(found) - sight.ahead[:, None, None], np.nan)

@@ -88,6 +88,17 @@ def step(
     return Deltas(np.where(known, moved_to, delta), np.where(known, updated, variance))
 
 
+def centre(deltas: Deltas) -> Floats:
+    """Mean difference of the known cells of each string (strings,): the common SoC is to be that of the mean cell.
+
+    Otherwise a string whose first cells are full keeps its common SoC at the end of the table, and charge that does not
+    fit in there is taken for an offset of the current.
+    """
+    known = np.isfinite(deltas.soc)
+    mean: Floats = np.where(known, deltas.soc, 0.0).sum(axis=(1, 2)) / np.maximum(known.sum(axis=(1, 2)), 1)
+    return mean
+
+
 def _from_mean(values: Floats, known: np.ndarray) -> Floats:
     """Values above the mean of the known ones of their string; 0 where unknown."""
     usable = np.where(known, values, 0.0)

@@ -10,6 +10,7 @@ from bmsd.core.estimation import anchors, capacity, ledger, months, power, predi
 from bmsd.core.estimation.capacity import CapacityMemory
 from bmsd.core.estimation.electrical import at, place
 from bmsd.core.estimation.history import Seen
+from bmsd.core.estimation.hypotheses import along
 from bmsd.core.estimation.ledger import LedgerMemory
 from bmsd.core.estimation.months import MonthsMemory
 from bmsd.core.estimation.power import Power
@@ -157,6 +158,11 @@ def step(
     return memory, _estimate(plant, memory, state, in_circuit, snapshot.utc_s)
 
 
+def _or_half(soc: Floats) -> Floats:
+    """This SoC; half where it is not known."""
+    return np.where(np.isnan(soc), REFERENCE_SOC, soc)
+
+
 def _mean_a(was: Floats, current_a: Floats, dt_s: float) -> Floats:
     part = 1.0 - np.exp(-dt_s / MEAN_S)
     return np.where(np.isnan(was), current_a, was + part * (current_a - was))
@@ -179,13 +185,12 @@ def _told_by_voltage(
 ) -> tuple[Floats, Floats]:
     """SoC of each cell by its voltage of now alone, along the slope from the one that is believed, and its sigma."""
     tables, polarised = charge.tables, charge.polarisation
-    lost_v = soc.lost_v(
-        tables, np.nan_to_num(charge.string_soc, nan=REFERENCE_SOC), snapshot.units.current_a, polarised
-    )
+    lost_v = soc.lost_v(tables, _or_half(charge.string_soc), snapshot.units.current_a, polarised)
     lost_v = lost_v[:, None, None] * factor
-    where = place(soc_now)
-    half_v, slope_v = at(tables.half_v, where), at(tables.slope_v, where)
-    rest_v = at(tables.mid_v, where) + polarised.h[:, None, None] * half_v
+    ahead = soc.surface_ahead(plant, tables, polarised)[:, None, None]
+    where, surface = place(soc_now), place(soc_now + ahead)
+    half_v, slope_v = at(tables.half_v, where), at(tables.slope_v, surface)
+    rest_v = at(tables.mid_v, surface) + polarised.h[:, None, None] * half_v
     unsure_v = np.sqrt(
         np.square(soc.MODEL_FACTOR * at(tables.error_v, where))
         + plant.estimation.voltage_sigma_v**2
@@ -194,7 +199,7 @@ def _told_by_voltage(
         + np.square(LOSS_SHARE * lost_v)
     )
     told = np.clip(soc_now + (snapshot.modules.cell_v - lost_v - rest_v) / slope_v, 0.0, 1.0)
-    return told, np.hypot(unsure_v / slope_v, LEAST_ANCHOR_SIGMA)
+    return told, np.sqrt(np.square(unsure_v / slope_v) + along(ahead) + LEAST_ANCHOR_SIGMA**2)
 
 
 def _anchor(
@@ -202,10 +207,11 @@ def _anchor(
 ) -> anchors.Anchor | None:
     """What is read of the cells where voltage tells charge."""
     amps = snapshot.units.current_a
-    lost_v = soc.lost_v(now.tables, np.nan_to_num(now.string_soc, nan=REFERENCE_SOC), amps, now.polarisation)
+    lost_v = soc.lost_v(now.tables, _or_half(now.string_soc), amps, now.polarisation)
     ohms, sizes = was.resistances, was.capacity
     return anchors.anchor(plant, snapshot.modules.cell_v, amps, anchors.Sight(
-        now.tables, now.polarisation.h, lost_v, ohms.factor, ohms.sigma, state.cell_capacity_ah,
+        now.tables, now.polarisation.h, lost_v, soc.surface_ahead(plant, now.tables, now.polarisation), ohms.factor,
+        ohms.sigma, state.cell_capacity_ah,
         sizes.sigma * plant.cell.capacity_ah, now.string_soc + 2.0 * now.string_sigma,
     ))  # fmt: skip
 
@@ -215,13 +221,16 @@ def _looked(
 ) -> EstimationMemory:
     """Once a second: resistances, the power that follows from all that is known, and what is not explained by it."""
     now, model = was.soc, plant.cell.model
-    common = np.nan_to_num(now.string_soc, nan=REFERENCE_SOC)
+    common = _or_half(now.string_soc)
     amps, cell_v = snapshot.units.current_a, snapshot.modules.cell_v
     still_v = now.polarisation.h * at(now.tables.half_v, place(common))
     look = Look(cell_v, still_v, soc.lost_v(now.tables, common, amps, now.polarisation), amps)
     learned = resistance.step(was.resistance, look, common, plant.cell.capacity_ah, since_s)
     ohms = _resistances(plant, now, learned)
-    cells = power.Cells(cell_v, state.cell_soc, state.cell_soc_sigma, ohms.factor, ohms.sigma, state.cell_capacity_ah)
+    ahead = soc.surface_ahead(plant, now.tables, now.polarisation)
+    cells = power.Cells(
+        cell_v, state.cell_soc, state.cell_soc_sigma, ohms.factor, ohms.sigma, state.cell_capacity_ah, ahead
+    )
     found = [
         power.power(model, now.tables, now.polarisation, amps, cells, limit_v, direction, most_a)
         for limit_v, direction, most_a in (
@@ -243,7 +252,7 @@ def _looked(
 
 def _resistances(plant: Plant, charge: SocMemory, learned: ResistanceMemory) -> Resistances:
     """At the SoC of now; at half charge where that is not known."""
-    where = place(np.nan_to_num(charge.string_soc, nan=REFERENCE_SOC))
+    where = place(_or_half(charge.string_soc))
     taus = plant.cell.model.rc_tau_s
     ohms = [
         at(charge.tables.r0_ohm, where) + (charge.tables.rc_ohm * (1.0 - np.exp(-seconds / taus))).sum(axis=1)

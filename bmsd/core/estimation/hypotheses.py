@@ -139,6 +139,13 @@ def spread_out(was: Hypotheses, sigma: Floats) -> Hypotheses:
     return replace(was, states=states)
 
 
+def shifted(was: Hypotheses, soc: Floats) -> Hypotheses:
+    """Move the SoC of all hypotheses by this (strings,)."""
+    states = was.states.copy()
+    states[:, SOC] = np.clip(states[:, SOC] + soc[:, None], 0.0, 1.0)
+    return replace(was, states=states)
+
+
 def seen(
     was: Hypotheses,
     tables: Tables,

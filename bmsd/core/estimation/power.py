@@ -39,7 +39,8 @@ EDGE_SOC = 0.005
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """What is known of the cells: voltage now, SoC and sigma, resistance over the model's and its sigma, capacity."""
+    """What is known of the cells: voltage now, SoC and sigma, resistance over the model's and its sigma, capacity; and
+    of their strings: SoC by which the surface is ahead of the mean, `ahead`."""
 
     cell_v: Floats
     soc: Floats
@@ -47,6 +48,7 @@ class Cells:
     factor: Floats
     factor_sigma: Floats
     capacity_ah: Floats
+    ahead: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +63,10 @@ class Power:
 class Ahead:
     """A string's cells from now on in one direction; (strings, horizons, cells) unless said otherwise.
 
-    `base_v`: voltage at the end without any current. `edge` (strings, cells): SoC to reckon with. `r0_ohm`, `now_v`,
-    `half_v` (strings, cells): of there. `ohm`: what a current meets, `at_most` its factor over the model's.
-    `per_a`: SoC moved by one ampere. `swing_v`: what hysteresis has left to give.
+    `base_v`: voltage at the end without any current. `edge` (strings, cells): SoC to reckon with; `surface`: that of
+    the particles' surface at the end without any current. `r0_ohm`, `now_v` (strings, cells): of now. `ohm`: what a
+    current meets, `at_most` its factor over the model's. `per_a`, `surface_per_a`: SoC moved by one ampere. `swing_v`:
+    what hysteresis has left to give.
     """
 
     tables: Tables
@@ -71,22 +74,26 @@ class Ahead:
     direction: int
     base_v: Floats
     edge: Floats
+    surface: Floats
     r0_ohm: Floats
     now_v: Floats
     ohm: Floats
     at_most: Floats
     per_a: Floats
+    surface_per_a: Floats
     swing_v: Floats
 
     def used(self, amps: Floats) -> tuple[Floats, Floats]:
         """Voltage that these magnitudes take by the end, and its slope in V/A."""
         moved = amps * self.per_a
         there = place(self.edge[:, None, :] + self.direction * moved)
+        surface = place(self.surface + self.direction * amps * self.surface_per_a)
         stay = np.exp(-self.gamma * moved)
         then_ohm = self.ohm + self.at_most * (at(self.tables.r0_ohm, there) - self.r0_ohm[:, None, :])
-        rest_v = self.direction * (at(self.tables.mid_v, there) - self.now_v[:, None, :])
+        rest_v = self.direction * (at(self.tables.mid_v, surface) - self.now_v[:, None, :])
         used_v = rest_v + amps * then_ohm + self.swing_v * (1.0 - stay)
-        return used_v, then_ohm + (at(self.tables.slope_v, there) + self.swing_v * self.gamma * stay) * self.per_a
+        slope = at(self.tables.slope_v, surface) * self.surface_per_a + self.swing_v * self.gamma * stay * self.per_a
+        return used_v, then_ohm + slope
 
 
 def ahead(
@@ -115,6 +122,9 @@ def ahead(
     towards = np.sign(direction * (limit_v - cell_v))
     worst = np.maximum(factor + towards * sigmas * factor_sigma, LEAST_FACTOR)
     still_v = cell_v - worst * (current_a[:, None] * r0 + lost_v[:, None])
+    keep = np.exp(-t_s / model.diffusion_tau_s)[None, :, None]
+    per_a = (t_s / 3600.0)[None, :, None] / capacity[:, None, :]
+    surface_per_a = per_a + tables.ahead_per_c[:, None, None] * (1.0 - keep) / capacity[:, None, :]
     drift = 1.0 - np.exp(-2.0 * t_s / model.error_tau_s)
     sigma_v = np.sqrt(SIGMA_V**2 + drift[None, :, None] * np.square(at(tables.error_v, where))[:, None, :])
     at_most = worst[:, None, :]
@@ -124,11 +134,13 @@ def ahead(
         direction=direction,
         base_v=still_v[:, None, :] + at_most * left_v[:, :, None] + direction * sigmas * sigma_v,
         edge=edge,
+        surface=edge[:, None, :] + cells.ahead[:, None, None] * keep,
         r0_ohm=r0,
-        now_v=at(tables.mid_v, where),
+        now_v=at(tables.mid_v, place(edge + cells.ahead[:, None])),
         ohm=at_most * (r0[:, None, :] + rc_ohm[:, :, None]),
         at_most=at_most,
-        per_a=(t_s / 3600.0)[None, :, None] / capacity[:, None, :],
+        per_a=per_a,
+        surface_per_a=surface_per_a,
         swing_v=half_v[:, None, :] * (1.0 - direction * polarised.h)[:, None, None],
     )
 
@@ -149,19 +161,25 @@ def power(
 def least(of: Ahead, limit_v: float, most_a: float) -> Power:
     """Return the current at which the first cell ends at `limit_v`, and that cell."""
     room_v = of.direction * (limit_v - of.base_v)
-    room_soc = np.maximum(1.0 - of.edge if of.direction > 0 else of.edge, 0.0)
-    most = np.minimum(room_soc[:, None, :] / of.per_a, most_a)
+    room_soc, room_surface = (np.maximum(1.0 - z if of.direction > 0 else z, 0.0) for z in (of.edge, of.surface))
+    most = np.minimum(np.minimum(room_soc[:, None, :] / of.per_a, room_surface / of.surface_per_a), most_a)
     amps = np.minimum(np.maximum(room_v / of.ohm, 0.0), most)
     low, high = np.zeros_like(amps), most
     for _ in range(NEWTON_STEPS):
         used_v, slope = of.used(amps)
         within = used_v <= room_v
         low, high = np.where(within, amps, low), np.where(within, high, amps)
+        found = within & ((room_v - used_v <= 2.0 * AIM_V) | (amps == most))
+        first = np.where(found, amps, np.inf).min(axis=2, keepdims=True)
+        if (found | (low >= first) | np.isnan(used_v) | (room_v <= 0.0)).all():
+            amps = np.where(np.isnan(used_v), np.nan, low)
+            break
         amps = amps + (room_v - AIM_V - used_v) / slope
         # where a knee misleads the step, the middle of what is left
         amps = np.where((amps > low) & (amps < high), amps, np.where(within & (high == most), most, 0.5 * (low + high)))
-    used_v, _ = of.used(amps)
-    amps = np.where(used_v <= room_v, amps, np.where(np.isfinite(used_v), low, np.nan))
+    else:
+        used_v, _ = of.used(amps)
+        amps = np.where(used_v <= room_v, amps, np.where(np.isfinite(used_v), low, np.nan))
     amps = np.where(room_v <= 0.0, 0.0, amps)
     known = np.where(np.isfinite(amps), amps, np.inf)
     cell = known.argmin(axis=2)

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bmsd.core.estimation.electrical import at, place
-from bmsd.core.estimation.soc import SocMemory, lost_v
+from bmsd.core.estimation.soc import SocMemory, lost_v, surface_ahead
 from bmsd.model.cell import KELVIN, SOC_GRID
 from bmsd.model.plant import Plant
 from bmsd.model.snapshot import Bools, Floats, Snapshot
@@ -141,7 +141,8 @@ def step(
     """Return the memory after this look, `dt_s` after the last one; as it was where the predictor is switched off."""
     if not plant.estimation.predictor:
         return was
-    cells = _cells(was.usual, snapshot, charge, ohms, dt_s)
+    ahead = surface_ahead(plant, charge.tables, charge.polarisation)
+    cells = _cells(was.usual, snapshot, charge, ahead, ohms, dt_s)
     heat, doubt = heating(plant, snapshot.units.current_a, charge, ohms)
     return _sensors(plant, was, snapshot.modules.temperature_degc, heat, doubt, dt_s, cells)
 
@@ -150,11 +151,11 @@ def step(
 
 
 def _cells(
-    was: Usual, snapshot: Snapshot, charge: SocMemory, ohms: Resistance, dt_s: float
+    was: Usual, snapshot: Snapshot, charge: SocMemory, ahead: Floats, ohms: Resistance, dt_s: float
 ) -> tuple[Floats, Floats, Usual]:
     """Residual and sag of each cell, and where it usually lies in its string."""
     tables, common, polarised = charge.tables, charge.string_soc, charge.polarisation
-    where = place(charge.soc)
+    where = place(charge.soc + ahead[:, None, None])
     lost = lost_v(tables, common, snapshot.units.current_a, polarised)[:, None, None]
     still = (polarised.h * at(tables.half_v, place(common)))[:, None, None]
     residual = snapshot.modules.cell_v - (at(tables.mid_v, where) + still + ohms.factor * lost)

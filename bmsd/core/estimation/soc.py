@@ -47,6 +47,8 @@ KNOWN_SIGMA = 0.08
 """Until the common SoC is known to this, nobody knows the slope that turns the cells' voltages into differences."""
 TABLE_DEGC = 0.2
 """Tables are made anew when the temperature has moved by this."""
+TABLE_MARGIN_V = 0.3
+"""Above the lowest rest voltage no load takes a cell beyond the table."""
 REST_S, SETTLE_S, SETTLED_V = 1800.0, 600.0, 0.001
 TOP_V, BOTTOM_V, RELEASE_V = 3.45, 3.10, 0.05
 """Rest voltages of LFP at which a knee is reached, and by how much it is left."""
@@ -253,7 +255,7 @@ def step(plant: Plant, was: SocMemory, snapshot: Snapshot, dt_s: float, in_circu
     amps = snapshot.units.current_a
     polarised = polarisation.step(model, was.polarisation, amps, dt_s)
     net = counted / capacity_as
-    cell_v = snapshot.modules.cell_v
+    cell_v = _within_table(was, polarised, snapshot)
     mean_v = _mean_v(cell_v)
     memory = replace(
         was,
@@ -269,8 +271,25 @@ def step(plant: Plant, was: SocMemory, snapshot: Snapshot, dt_s: float, in_circu
         memory = _doubted(memory, unknown_as / capacity_as)
     first = np.isfinite(mean_v) & (~was.begun | was.stored)
     if first.any() or memory.since_s >= PERIOD_S - 1e-9 or _newly_seen(was, cell_v):
-        memory = _weighed(plant, memory, snapshot, mean_v, first)
+        memory = _weighed(plant, memory, snapshot, cell_v, mean_v, first)
     return memory
+
+
+def _within_table(was: SocMemory, polarised: Polarisation, snapshot: Snapshot) -> Floats:
+    """Cell voltages, those beyond the ends of the rest voltage table at the end: a cell that is overfull by the table
+    says no more than that it is full, and must not make the others look emptier."""
+    cell_v, tables = snapshot.modules.cell_v, was.tables
+    if TABLE_MARGIN_V + tables.mid_v[:, 0].max() < cell_v.min() and cell_v.max() < tables.mid_v[:, -1].min():
+        return cell_v
+    lost_v = (tables.rc_ohm * polarised.rc_a).sum(axis=1)
+    low_v, high_v = (
+        (
+            tables.mid_v[:, end] + polarised.h * tables.half_v[:, end] + lost_v
+            + snapshot.units.current_a * tables.r0_ohm[:, end]
+        )[:, None, None]
+        for end in (0, -1)
+    )  # fmt: skip
+    return np.where(cell_v > high_v, high_v, np.where(cell_v < low_v, low_v, cell_v))
 
 
 def _newly_seen(was: SocMemory, cell_v: Floats) -> bool:
@@ -315,13 +334,15 @@ def _doubted(was: SocMemory, unknown: Floats) -> SocMemory:
     return replace(was, hypotheses=spread_out, belief=hypotheses.belief(spread_out))
 
 
-def _weighed(plant: Plant, was: SocMemory, snapshot: Snapshot, mean_v: Floats, first: Bools) -> SocMemory:
+def _weighed(
+    plant: Plant, was: SocMemory, snapshot: Snapshot, cell_v: Floats, mean_v: Floats, first: Bools
+) -> SocMemory:
     """Move the hypotheses by what was counted, and weigh them and the cells' differences by the voltage."""
     tables = _tables(plant, was, snapshot)
     hours = was.since_s / 3600.0
     moved = hypotheses.moved(was.hypotheses, was.net_c, was.charged_c, hours)
     soc = np.clip(was.belief.soc + was.net_c / was.belief.size, 0.0, 1.0)
-    ahead = tables.ahead_per_c * was.polarisation.diffusing_a / plant.cell.capacity_ah
+    ahead = surface_ahead(plant, tables, was.polarisation)
     seen_v, amps, slow_v, noise_v = _observed(plant, was, tables, soc, ahead)
     rest, moments = _moments(plant, was, seen_v - slow_v, amps, mean_v)
     share = np.where(first, FIRST_SHARE, was.since_s / (2.0 * plant.cell.model.error_tau_s))
@@ -335,15 +356,16 @@ def _weighed(plant: Plant, was: SocMemory, snapshot: Snapshot, mean_v: Floats, f
     )
     belief = hypotheses.belief(weighed)
     cells = deltas.step(
-        was.deltas, tables, belief.soc, ahead, snapshot.modules.cell_v,
+        was.deltas, tables, belief.soc, ahead, cell_v,
         lost_v(tables, belief.soc, snapshot.units.current_a, was.polarisation), was.net_c,
         plant.estimation.voltage_sigma_v, was.since_s, belief.soc_sigma <= KNOWN_SIGMA,
     )  # fmt: skip
+    centre = deltas.centre(cells)
     return replace(
         was,
-        hypotheses=weighed,
-        belief=belief,
-        deltas=cells,
+        hypotheses=hypotheses.shifted(weighed, centre),
+        belief=replace(belief, soc=np.clip(belief.soc + centre, 0.0, 1.0)),
+        deltas=replace(cells, soc=cells.soc - centre[:, None, None]),
         tables=tables,
         mismatch=_mismatch(was, tables, soc, ahead, (seen_v, amps, slow_v, noise_v)),
         readings=_no_readings(len(soc), was.readings.rc_a.shape[1]),
@@ -368,6 +390,11 @@ def _tables(plant: Plant, was: SocMemory, snapshot: Snapshot) -> Tables:
     if np.abs(degc - was.tables.degc).max() <= TABLE_DEGC:
         return was.tables
     return electrical.tables(plant.cell.model, degc)
+
+
+def surface_ahead(plant: Plant, tables: Tables, polarised: Polarisation) -> Floats:
+    """SoC by which the surface of the particles, whose rest voltage shows, is ahead of their mean (strings,)."""
+    return tables.ahead_per_c * polarised.diffusing_a / plant.cell.capacity_ah
 
 
 def lost_v(tables: Tables, soc: Floats, amps: Floats, polarised: Polarisation) -> Floats:

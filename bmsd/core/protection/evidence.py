@@ -58,7 +58,7 @@ class Evidence:
         it does measure counts.
         """
         current_a = self.snapshot.units.current_a
-        return float(np.where(self.in_circuit, current_a, np.nan_to_num(current_a)).sum())
+        return float(np.where(self.in_circuit | ~np.isnan(current_a), current_a, 0.0).sum())
 
 
 @dataclass(frozen=True, slots=True)
