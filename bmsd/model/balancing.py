@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bmsd.model.history import Singles
 from bmsd.model.snapshot import Bools, Floats
 
 
@@ -20,12 +21,12 @@ class Balancing:
     of the cells asks for; above 1 balancing does not keep up.
     """
 
-    todo_ah: Floats
-    todo_sigma_ah: Floats
+    todo_ah: Singles
+    todo_sigma_ah: Singles
     wanted: Bools
-    moved_ah: Floats
-    leak_ma: Floats
-    leak_sigma_ma: Floats
+    moved_ah: Singles
+    leak_ma: Singles
+    leak_sigma_ma: Singles
     known: Bools
     time_s: Floats
     time_sigma_s: Floats

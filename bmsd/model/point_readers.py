@@ -31,7 +31,7 @@ def sensors(p: Published) -> Floats:
     return p.snapshot.modules.temperature_degc.reshape(len(p.strings), -1)
 
 
-def of_string(p: Published, values: Floats) -> Floats:
+def of_string(p: Published, values: Array) -> Array:
     """Values of cells (strings, modules, cells) as (strings, modules x cells)."""
     return values.reshape(len(p.strings), -1)
 
@@ -70,7 +70,7 @@ def module_shape(p: Published) -> tuple[int, ...]:
     return p.snapshot.modules.module_v.shape
 
 
-def highest(values: Floats) -> Array:
+def highest(values: Array) -> Array:
     """Highest known along the last axis."""
     return np.asarray(np.fmax.reduce(values, axis=-1))
 
@@ -89,7 +89,7 @@ def steepest(p: Published) -> tuple[float | None, float | None]:
     return float(trend[at]), float(sigma[at])
 
 
-def where_highest(values: Floats) -> Array:
+def where_highest(values: Array) -> Array:
     """Number of the highest known along the last axis, from 1; NaN where none is known."""
     known = np.isfinite(values)
     return np.where(known.any(axis=-1), np.where(known, values, -np.inf).argmax(axis=-1) + 1, np.nan)

@@ -44,7 +44,7 @@ FAULT_CLASSES = (
 FIRST_FAULT, FAULTS_OF_A_CLASS = 340, 40
 
 
-def _known(values: Floats, pick: Callable[[Floats], float]) -> float | None:
+def _known(values: Array, pick: Callable[[Array], float]) -> float | None:
     known = values[np.isfinite(values)]
     return float(pick(known)) if known.size else None
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from bmsd.codec.registers import Encoder, blank, put, words
-from bmsd.model.estimate import Estimate
 from bmsd.model.layout import MAX_CELLS
 from bmsd.model.point import REGISTERS, Block, Point, Type
 from bmsd.model.points import MAP_REGISTERS, MODULES, SINGLE, STRINGS, arrays, constants, listed, values
@@ -78,15 +77,17 @@ def is_none(value: float, point: Point) -> bool:
 SHAPES = [(1, 1, 1, 1), (2, 3, 16, 4), (8, 4, 24, 8), (1, 32, 24, 8), (2, 16, 16, 4)]
 
 
-def estimate_of(was: Estimate, random, cells: tuple[int, int, int]) -> Estimate:
-    """An estimate of a rack of this shape: of cells, of strings, or of strings and horizons, by the shape it had."""
+def estimate_of(was: Any, random, cells: tuple[int, int, int], sensors: int) -> Any:
+    """An estimate of a rack of this shape: of cells, sensors, strings, or strings and horizons, by the shape it had."""
     changed: dict[str, Any] = {}
     for field in fields(was):
         value = getattr(was, field.name)
-        if isinstance(value, np.ndarray):
-            shape = cells if value.ndim == 3 else (cells[0], *value.shape[1:])
-            kind = np.zeros(shape, dtype=np.int64) if value.dtype == np.int64 else random.random(shape)
-            changed[field.name] = kind
+        if is_dataclass(value):
+            changed[field.name] = estimate_of(value, random, cells, sensors)
+        elif isinstance(value, np.ndarray):
+            last = sensors if field.name.startswith("sensor_") else cells[2]
+            shape = (*cells[:2], last) if value.ndim == 3 else (cells[0], *value.shape[1:])
+            changed[field.name] = random.random(shape) if value.dtype.kind == "f" else np.zeros(shape, value.dtype)
     return replace(was, **changed)
 
 
@@ -109,7 +110,7 @@ def mixed(strings: int, modules: int, cells: int, sensors: int) -> Published:
         built["modules"], cell_v=cell_v, temperature_degc=degc, balancing=random.random(cell_v.shape) < 0.5
     )
     built["units"] = replace(built["units"], current_a=random.uniform(-200.0, 200.0, strings))
-    estimate = estimate_of(found.estimate, random, (*shape, cells))
+    estimate = estimate_of(found.estimate, random, (*shape, cells), sensors)
     command = replace(found.command, balance=random.random((*shape, cells)) < 0.5)
     return replace(
         found, sequence=123456789, snapshot=replace(found.snapshot, **built), estimate=estimate, command=command,

@@ -127,7 +127,8 @@ def start(plant: Plant) -> LedgerMemory:
     strings, no = np.zeros(shape[0]), np.zeros(shape[0], dtype=bool)
     week, month = leaks.start(shape, leaks.WEEK_S), leaks.start(shape, leaks.MONTH_S)
     unknown = leaks.unknown(shape)
-    nothing = Balancing(nan, nan, off, zero, nan, nan, no, strings + np.nan, strings + np.nan, strings + np.nan,
+    none, unmoved = nan.astype(np.float32), zero.astype(np.float32)
+    nothing = Balancing(none, none, off, unmoved, none, none, no, strings + np.nan, strings + np.nan, strings + np.nan,
                         strings, strings + np.nan)  # fmt: skip
     return LedgerMemory(
         nan, nan, nan, zero, zero, zero, 0.0, off, no, strings, strings, zero, zero, strings,
@@ -407,9 +408,11 @@ def _concluded(plant: Plant, was: LedgerMemory, cell_v: Floats) -> LedgerMemory:
         begins = (over & (todo_ah > band_ah)).any(axis=(1, 2))
     session = begins | (was.session & over.any(axis=(1, 2)))
     wanted = over & session[:, None, None]
+    cells = (todo_ah, sigma_ah, was.moved_ah, was.leaks.ma, was.leaks.sigma_ma)
+    todo, sigma, moved, leak, leak_sigma = (values.astype(np.float32) for values in cells)
     balancing = replace(
-        was.balancing, todo_ah=todo_ah, todo_sigma_ah=sigma_ah, wanted=wanted, moved_ah=was.moved_ah,
-        leak_ma=was.leaks.ma, leak_sigma_ma=was.leaks.sigma_ma, known=known, bled_wh=was.bled_wh,
+        was.balancing, todo_ah=todo, todo_sigma_ah=sigma, wanted=wanted, moved_ah=moved, leak_ma=leak,
+        leak_sigma_ma=leak_sigma, known=known, bled_wh=was.bled_wh,
     )  # fmt: skip
     left_ah = np.where(wanted, todo_ah - stop_ah, 0.0)
     return replace(
