@@ -15,11 +15,11 @@ each has its own differences in SoC, so one swing tells all of them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from bmsd.model.snapshot import Floats
+from bmsd.model.snapshot import Bools, Floats
 
 ANCHOR_SIGMA = 0.022
 LOW_SOC, HIGH_SOC = 0.15, 0.93
@@ -72,6 +72,14 @@ def interrupted(was: CapacityMemory) -> CapacityMemory:
     """The memory after a time in which nobody counted: what was learned stays, the swing is lost."""
     nothing = start(was.weight.shape)
     return replace(nothing, weight=was.weight, product=was.product)
+
+
+def forgotten(was: CapacityMemory, modules: Bools) -> CapacityMemory:
+    """The memory with these modules (strings, modules) as at the start."""
+    gone, nothing = modules[:, :, None], start(was.weight.shape)
+    return CapacityMemory(*(
+        np.where(gone, getattr(nothing, field.name), getattr(was, field.name)) for field in fields(CapacityMemory)
+    ))  # fmt: skip
 
 
 def moved(was: CapacityMemory, amount_ah: Floats, hours: float) -> CapacityMemory:

@@ -88,6 +88,12 @@ def step(
     return Deltas(np.where(known, moved_to, delta), np.where(known, updated, variance))
 
 
+def forgotten(was: Deltas, modules: Bools) -> Deltas:
+    """The differences without these modules (strings, modules): their cells are seen anew."""
+    gone = modules[:, :, None]
+    return Deltas(np.where(gone, np.nan, was.soc), np.where(gone, np.nan, was.variance))
+
+
 def centre(deltas: Deltas) -> Floats:
     """Mean difference of the known cells of each string (strings,): the common SoC is to be that of the mean cell.
 

@@ -113,9 +113,19 @@ def relearned(
     return replace(memory, soc=charge, capacity=sizes, resistance=learned_ohms, resistances=ohms, ledger=moved)
 
 
-def exchanged(memory: EstimationMemory, modules: Bools) -> EstimationMemory:
+def exchanged(plant: Plant, memory: EstimationMemory, modules: Bools) -> EstimationMemory:
     """The memory after other boards, and so other cells, have come to the places of these modules."""
-    return replace(memory, ledger=ledger.forgotten(memory.ledger, modules))
+    charge, ohms = soc.forgotten(memory.soc, modules), resistance.forgotten(memory.resistance, modules)
+    return replace(
+        memory,
+        soc=charge,
+        capacity=capacity.forgotten(memory.capacity, modules),
+        resistance=ohms,
+        resistances=_resistances(plant, charge, ohms),
+        months=months.forgotten(plant, memory.months, modules),
+        ledger=ledger.forgotten(memory.ledger, modules),
+        predictor=predictor.forgotten(memory.predictor, modules),
+    )
 
 
 def told(memory: EstimationMemory, bleed: Bools) -> EstimationMemory:

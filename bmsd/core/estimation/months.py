@@ -69,6 +69,11 @@ def restored(plant: Plant, saved: Wear | None, history: History | None) -> tuple
     return _followed(plant, wear.after_off(saved), history), notes
 
 
+def forgotten(plant: Plant, was: MonthsMemory, modules: Bools) -> MonthsMemory:
+    """The memory without the marks of these modules (strings, modules): other cells are there now."""
+    return _followed(plant, was.wear, marks.forgotten(was.history, modules))
+
+
 def moved(was: MonthsMemory, current_a: Floats, capacity_ah: float, dt_s: float) -> MonthsMemory:
     """Count on; see wear.moved."""
     return replace(was, wear=wear.moved(was.wear, current_a, capacity_ah, dt_s))

@@ -20,7 +20,7 @@ successive parts of a window: one step of a sensor, however large, lies in one o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -125,6 +125,12 @@ def start(plant: Plant) -> PredictorMemory:
         around_degc=np.full(plant.layout.module_shape, np.nan),
         residuals=nothing,
     )
+
+
+def forgotten(was: PredictorMemory, modules: Bools) -> PredictorMemory:
+    """The memory without the usual places of the cells of these modules (strings, modules)."""
+    gone, usual = modules[:, :, None], was.usual
+    return replace(was, usual=Usual(*(np.where(gone, np.nan, v) for v in (usual.apart_v, usual.lost_v, usual.slope_v))))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,11 @@ errors of the model: a loose joint shows in it first.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bmsd.model.snapshot import Floats
+from bmsd.model.snapshot import Bools, Floats
 
 LOOK_S = 1.0
 LONG_LOOKS = 10
@@ -79,6 +79,18 @@ def start(shape: tuple[int, int, int]) -> ResistanceMemory:
     zero, none = np.zeros(shape[0]), np.zeros(shape)
     slope = Slope(zero, none, none, zero)
     return ResistanceMemory((), 0.0, slope, slope)
+
+
+def forgotten(was: ResistanceMemory, modules: Bools) -> ResistanceMemory:
+    """The memory with the factors of these modules (strings, modules) as at the start."""
+    return replace(was, short=_unlearned(was.short, modules), long=_unlearned(was.long, modules))
+
+
+def _unlearned(was: Slope, modules: Bools) -> Slope:
+    """These modules answered as the model says, scattered by what nobody knows of a new cell."""
+    gone, square = modules[:, :, None], was.square[:, None, None]
+    scattered = square * (1.0 + PRIOR_SIGMA**2 * EVENTS / LONG_LOOKS)
+    return replace(was, product=np.where(gone, square, was.product), seen=np.where(gone, scattered, was.seen))
 
 
 def step(was: ResistanceMemory, look: Look, soc: Floats, capacity_ah: float, dt_s: float) -> ResistanceMemory:

@@ -29,6 +29,8 @@ AS_PER_AH = 3600.0
 PERIOD_S = 10.0
 """Time between two weighings by voltage."""
 LARGEST_SIGMA = 0.5
+UNKNOWN_SIGMA = 0.3
+"""Of cells that nobody has seen before: anything between empty and full."""
 FLOOR = 0.015
 BIAS_FLOOR_C = 0.0005
 """An offset is never told better than this: a table that is wrong at a knee, and the charge lost in charging."""
@@ -85,8 +87,8 @@ class SocMemory:
     """All that is carried on.
 
     `weighed_c`: what hypotheses were moved by in this very tick, net of offset and loss, over `weighed_s`; None: they
-    were not. `begun` (strings,): hypotheses stand for something. `stored` (strings,): for what was saved, and no
-    voltage has been met yet.
+    were not. `begun` (strings,): hypotheses stand for something. `stored` (strings,): for what was saved, or
+    for other cells than are there now, and no voltage has been met since.
     """
 
     counter: Counter
@@ -218,6 +220,20 @@ def interrupted(plant: Plant, was: SocMemory, unknown: Floats) -> SocMemory:
         charged_c=zero,
         since_s=0.0,
         stored=was.begun,
+    )
+
+
+def forgotten(was: SocMemory, modules: Bools) -> SocMemory:
+    """The memory without the cells of these modules (strings, modules): others are there now.
+
+    The mean cell of a string is the less known, the more of its modules are others.
+    """
+    doubted = _doubted(was, UNKNOWN_SIGMA * modules.mean(axis=1))
+    return replace(
+        doubted,
+        deltas=deltas.forgotten(was.deltas, modules),
+        readings=_no_readings(len(was.begun), was.readings.rc_a.shape[1]),
+        stored=was.stored | modules.all(axis=1),
     )
 
 
