@@ -341,7 +341,11 @@ class Balance(Section):
     min_charge_a: float = number("By voltage, only while the string is charged with more than this.", "A", 0.0, 100.0,
                                  1.0, reloadable=True)  # fmt: skip
     bleed_ohm: float = number(
-        "Resistance of a cell's bleeder: it says what a bleeding cell loses.", "ohm", 0.1, 10000.0, 33.0
+        "Resistance of a cell's bleeder, as the boards have it: it says what a bleeding cell loses.",
+        "ohm",
+        0.1,
+        10000.0,
+        33.0,
     )
     dead_band_share: float = number("Cells may differ by this share of their capacity without being bled.", "share",
                                     0.001, 0.05, 0.005, reloadable=True)  # fmt: skip

@@ -3,8 +3,9 @@
 Theory of operation. The voltage at the end of a constant current is what is measured now, without what the resistances
 take now, with what they will take, and with the rest voltage that the moved charge changes:
 
-    v(t) = v_now - f (i_now R0 + sum Rj xj) + f sum Rj xj aj + f i (R0 + sum Rj (1 - aj)) + OCV(z + i t / Q) - OCV(z)
-           + half (1 - e) (direction - h),   aj = exp(-t / tau_j), e = exp(-gamma i t / Q)
+    v(t) = v_now - f (i_now R0 + sum Rj xj) + f sum Rj xj aj + f i (R0 + sum Rj (1 - aj))
+           + OCV(z + i t / Q + s(t)) - OCV(z + s) + half (1 - e) (direction - h),
+    aj = exp(-t / tau_j),  e = exp(-gamma i t / Q),  s: what the surface is ahead by, now and then
 
 solved for the current at which the first cell meets its limit by a few Newton steps between what surely is within it
 and what is not, as the rest voltage bends at the knees. Starting from the measured voltage, most of what is wrong with
