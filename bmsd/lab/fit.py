@@ -19,6 +19,17 @@ import numpy as np
 
 from bmsd.core.estimation.electrical import tables
 from bmsd.errors import ConfigError
+from bmsd.lab.fit_branches import (
+    SAME_DEGC,
+    Branches,
+    apart,
+    branches,
+    degc_of,
+    moved_ah,
+    rest_voltage,
+    rising,
+    unloaded,
+)
 from bmsd.lab.series import Series
 from bmsd.model.cell import (
     ENTROPY_SOC,
@@ -31,8 +42,6 @@ from bmsd.model.cell import (
     Floats,
 )
 
-SAME_DEGC = 3.0
-"""Series within this belong to one temperature."""
 TAUS_S = ((5.0, 60.0, 600.0), (8.0, 80.0, 900.0), (10.0, 150.0, 2000.0), (20.0, 300.0, 3000.0))
 QUICK_TAUS_S = (4.0, 20.0, 100.0)
 LEAST_SLOW_TAU_S = 200.0
@@ -46,8 +55,6 @@ DIFFUSIONS = (0.0, 0.03, 0.06, 0.09, 0.12, 0.15, 0.2, 0.3)
 USUAL_DIFFUSION = (0.09, 1200.0)
 TOLD = 0.97
 """A diffusion other than the usual one must bring the rms below this share: away from the knees nothing tells it."""
-MOST_UNLOADED = 0.3
-"""Of the gap between the branches, what each is freed of at most."""
 KNOTS = np.array([0.0, 0.05, 0.1, 0.2, 0.35, 0.6, 0.85, 1.0])
 """SoC at which R0 is fitted."""
 USUAL_SHAPE = np.array([2.0, 1.5, 1.25, 1.0, 1.0, 1.0, 1.0, 1.1])
@@ -63,18 +70,6 @@ SLOW_C, RESTED_S = 0.1, 1200.0
 
 
 @dataclass(frozen=True)
-class Branches:
-    """Rest voltage on SOC_GRID after charging and after discharging at one temperature; None: not measured.
-    `rate_c`: magnitude of the current that they were measured with."""
-
-    degc: float
-    charge_v: Floats | None
-    discharge_v: Floats | None
-    capacity_ah: float | None
-    rate_c: float
-
-
-@dataclass(frozen=True)
 class Fit:
     """A model of one dynamic series: measured and modelled voltage, the rms of the difference, resistances, and the
     SoC by which the surface is ahead at 1 C."""
@@ -86,134 +81,6 @@ class Fit:
     r0_ohm: Floats
     rc_ohm: Floats
     ahead_per_c: float
-
-
-def degc_of(series: Series) -> float:
-    """Mean temperature of a series; 25 degC when none was measured."""
-    known = series.temperature_degc[np.isfinite(series.temperature_degc)]
-    return float(known.mean()) if known.size else 25.0
-
-
-def moved_ah(series: Series) -> Floats:
-    """Charge since the first row, Ah."""
-    step_ah = 0.5 * (series.current_a[1:] + series.current_a[:-1]) * np.diff(series.t_s) / 3600.0
-    return np.concatenate([[0.0], np.cumsum(step_ah)])
-
-
-def branches(series: Sequence[Series]) -> list[Branches]:
-    """Return the branches that these slow series hold, by rising temperature. ConfigError: there are none."""
-    found = [_branch(one, part) for one in series for part in _runs(one)]
-    if not found:
-        raise ConfigError(["--ocv: no slow charge or discharge over most of the capacity in these files"])
-    groups: list[Branches] = []
-    for degc in _apart(sorted({round(f[0], 1) for f in found})):
-        near = [f for f in found if abs(f[0] - degc) <= SAME_DEGC]
-        means = [[f[2] for f in near if f[1] is charging] for charging in (True, False)]
-        charge_v, discharge_v = (np.mean(m, axis=0) if m else None for m in means)
-        capacity_ah, rate_c = (float(np.mean([f[k] for f in near])) for k in (3, 4))
-        groups.append(Branches(degc, charge_v, discharge_v, capacity_ah, rate_c))
-    return groups
-
-
-def _apart(degc: Iterable[float]) -> list[float]:
-    """Temperatures that differ by more than what counts as the same."""
-    kept: list[float] = []
-    for one in degc:
-        if not kept or one - kept[-1] > SAME_DEGC:
-            kept.append(one)
-    return kept
-
-
-def _runs(series: Series) -> list[slice]:
-    """Parts of one sign of the current that move most of what the series moves."""
-    sign = np.sign(np.where(np.abs(series.current_a) > 0.05 * np.abs(series.current_a).max(), series.current_a, 0.0))
-    edges = np.flatnonzero(np.diff(sign)) + 1
-    bounds = [0, *edges.tolist(), len(sign)]
-    moved = moved_ah(series)
-    parts = [slice(a, b) for a, b in pairwise(bounds) if sign[a] != 0.0 and b - a > 10]
-    most = max((abs(moved[p.stop - 1] - moved[p.start]) for p in parts), default=0.0)
-    return [p for p in parts if abs(moved[p.stop - 1] - moved[p.start]) > 0.7 * most]
-
-
-def _branch(series: Series, part: slice) -> tuple[float, bool, Floats, float, float]:
-    """Temperature, whether it charges, rest voltage on SOC_GRID, capacity, and the current in C."""
-    charging = bool(np.median(series.current_a[part]) > 0.0)
-    moved, volts = moved_ah(series)[part], series.voltage_v[part]
-    capacity_ah = abs(float(moved[-1] - moved[0]))
-    if series.soc is not None and np.isfinite(series.soc[part]).all():
-        soc = series.soc[part]
-        capacity_ah /= max(abs(float(soc[-1] - soc[0])), 1e-6)
-    else:
-        share = (moved - moved[0]) / (moved[-1] - moved[0])
-        soc = share if charging else 1.0 - share
-    order = np.argsort(soc, kind="stable")
-    rest_v = _rising(np.interp(SOC_GRID, soc[order], _smooth(volts[order])))
-    return (
-        degc_of(series),
-        charging,
-        rest_v,
-        capacity_ah,
-        float(np.abs(np.median(series.current_a[part])) / capacity_ah),
-    )
-
-
-def _smooth(values: Floats, width: int = 5) -> Floats:
-    if len(values) < 4 * width:
-        return values
-    padded = np.concatenate([np.repeat(values[0], width // 2), values, np.repeat(values[-1], width // 2)])
-    return np.convolve(padded, np.ones(width) / width, mode="valid")
-
-
-def _rising(volts: Floats, least_v: float = 1e-6) -> Floats:
-    """The nearest curve that never falls (pool adjacent violators), strictly rising by a trace."""
-    means: list[float] = []
-    counts: list[int] = []
-    for v in volts:
-        means.append(float(v))
-        counts.append(1)
-        while len(means) > 1 and means[-2] > means[-1]:
-            total = counts[-2] + counts[-1]
-            means[-2:] = [(means[-2] * counts[-2] + means[-1] * counts[-1]) / total]
-            counts[-2:] = [total]
-    return np.asarray(np.repeat(means, counts) + least_v * np.arange(len(volts)))
-
-
-def rest_voltage(groups: Sequence[Branches]) -> tuple[Floats, Floats, Floats]:
-    """Temperatures, mid and half (temperatures, GRID). A missing branch is filled with the gap of the others."""
-    both = [
-        (g.degc, 0.5 * (g.charge_v - g.discharge_v))
-        for g in groups
-        if g.charge_v is not None and g.discharge_v is not None
-    ]
-    mids, halves = [], []
-    for g in groups:
-        half = min(both, key=lambda b: abs(b[0] - g.degc))[1] if both else np.full(GRID, 0.017)
-        half = np.maximum(half, 0.0)
-        mid = (
-            0.5 * (g.charge_v + g.discharge_v)
-            if g.charge_v is not None and g.discharge_v is not None
-            else (g.charge_v - half if g.charge_v is not None else g.discharge_v + half)  # type: ignore[operator]
-        )
-        mids.append(_rising(mid))
-        halves.append(half)
-    return np.array([g.degc for g in groups]), np.array(mids), np.array(halves)
-
-
-def unloaded(groups: Sequence[Branches], model: CellModel) -> list[Branches]:
-    """The branches without what the resistances and the diffusion of this model take at the current of the test."""
-    freed = []
-    for group in groups:
-        table = tables(model, np.array([group.degc]))
-        lost_v = group.rate_c * model.capacity_ah * (table.r0_ohm[0] + table.rc_ohm[0].sum())
-        lost_v = lost_v + group.rate_c * table.ahead_per_c[0] * table.slope_v[0]
-        if group.charge_v is not None and group.discharge_v is not None:
-            lost_v = np.clip(lost_v, 0.0, MOST_UNLOADED * np.maximum(group.charge_v - group.discharge_v, 0.0))
-        charge_v, discharge_v = (
-            None if volts is None else _rising(volts - sign * lost_v)
-            for volts, sign in ((group.charge_v, 1.0), (group.discharge_v, -1.0))
-        )
-        freed.append(replace(group, charge_v=charge_v, discharge_v=discharge_v))
-    return freed
 
 
 @dataclass(frozen=True)
@@ -278,26 +145,26 @@ def _solve(
     """Parameters [R0 at the knots, RC...] and the modelled voltage."""
     mid, half = rest
     still_v = mid + h * half
-    a = np.column_stack([_hats(soc) * series.current_a[:, None], rc_a])
+    a = np.column_stack([hats(soc) * series.current_a[:, None], rc_a])
     usable = (soc > 0.03) & (soc < 0.985)
     rows = np.zeros(len(soc), dtype=bool)
     rows[thin] = True
     rows &= usable if (usable & rows).sum() > 100 else rows
-    x = non_negative(*_smoothed(a[rows], (series.voltage_v - still_v)[rows]))
+    x = non_negative(*smoothed(a[rows], (series.voltage_v - still_v)[rows]))
     return x, still_v + a @ x
 
 
-def _hats(soc: Floats) -> Floats:
+def hats(soc: Floats) -> Floats:
     """Share of each knot in R0 along a series, (rows, knots)."""
     return np.stack([np.interp(soc, KNOTS, np.eye(len(KNOTS))[k]) for k in range(len(KNOTS))], axis=1)
 
 
-def _smoothed(a: Floats, b: Floats) -> tuple[Floats, Floats]:
-    """The equations with some more: R0 at neighbouring knots (first columns) is alike."""
-    ridge = np.zeros((len(KNOTS) - 1, a.shape[1]))
-    weight = 0.05 * np.sqrt(np.square(a[:, : len(KNOTS)]).sum() / len(KNOTS))
-    for k in range(len(KNOTS) - 1):
-        ridge[k, k], ridge[k, k + 1] = weight, -weight
+def smoothed(a: Floats, b: Floats, rough: float = 0.05) -> tuple[Floats, Floats]:
+    """The equations with some more: R0 at neighbouring knots (first columns) is alike, `rough` of what they weigh."""
+    rows = np.arange(len(KNOTS) - 1)
+    ridge = np.zeros((len(rows), a.shape[1]))
+    weight = rough * np.sqrt(np.square(a[:, : len(KNOTS)]).sum() / len(KNOTS))
+    ridge[rows, rows], ridge[rows, rows + 1] = weight, -weight
     return np.vstack([a, ridge]), np.concatenate([b, np.zeros(len(ridge))])
 
 
@@ -389,12 +256,12 @@ def _quick_one(rest: CellModel, of: Fit, answer: _Driven, shape: _Shape, capacit
     quick = len(QUICK_TAUS_S)
     slow_ohm = of.rc_ohm[quick - rc_a.shape[1] :]
     still_v = mid + h * half + rc_a[:, quick:] @ slow_ohm
-    a = np.column_stack([_hats(of.soc) * of.series.current_a[:, None], rc_a[:, :quick]])
+    a = np.column_stack([hats(of.soc) * of.series.current_a[:, None], rc_a[:, :quick]])
     usable = (of.soc > 0.03) & (of.soc < 0.985)
     rows = usable if usable.sum() > 100 else np.ones(len(of.soc), dtype=bool)
     length = max(round(QUICK_S / float(np.median(np.diff(of.series.t_s)))), 3)
     left_v = (of.series.voltage_v - still_v)[rows]
-    x = non_negative(*_smoothed(_without_mean(a[rows], length), _without_mean(left_v, length)))
+    x = non_negative(*smoothed(_without_mean(a[rows], length), _without_mean(left_v, length)))
     r0 = np.interp(SOC_GRID, KNOTS, filled(x[: len(KNOTS)], of.soc))
     model_v = still_v + a @ x
     return replace(
@@ -453,7 +320,7 @@ def filled(r0: Floats, soc: Floats) -> Floats:
 
 def _assembled(rest: CellModel, fits: Sequence[Fit], shape: _Shape) -> CellModel:
     """One model of all series; series of like temperature are averaged."""
-    degcs = _apart(sorted(degc_of(f.series) for f in fits))
+    degcs = apart(sorted(degc_of(f.series) for f in fits))
     near = [[f for f in fits if abs(degc_of(f.series) - degc) <= SAME_DEGC] for degc in degcs]
     r0 = np.array([np.mean([f.r0_ohm for f in group], axis=0) for group in near])
     rc = np.maximum(np.array([np.mean([f.rc_ohm for f in group], axis=0) for group in near]), 1e-7)
@@ -538,7 +405,7 @@ def _rested(rest: CellModel, fits: Sequence[Fit], capacity_ah: float) -> CellMod
     soc, off_v = zip(*points, strict=True)
     most_v = rest.mid_v[:, -1:]
     moved = np.minimum(rest.mid_v + np.interp(SOC_GRID, soc, off_v), most_v)
-    return replace(rest, mid_v=np.array([_rising(curve) for curve in moved]))
+    return replace(rest, mid_v=np.array([rising(curve) for curve in moved]))
 
 
 def _rests(rest: CellModel, of: Fit, capacity_ah: float) -> Iterable[tuple[float, float]]:

@@ -12,7 +12,8 @@ import numpy as np
 from bmsd.config.cell_file import Envelope, dump, parse
 from bmsd.errors import ConfigError
 from bmsd.lab import series as measured
-from bmsd.lab.fit import Branches, Fit, degc_of, fit, moved_ah
+from bmsd.lab.fit import Fit, fit
+from bmsd.lab.fit_branches import Branches, degc_of, moved_ah
 from bmsd.lab.fit_surface import surface
 from bmsd.lab.series import Series
 from bmsd.lab.table import LAB_EXTRA, check_place, refuse

@@ -17,7 +17,8 @@ import numpy as np
 
 from bmsd.config.cell_file import Surface
 from bmsd.core.estimation.electrical import tables
-from bmsd.lab.fit import KNOTS, Fit, degc_of, driven, filled, non_negative
+from bmsd.lab.fit import KNOTS, Fit, driven, filled, hats, non_negative, smoothed
+from bmsd.lab.fit_branches import degc_of
 from bmsd.model.cell import GRID, KELVIN, SOC_GRID, CellModel, Floats
 
 RC_TAU_S = 10.0
@@ -92,8 +93,7 @@ def _solved(series: Sequence[_Rows], taus: Sequence[int], capacity_ah: float) ->
     for _ in range(TURNS):
         parts = [_linear(rows, k, x, taus, capacity_ah) for k, rows in enumerate(series)]
         a, right = np.vstack([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
-        ridge = _smooth(a)
-        found = non_negative(np.vstack([a, ridge]), np.concatenate([right, np.zeros(len(ridge))]))
+        found = non_negative(*smoothed(a, right, KNOTS_ROUGH))
         x = found if best_v == np.inf else 0.5 * (x + found)
         rms_v = float(
             np.sqrt(np.mean([np.mean(np.square(_missed(r, k, x, taus, capacity_ah))) for k, r in enumerate(series)]))
@@ -111,8 +111,7 @@ def _surface_soc(rows: _Rows, k: int, x: Floats, taus: Sequence[int], capacity_a
 
 
 def _columns(rows: _Rows, taus: Sequence[int]) -> Floats:
-    hats = np.stack([np.interp(rows.soc, KNOTS, np.eye(len(KNOTS))[k]) for k in range(len(KNOTS))], axis=1)
-    return np.column_stack([hats * (rows.warm * rows.amps)[:, None], rows.warm * rows.filtered_a[:, taus[0]]])
+    return np.column_stack([hats(rows.soc) * (rows.warm * rows.amps)[:, None], rows.warm * rows.filtered_a[:, taus[0]]])
 
 
 def _missed(rows: _Rows, k: int, x: Floats, taus: Sequence[int], capacity_ah: float) -> Floats:
@@ -131,14 +130,6 @@ def _linear(rows: _Rows, k: int, x: Floats, taus: Sequence[int], capacity_ah: fl
         starts[:, 2 * k], starts[:, 2 * k + 1] = slope_v, -slope_v
     a = np.column_stack([_columns(rows, taus), ahead, starts])
     return a, _missed(rows, k, x, taus, capacity_ah) + a @ x
-
-
-def _smooth(a: Floats) -> Floats:
-    rows = len(KNOTS) - 1
-    weight = KNOTS_ROUGH * np.sqrt(np.square(a[:, : len(KNOTS)]).sum() / len(KNOTS))
-    ridge = np.zeros((rows, a.shape[1]))
-    ridge[np.arange(rows), np.arange(rows)], ridge[np.arange(rows), np.arange(rows) + 1] = weight, -weight
-    return ridge
 
 
 def _made(x: Floats, taus_s: tuple[float, float], soc: Floats) -> Surface:

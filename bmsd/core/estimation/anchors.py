@@ -1,10 +1,11 @@
-"""Where voltage tells charge: what is missing to full in each cell, read in a knee.
+"""Where voltage tells charge: what is missing to full in each cell, read in a knee, for the ledger; and the state of
+charge by voltage alone, for the capacity.
 
-The voltage of a cell, less what its resistance takes, is looked up on the branch of the rest voltage that the string
-is on. At the top (the highest cell at TOP_V less RELEASE_V, see soc.py) cells are read where the curve is steep; the
-others are known to be below. At the bottom cells are read where it is steep down there, but what is missing to full is
-then nearly all of a capacity, known to no more than the capacity is. Nothing is read on the plateau, and nothing while
-the current is large the wrong way.
+For the ledger the voltage of a cell, less what its resistance takes, is looked up on the branch of the rest voltage
+that the string is on. At the top (the highest cell at TOP_V less RELEASE_V, see soc.py) cells are read where the curve
+is steep; the others are known to be below. At the bottom cells are read where it is steep down there, but what is
+missing to full is then nearly all of a capacity, known to no more than the capacity is. Nothing is read on the plateau,
+and nothing while the current is large the wrong way.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from bmsd.core.estimation.electrical import Tables, at, place
+from bmsd.core.estimation.hypotheses import along
 from bmsd.core.estimation.leaks import middle
-from bmsd.core.estimation.soc import BOTTOM_V, RELEASE_V, TOP_V
+from bmsd.core.estimation.soc import BOTTOM_V, MODEL_FACTOR, RELEASE_V, TOP_V, SocMemory, surface_ahead
 from bmsd.model.cell import SOC_GRID
 from bmsd.model.plant import Plant
 from bmsd.model.snapshot import Bools, Floats
@@ -30,6 +32,11 @@ SHAPE_SIGMA = 0.003
 """What the curves of two cells differ by, along the SoC."""
 SPAN_SIGMA = 0.10
 """Of the distance to the median cell: what the slope of the curve is wrong by."""
+LOSS_SHARE = 0.15
+"""Of what the resistances take: how far their model may be wrong where a voltage has to tell the SoC."""
+BETWEEN = 0.5
+"""Of the half gap: how far the hysteresis may be wrong on its way from one branch to the other."""
+LEAST_TOLD_SIGMA = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,3 +119,24 @@ def _soc(sight: Sight, still_v: Floats) -> Floats:
     curves = np.maximum.accumulate(curves, axis=1)
     found = [np.interp(volts, curve, SOC_GRID) for volts, curve in zip(still_v, curves, strict=True)]
     return np.where(np.isfinite(still_v), np.stack(found) - sight.ahead[:, None, None], np.nan)
+
+
+def told(plant: Plant, cell_v: Floats, lost_v: Floats, charge: SocMemory, soc_now: Floats) -> tuple[Floats, Floats]:
+    """SoC of each cell by its voltage of now alone, along the slope from the one that is believed, and its sigma.
+
+    `lost_v`: what the resistances of each cell take.
+    """
+    tables, polarised = charge.tables, charge.polarisation
+    ahead = surface_ahead(plant, tables, polarised)[:, None, None]
+    where, surface = place(soc_now), place(soc_now + ahead)
+    half_v, slope_v = at(tables.half_v, where), at(tables.slope_v, surface)
+    rest_v = at(tables.mid_v, surface) + polarised.h[:, None, None] * half_v
+    unsure_v = np.sqrt(
+        np.square(MODEL_FACTOR * at(tables.error_v, where))
+        + plant.estimation.voltage_sigma_v**2
+        + np.square(half_v * (polarised.h_sigma + BETWEEN * (1.0 - np.abs(polarised.h)))[:, None, None])
+        + np.square(polarised.doubt_v)[:, None, None]
+        + np.square(LOSS_SHARE * lost_v)
+    )
+    soc = np.clip(soc_now + (cell_v - lost_v - rest_v) / slope_v, 0.0, 1.0)
+    return soc, np.sqrt(np.square(unsure_v / slope_v) + along(ahead) + LEAST_TOLD_SIGMA**2)

@@ -10,7 +10,6 @@ from bmsd.core.estimation import anchors, capacity, ledger, months, power, predi
 from bmsd.core.estimation.capacity import CapacityMemory
 from bmsd.core.estimation.electrical import at, place
 from bmsd.core.estimation.history import Seen
-from bmsd.core.estimation.hypotheses import along
 from bmsd.core.estimation.ledger import LedgerMemory
 from bmsd.core.estimation.months import MonthsMemory
 from bmsd.core.estimation.power import Power
@@ -25,11 +24,6 @@ from bmsd.model.snapshot import Bools, Floats, Snapshot
 
 REFERENCE_SOC = 0.5
 MEAN_S = 300.0
-LOSS_SHARE = 0.15
-"""Of what the resistances take: how far their model may be wrong where a voltage has to tell the SoC."""
-BETWEEN = 0.5
-"""Of the half gap: how far the hysteresis may be wrong on its way from one branch to the other."""
-LEAST_ANCHOR_SIGMA = 0.01
 REST_C = 0.005
 """Below this current nothing empties or fills in a time worth telling."""
 
@@ -186,30 +180,10 @@ def _capacity(
         return was.capacity
     nominal_ah = plant.cell.capacity_ah
     moved = capacity.moved(was.capacity, charge.weighed_c * nominal_ah, charge.weighed_s / 3600.0)
-    looks = _told_by_voltage(plant, snapshot, charge, was.resistances.factor, state.cell_soc)
+    lost_v = soc.lost_v(charge.tables, _or_half(charge.string_soc), snapshot.units.current_a, charge.polarisation)
+    cell_lost_v = lost_v[:, None, None] * was.resistances.factor
+    looks = anchors.told(plant, snapshot.modules.cell_v, cell_lost_v, charge, state.cell_soc)
     return capacity.step(moved, state.cell_soc, *looks, charge.belief.bias_sigma_c * nominal_ah, nominal_ah)
-
-
-def _told_by_voltage(
-    plant: Plant, snapshot: Snapshot, charge: SocMemory, factor: Floats, soc_now: Floats
-) -> tuple[Floats, Floats]:
-    """SoC of each cell by its voltage of now alone, along the slope from the one that is believed, and its sigma."""
-    tables, polarised = charge.tables, charge.polarisation
-    lost_v = soc.lost_v(tables, _or_half(charge.string_soc), snapshot.units.current_a, polarised)
-    lost_v = lost_v[:, None, None] * factor
-    ahead = soc.surface_ahead(plant, tables, polarised)[:, None, None]
-    where, surface = place(soc_now), place(soc_now + ahead)
-    half_v, slope_v = at(tables.half_v, where), at(tables.slope_v, surface)
-    rest_v = at(tables.mid_v, surface) + polarised.h[:, None, None] * half_v
-    unsure_v = np.sqrt(
-        np.square(soc.MODEL_FACTOR * at(tables.error_v, where))
-        + plant.estimation.voltage_sigma_v**2
-        + np.square(half_v * (polarised.h_sigma + BETWEEN * (1.0 - np.abs(polarised.h)))[:, None, None])
-        + np.square(polarised.doubt_v)[:, None, None]
-        + np.square(LOSS_SHARE * lost_v)
-    )
-    told = np.clip(soc_now + (snapshot.modules.cell_v - lost_v - rest_v) / slope_v, 0.0, 1.0)
-    return told, np.sqrt(np.square(unsure_v / slope_v) + along(ahead) + LEAST_ANCHOR_SIGMA**2)
 
 
 def _anchor(
