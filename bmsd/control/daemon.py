@@ -80,7 +80,7 @@ class Control:
         self._restore()
         self._records = Records(rack, self.io, self._journal)
         self._saver = Saver(rack.state_directory, STATE)
-        self._history = self._memory.estimation.months.history
+        self._marks = self._memory.estimation.marks
         self._history_saver = Saver(rack.state_directory, HISTORY)
         self._computer = ComputerReader(rack.state_directory, clock=clock)
         self._clock_steps = Steps()
@@ -253,10 +253,10 @@ class Control:
     def _save(self, now: Snapshot) -> None:
         """Save at once when a latch, the boards or the wish to connect changed, else every period."""
         self._say_unsaved()
-        history = self._memory.estimation.months.history
-        if history is not self._history:
-            self._history = history
-            self._history_saver.save(history)
+        marks = self._memory.estimation.marks
+        if any(new is not old for new, old in zip(marks, self._marks, strict=True)):
+            self._marks = marks
+            self._history_saver.save(memories.history(self._memory))
         durable = memories.durable(self._protections, self._memory, now.utc_s)
         lasting = self._lasting(durable)
         if lasting == self._saved and now.now_s < self._save_due_s:

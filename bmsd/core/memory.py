@@ -172,6 +172,11 @@ def restore(
     return memory, notes + of_months
 
 
+def history(memory: Memory) -> History:
+    """What is kept of months and years."""
+    return estimators.history(memory.estimation)
+
+
 def followed(plant: Plant, memory: Memory, saved: Durable | None, history: History | None) -> tuple[Memory, list[str]]:
     """The memory with what was saved of months and years, and sentences on what of it could not be used."""
     wear = None if saved is None else saved.wear

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bmsd.model.history import Wear
+from bmsd.model.history import Singles, Wear
 from bmsd.model.snapshot import Floats, Ints
 
 SCHEMA = 5
@@ -17,25 +17,20 @@ class Ledger:
     """The balancing ledger of cells (strings, modules, cells): charge in excess with sigma (NaN: unknown), bled so far
     in Ah, and since all cells of the string were read; energy bled of strings (strings,).
 
-    Looks at the drift over a week and a month: times (looks, strings) by a clock that stood at `clock_s` when this was
-    saved, charge (looks, strings, modules, cells), and what was bled meanwhile. `epoch_s`: UTC at the clock's zero,
-    NaN: not known; `doubtful`: an unknown time has passed since the looks.
+    Its clock stood at `clock_s` when this was saved; `epoch_s`: UTC at the clock's zero, NaN: not known; `doubtful`: an
+    unknown time has passed since the looks, which are in the history. What was bled over a week and a month.
     """
 
-    excess_ah: Floats
-    sigma_ah: Floats
-    moved_ah: Floats
-    blind_ah: Floats
+    excess_ah: Singles
+    sigma_ah: Singles
+    moved_ah: Singles
+    blind_ah: Singles
     bled_wh: Floats
     clock_s: float
     epoch_s: float
     doubtful: bool
-    week_s: Floats
-    week_ah: Floats
-    week_bled_ah: Floats
-    month_s: Floats
-    month_ah: Floats
-    month_bled_ah: Floats
+    week_bled_ah: Singles
+    month_bled_ah: Singles
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,11 +34,25 @@ class Wear:
 
 
 @dataclass(frozen=True, slots=True)
+class Looks:
+    """Looks of the balancing ledger at the drift over a week and a month, oldest first.
+
+    Times by the ledger's clock in s (looks, strings), NaN: none; charge in Ah (looks, strings, modules, cells).
+    """
+
+    week_s: Floats
+    week_ah: Floats
+    month_s: Floats
+    month_ah: Floats
+
+
+@dataclass(frozen=True, slots=True)
 class History:
     """Marks, oldest first: what was thought of the cells at `age_days` (marks,), and the wear by then (marks, strings).
 
     Of cells (marks, strings, modules, cells), NaN where nothing was learned since the mark before: capacity over the
-    nominal one, resistance over that of the model, each with sigma. `wear` is that of the last mark.
+    nominal one, resistance over that of the model, each with sigma. `wear` is that of the last mark. `looks`: those of
+    the balancing ledger, in the file only.
     """
 
     wear: Wear
@@ -49,3 +63,4 @@ class History:
     capacity_sigma: Singles
     resistance: Singles
     resistance_sigma: Singles
+    looks: Looks | None = None

@@ -277,7 +277,7 @@ def synchronised(utc_s: float) -> dict[str, Any]:
 
 
 def again(at: LedgerMemory, days: float, off_s: float | None) -> LedgerMemory:
-    return ledger.restored(PLANT, ledger.saved(at), days, off_s)
+    return ledger.looked_back(PLANT, ledger.restored(PLANT, ledger.saved(at), days, off_s), ledger.looks(at))
 
 
 def test_the_ledger_survives_a_power_off_and_doubts_more():
@@ -336,7 +336,7 @@ def test_within_one_start_of_the_computer_the_time_is_exact():
     [
         {"excess_ah": np.zeros((1, 1, 4))},
         {"clock_s": np.nan},
-        {"week_s": np.zeros((3, 1))},
+        {"week_bled_ah": np.zeros((3, 1))},
         {"moved_ah": cells({}, np.nan)},
     ],
     ids=str,

@@ -54,6 +54,11 @@ class EstimationMemory:
     ledger: LedgerMemory
     predictor: PredictorMemory
 
+    @property
+    def marks(self) -> tuple[object, ...]:
+        """What `history` is made of: the same objects as long as nothing of it has changed."""
+        return (self.months.history, self.ledger.week.charge_ah, self.ledger.month.charge_ah)
+
 
 def start(plant: Plant) -> EstimationMemory:
     """Nothing known."""
@@ -131,8 +136,14 @@ def followed(
     plant: Plant, memory: EstimationMemory, wear: Wear | None, history: History | None
 ) -> tuple[EstimationMemory, list[str]]:
     """The memory with the months before, and sentences on what of them could not be used."""
-    known, notes = months.restored(plant, wear, history)
-    return replace(memory, months=known), notes
+    looks = None if history is None else history.looks
+    known, notes = months.restored(plant, wear, None if history is None else replace(history, looks=None))
+    return replace(memory, months=known, ledger=ledger.looked_back(plant, memory.ledger, looks)), notes
+
+
+def history(memory: EstimationMemory) -> History:
+    """What is kept of months and of looks over a power-off, in a file of its own."""
+    return replace(memory.months.history, looks=ledger.looks(memory.ledger))
 
 
 def interrupted(plant: Plant, was: EstimationMemory, unknown: Floats) -> EstimationMemory:

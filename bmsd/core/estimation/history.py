@@ -11,6 +11,7 @@ DRIFT_PER_YEAR: the model's error over temperature moves with the season. A wild
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,17 +71,15 @@ def marked(was: History, wear: Wear, seen: Seen) -> History:
     capacity, capacity_sigma = _news(was.capacity, seen.capacity, seen.capacity_sigma, KNOWN_SIGMA)
     ohms, ohms_sigma = _news(was.resistance, seen.resistance, seen.resistance_sigma, KNOWN_RESISTANCE_SIGMA)
     keep = _kept(np.append(was.age_days, wear.age_days))
-    return History(
-        wear,
-        *(
-            np.concatenate([old, np.asarray(new, dtype=old.dtype)[None]])[keep]
-            for old, new in (
-                (was.age_days, wear.age_days), (was.warm_years, wear.warm_years), (was.cycles, wear.cycles),
-                (was.capacity, capacity), (was.capacity_sigma, capacity_sigma),
-                (was.resistance, ohms), (was.resistance_sigma, ohms_sigma),
-            )
-        ),
-    )  # fmt: skip
+    news = {
+        "age_days": wear.age_days, "warm_years": wear.warm_years, "cycles": wear.cycles,
+        "capacity": capacity, "capacity_sigma": capacity_sigma, "resistance": ohms, "resistance_sigma": ohms_sigma,
+    }  # fmt: skip
+    grown: dict[str, Any] = {}
+    for name, new in news.items():
+        old = getattr(was, name)
+        grown[name] = np.concatenate([old, np.asarray(new, dtype=old.dtype)[None]])[keep]
+    return replace(was, wear=wear, **grown)
 
 
 def forgotten(was: History, modules: Bools) -> History:

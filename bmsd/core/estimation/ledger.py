@@ -31,6 +31,7 @@ from bmsd.core.estimation.anchors import Anchor
 from bmsd.core.estimation.leaks import BLEED_SIGMA, DAY_S, HOUR_S, Leaks, Window
 from bmsd.model.balancing import Balancing
 from bmsd.model.durable import Ledger
+from bmsd.model.history import Looks
 from bmsd.model.host import ClockQuality
 from bmsd.model.plant import Plant
 from bmsd.model.snapshot import Bools, Floats, Snapshot
@@ -139,21 +140,22 @@ def start(plant: Plant) -> LedgerMemory:
 def saved(was: LedgerMemory) -> Ledger:
     """What is kept over a power-off."""
     return Ledger(
-        excess_ah=was.excess_ah - was.pending_ah,
-        sigma_ah=was.sigma_ah,
-        moved_ah=was.moved_ah + was.pending_ah,
-        blind_ah=was.blind_ah + was.pending_ah,
+        excess_ah=(was.excess_ah - was.pending_ah).astype(np.float32),
+        sigma_ah=was.sigma_ah.astype(np.float32),
+        moved_ah=(was.moved_ah + was.pending_ah).astype(np.float32),
+        blind_ah=(was.blind_ah + was.pending_ah).astype(np.float32),
         bled_wh=was.bled_wh,
         clock_s=was.clock.now_s,
         epoch_s=was.clock.epoch_s,
         doubtful=was.clock.doubtful,
-        week_s=was.week.times_s,
-        week_ah=was.week.charge_ah,
-        week_bled_ah=was.week.bled_ah,
-        month_s=was.month.times_s,
-        month_ah=was.month.charge_ah,
-        month_bled_ah=was.month.bled_ah,
+        week_bled_ah=was.week.bled_ah.astype(np.float32),
+        month_bled_ah=was.month.bled_ah.astype(np.float32),
     )
+
+
+def looks(was: LedgerMemory) -> Looks:
+    """What is kept of the drift, too; it changes once a day at most, and is large."""
+    return Looks(was.week.times_s, was.week.charge_ah, was.month.times_s, was.month.charge_ah)
 
 
 def restored(plant: Plant, kept: Ledger | None, days: float, off_s: float | None) -> LedgerMemory:
@@ -161,24 +163,45 @@ def restored(plant: Plant, kept: Ledger | None, days: float, off_s: float | None
     nothing = start(plant)
     if kept is None or not _fits(kept, nothing):
         return nothing
-    known = np.isfinite(kept.excess_ah) & np.isfinite(kept.sigma_ah)
-    week = replace(nothing.week, times_s=kept.week_s, charge_ah=kept.week_ah, bled_ah=kept.week_bled_ah)
-    month = replace(nothing.month, times_s=kept.month_s, charge_ah=kept.month_ah, bled_ah=kept.month_bled_ah)
+    excess_ah, sigma_ah, moved_ah, blind_ah, week_bled_ah, month_bled_ah = (
+        values.astype(np.float64)
+        for values in (
+            kept.excess_ah, kept.sigma_ah, kept.moved_ah, kept.blind_ah, kept.week_bled_ah, kept.month_bled_ah
+        )
+    )  # fmt: skip
+    known = np.isfinite(excess_ah) & np.isfinite(sigma_ah)
     clock = Clock(kept.clock_s + (off_s or 0.0), kept.epoch_s, kept.doubtful or off_s is None)
     memory = replace(
         nothing,
-        excess_ah=np.where(known, kept.excess_ah, np.nan),
-        variance=np.where(known, np.square(kept.sigma_ah), np.nan),
+        excess_ah=np.where(known, excess_ah, np.nan),
+        variance=np.where(known, np.square(sigma_ah), np.nan),
         since_s=np.full(known.shape, days * DAY_S),
-        moved_ah=kept.moved_ah,
-        blind_ah=kept.blind_ah,
+        moved_ah=moved_ah,
+        blind_ah=blind_ah,
         bled_wh=kept.bled_wh,
         clock=clock,
-        week=week,
-        month=month,
-        leaks=leaks.leaks(week, month, plant.cell.capacity_ah),
+        week=replace(nothing.week, bled_ah=week_bled_ah),
+        month=replace(nothing.month, bled_ah=month_bled_ah),
     )
-    return _concluded(plant, memory, kept.moved_ah * 0.0 + UNKNOWN_CELL_V)
+    return _concluded(plant, memory, np.full(known.shape, UNKNOWN_CELL_V))
+
+
+def looked_back(plant: Plant, was: LedgerMemory, kept: Looks | None) -> LedgerMemory:
+    """The memory with these looks, if they are of this rack and of the clock that goes on."""
+    if kept is None:
+        return was
+    week = replace(was.week, times_s=kept.week_s, charge_ah=kept.week_ah)
+    month = replace(was.month, times_s=kept.month_s, charge_ah=kept.month_ah)
+    pairs = ((kept.week_s, was.week.times_s), (kept.week_ah, was.week.charge_ah),
+             (kept.month_s, was.month.times_s), (kept.month_ah, was.month.charge_ah))  # fmt: skip
+    newest_s = max(np.nan_to_num(kept.week_s).max(initial=0.0), np.nan_to_num(kept.month_s).max(initial=0.0))
+    # what was saved of the clock may be some minutes older than the last look
+    if any(one.shape != other.shape for one, other in pairs) or not newest_s <= was.clock.now_s + HOUR_S:
+        return was
+    told = leaks.leaks(week, month, plant.cell.capacity_ah)
+    return _concluded(
+        plant, replace(was, week=week, month=month, leaks=told), np.full(week.bled_ah.shape, UNKNOWN_CELL_V)
+    )
 
 
 def _fits(kept: Ledger, empty: LedgerMemory) -> bool:
@@ -186,9 +209,7 @@ def _fits(kept: Ledger, empty: LedgerMemory) -> bool:
     cells, strings = empty.excess_ah, empty.bled_wh
     pairs = (
         (kept.excess_ah, cells), (kept.sigma_ah, cells), (kept.moved_ah, cells), (kept.blind_ah, cells),
-        (kept.bled_wh, strings), (kept.week_s, empty.week.times_s), (kept.week_ah, empty.week.charge_ah),
-        (kept.week_bled_ah, cells), (kept.month_s, empty.month.times_s), (kept.month_ah, empty.month.charge_ah),
-        (kept.month_bled_ah, cells),
+        (kept.bled_wh, strings), (kept.week_bled_ah, cells), (kept.month_bled_ah, cells),
     )  # fmt: skip
     if any(one.shape != other.shape for one, other in pairs):
         return False
