@@ -389,12 +389,23 @@ def fit(
         raise ConfigError(["--dynamic: no series; without one there is no resistance"])
     model, fits = fit_dynamic(start, dynamic, capacity_ah)
     if max(g.rate_c for g in groups) > SLOW_C:
+        if min(g.rate_c for g in groups) > SLOW_C:
+            start = _nearest(start, fits)
+            groups = [g for g in groups if g.degc in start.ocv_degc]
         start = _rested(start, fits, capacity_ah)
     else:
         _, mid_v, half_v = rest_voltage(unloaded(groups, model))
         start = replace(start, mid_v=mid_v, half_v=half_v)
     model, fits = fit_dynamic(start, dynamic, capacity_ah)
     return model, fits, groups
+
+
+def _nearest(rest: CellModel, fits: Sequence[Fit]) -> CellModel:
+    """Only the branches nearest to the temperature of the rests: fast ones differ by what resistances took, the more
+    the colder, and rests at another temperature cannot tell that from the rest voltage. Entropy carries it instead."""
+    degc = float(np.mean([degc_of(f.series) for f in fits]))
+    k = int(np.abs(rest.ocv_degc - degc).argmin())
+    return replace(rest, ocv_degc=rest.ocv_degc[k : k + 1], mid_v=rest.mid_v[k : k + 1], half_v=rest.half_v[k : k + 1])
 
 
 def _rested(rest: CellModel, fits: Sequence[Fit], capacity_ah: float) -> CellModel:

@@ -62,3 +62,10 @@ def test_a_resistance_that_is_added_to_measured_voltages_is_found():
     before = power_accuracy.run(a123(25), series, capacity_ah)[1][-1]
     after = power_accuracy.run(a123(25), loose, capacity_ah)[1][-1]
     assert 0.0095 < after - before < 0.0140
+
+
+def test_fast_branches_at_another_temperature_than_the_rests_make_no_rest_voltage_of_their_own() -> None:
+    slow = [one for degc in (20, 40) for one in data.k2_discharge(degc)]
+    model, _, _ = fit(slow, [data.thinned(data.k2_pulses(40)[0], 5.0)], "K2")
+    assert len(model.ocv_degc) == 1
+    assert abs(model.ocv_degc[0] - 40.0) < 3.0
