@@ -84,7 +84,7 @@ def _asked(plant: Plant, was: Memory, snapshot: Snapshot, dt_s: float) -> Memory
     boards = commissioning.commissioned(was.commissioned, snapshot.modules.uid, requests, waiting_s)
     estimation = was.estimation
     if boards is not None and was.commissioned is not None and boards is not was.commissioned:
-        estimation = estimators.exchanged(estimation, boards != was.commissioned)
+        estimation = estimators.exchanged(plant, estimation, boards != was.commissioned)
     return replace(
         was,
         estimation=estimation,

@@ -15,11 +15,11 @@ each has its own differences in SoC, so one swing tells all of them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from bmsd.model.snapshot import Floats
+from bmsd.model.snapshot import Bools, Floats
 
 ANCHOR_SIGMA = 0.022
 LOW_SOC, HIGH_SOC = 0.15, 0.93
@@ -72,6 +72,14 @@ def interrupted(was: CapacityMemory) -> CapacityMemory:
     """The memory after a time in which nobody counted: what was learned stays, the swing is lost."""
     nothing = start(was.weight.shape)
     return replace(nothing, weight=was.weight, product=was.product)
+
+
+def forgotten(was: CapacityMemory, cells: Bools) -> CapacityMemory:
+    """The memory without these cells: others are there now."""
+    nothing = start(was.weight.shape)
+    return CapacityMemory(
+        **{each.name: np.where(cells, getattr(nothing, each.name), getattr(was, each.name)) for each in fields(was)}
+    )
 
 
 def moved(was: CapacityMemory, amount_ah: Floats, hours: float) -> CapacityMemory:

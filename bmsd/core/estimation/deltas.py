@@ -88,6 +88,11 @@ def step(
     return Deltas(np.where(known, moved_to, delta), np.where(known, updated, variance))
 
 
+def forgotten(was: Deltas, cells: Bools) -> Deltas:
+    """The differences without those of these cells: others are there now."""
+    return Deltas(np.where(cells, np.nan, was.soc), np.where(cells, np.nan, was.variance))
+
+
 def centre(deltas: Deltas) -> Floats:
     """Mean difference of the known cells of each string (strings,): the common SoC is to be that of the mean cell.
 

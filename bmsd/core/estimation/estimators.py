@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bmsd.core.estimation import anchors, capacity, ledger, months, power, predictor, resistance, soc
+from bmsd.core.estimation import anchors, capacity, deltas, ledger, months, power, predictor, resistance, soc
 from bmsd.core.estimation.capacity import CapacityMemory
 from bmsd.core.estimation.electrical import at, place
 from bmsd.core.estimation.history import Seen
@@ -113,9 +113,20 @@ def relearned(
     return replace(memory, soc=charge, capacity=sizes, resistance=learned_ohms, resistances=ohms, ledger=moved)
 
 
-def exchanged(memory: EstimationMemory, modules: Bools) -> EstimationMemory:
+def exchanged(plant: Plant, was: EstimationMemory, modules: Bools) -> EstimationMemory:
     """The memory after other boards, and so other cells, have come to the places of these modules."""
-    return replace(memory, ledger=ledger.forgotten(memory.ledger, modules))
+    cells = np.broadcast_to(modules[:, :, None], plant.layout.cell_shape)
+    learned = resistance.forgotten(was.resistance, cells)
+    return replace(
+        was,
+        soc=replace(was.soc, deltas=deltas.forgotten(was.soc.deltas, cells)),
+        capacity=capacity.forgotten(was.capacity, cells),
+        resistance=learned,
+        resistances=_resistances(plant, was.soc, learned),
+        months=months.forgotten(plant, was.months, cells),
+        ledger=ledger.forgotten(was.ledger, modules),
+        predictor=predictor.forgotten(was.predictor, cells),
+    )
 
 
 def told(memory: EstimationMemory, bleed: Bools) -> EstimationMemory:

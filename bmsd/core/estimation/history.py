@@ -10,14 +10,14 @@ DRIFT_PER_YEAR: the model's error over temperature moves with the season. A wild
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bmsd.core.estimation.wear import YEAR_DAYS
 from bmsd.model.history import History, Singles, Wear
-from bmsd.model.snapshot import Floats
+from bmsd.model.snapshot import Bools, Floats
 
 MARK_DAYS = 7.0
 TREND_DAYS = 91.0
@@ -81,6 +81,18 @@ def marked(was: History, wear: Wear, seen: Seen) -> History:
             )
         ),
     )  # fmt: skip
+
+
+def forgotten(was: History, cells: Bools) -> History:
+    """The history without the marks of these cells: others are there now."""
+    gone = np.float32(np.nan)
+    return replace(
+        was,
+        capacity=np.where(cells, gone, was.capacity),
+        capacity_sigma=np.where(cells, gone, was.capacity_sigma),
+        resistance=np.where(cells, gone, was.resistance),
+        resistance_sigma=np.where(cells, gone, was.resistance_sigma),
+    )
 
 
 def trend(history: History) -> Trend:

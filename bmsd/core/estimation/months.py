@@ -69,6 +69,11 @@ def restored(plant: Plant, saved: Wear | None, history: History | None) -> tuple
     return _followed(plant, wear.after_off(saved), history), notes
 
 
+def forgotten(plant: Plant, was: MonthsMemory, cells: Bools) -> MonthsMemory:
+    """The memory without what the marks told of these cells: others are there now."""
+    return _followed(plant, was.wear, marks.forgotten(was.history, cells))
+
+
 def moved(was: MonthsMemory, current_a: Floats, capacity_ah: float, dt_s: float) -> MonthsMemory:
     """Count on; see wear.moved."""
     return replace(was, wear=wear.moved(was.wear, current_a, capacity_ah, dt_s))

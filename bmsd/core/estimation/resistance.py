@@ -10,11 +10,11 @@ errors of the model: a loose joint shows in it first.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bmsd.model.snapshot import Floats
+from bmsd.model.snapshot import Bools, Floats
 
 LOOK_S = 1.0
 LONG_LOOKS = 10
@@ -63,6 +63,12 @@ class Slope:
         scatter = np.where(events > 1.0, left / np.maximum(events - 1.0, 1.0), np.inf)
         return np.minimum(np.sqrt(scatter + SYSTEMATIC**2), PRIOR_SIGMA)
 
+    def forgotten(self, cells: Bools) -> Slope:
+        """Without these cells: the factor is 1 again, as sure as at first."""
+        square = np.broadcast_to(self.square[:, None, None], cells.shape)
+        unsure = square * (1.0 + PRIOR_SIGMA**2 * np.maximum(self.events, 1.0)[:, None, None])
+        return replace(self, product=np.where(cells, square, self.product), seen=np.where(cells, unsure, self.seen))
+
 
 @dataclass(frozen=True, slots=True)
 class ResistanceMemory:
@@ -79,6 +85,11 @@ def start(shape: tuple[int, int, int]) -> ResistanceMemory:
     zero, none = np.zeros(shape[0]), np.zeros(shape)
     slope = Slope(zero, none, none, zero)
     return ResistanceMemory((), 0.0, slope, slope)
+
+
+def forgotten(was: ResistanceMemory, cells: Bools) -> ResistanceMemory:
+    """The memory without these cells: others are there now."""
+    return replace(was, looks=(), short=was.short.forgotten(cells), long=was.long.forgotten(cells))
 
 
 def step(was: ResistanceMemory, look: Look, soc: Floats, capacity_ah: float, dt_s: float) -> ResistanceMemory:
