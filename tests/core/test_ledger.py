@@ -252,6 +252,18 @@ def test_an_accepted_board_brings_cells_of_which_nothing_else_is_known_either_an
     assert "PCK-005" not in rack.codes(after)
 
 
+@pytest.mark.parametrize("name", ["resistance_square", "resistance_product", "resistance_seen", "resistance_events"])
+def test_a_saved_resistance_that_is_no_number_is_left_out(name: str):
+    """It would stay: no power and no heat would be known ever again."""
+    kept = memory.durable(PROTECTIONS, rack.running(PLANT).memory, None)
+    assert kept.learned is not None
+    for wrong in (np.nan, np.inf):
+        spoilt = replace(kept.learned, **{name: np.full_like(getattr(kept.learned, name), wrong)})
+        after, _ = memory.restore(PLANT, PROTECTIONS, replace(kept, learned=spoilt), None)
+        assert after.estimation.resistances.factor == pytest.approx(1.0)
+        assert np.isfinite(after.estimation.resistances.sigma).all()
+
+
 def test_leaks_that_are_not_known_any_more_can_be_acknowledged():
     drive = rack.running(PLANT)
     leak_ma = np.zeros(SHAPE)

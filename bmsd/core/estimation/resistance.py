@@ -87,6 +87,17 @@ def start(shape: tuple[int, int, int]) -> ResistanceMemory:
     return ResistanceMemory((), 0.0, slope, slope)
 
 
+def restored(was: Slope, kept: Slope) -> Slope:
+    """What was kept; of strings for which that is no number, as it was."""
+    cells = np.isfinite(kept.product + kept.seen).all(axis=(1, 2))
+    usable = cells & np.isfinite(kept.square + kept.events) & (kept.square >= 0.0)
+    wide = usable[:, None, None]
+    return Slope(
+        np.where(usable, kept.square, was.square), np.where(wide, kept.product, was.product),
+        np.where(wide, kept.seen, was.seen), np.where(usable, kept.events, was.events),
+    )  # fmt: skip
+
+
 def forgotten(was: ResistanceMemory, cells: Bools) -> ResistanceMemory:
     """The memory without these cells: others are there now."""
     return replace(was, looks=(), short=was.short.forgotten(cells), long=was.long.forgotten(cells))
