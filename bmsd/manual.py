@@ -55,7 +55,7 @@ WORDS = {
     "cell_jump": "a cell jumps by 50 mV twice in 5 samples without a current step of 0.1C",
     "temperature_spread": "highest minus lowest temperature of a string {limit} K",
     "unexplained_heat": "a sensor 1.5 K too warm, or 8 K above the others of its module",
-    "fast_heating": "1 K/s with a second sign, or 5 K/min on two sensors for 12 s",
+    "fast_heating": "1 K/s with a second sign, or 5 K/min on two sensors for 20 s",
     "runaway_signs": "two of four signs",
     "temperature_alone": "a sensor's distance to the others of its module {limit} K",
     "unexplained_heating": "unexplained rise {limit} K/min, with a second sign",

@@ -229,6 +229,54 @@ def test_a_board_that_service_accepts_makes_the_tick_forget_its_module():
     assert np.isfinite(excess[0, 1]).all()
 
 
+def test_an_accepted_board_brings_cells_of_which_nothing_else_is_known_either_and_the_ticket_of_the_old_ones_can_go():
+    drive = rack.running(PLANT)
+    worn = np.ones(SHAPE)
+    worn[0, 0, 1] = worn[0, 1, 1] = 0.8
+    worn[0, 0, 2] = 0.6
+    drive.tick(capacity=worn, **rack.closed(PLANT))
+    assert "PCK-005" in rack.codes(drive.run(3700.0, 10.0, **rack.closed(PLANT))[-1])
+    uid = np.array([[4711, 1002]])
+    ask = tuple(Reset(code, Role.SERVICE, "module exchanged") for code in ("MOD-008", "PCK-005"))
+    drive.tick(uid=uid, requests=ask[:1], **rack.closed(PLANT))
+    at = drive.memory.estimation
+    assert at.capacity.share[0, 0] == pytest.approx(1.0)
+    assert at.capacity.sigma[0, 0] == pytest.approx(0.04, abs=0.001)
+    assert at.capacity.share[0, 1, 1] == pytest.approx(0.8, abs=0.01), "the other module's is kept"
+    assert at.resistances.factor[0, 0] == pytest.approx(1.0)
+    assert np.isnan(at.predictor.usual.apart_v[0, 0]).all()
+    after = drive.tick(uid=uid, **rack.closed(PLANT))
+    assert (after.estimate.cell_soc_sigma[0, 0] > 0.09).all(), "nobody has balanced them"
+    assert after.estimate.soc is not None
+    after = drive.tick(uid=uid, requests=ask[1:], **rack.closed(PLANT))
+    assert "PCK-005" not in rack.codes(after)
+
+
+@pytest.mark.parametrize("name", ["resistance_square", "resistance_product", "resistance_seen", "resistance_events"])
+def test_a_saved_resistance_that_is_no_number_is_left_out(name: str):
+    """It would stay: no power and no heat would be known ever again."""
+    kept = memory.durable(PROTECTIONS, rack.running(PLANT).memory, None)
+    assert kept.learned is not None
+    for wrong in (np.nan, np.inf):
+        spoilt = replace(kept.learned, **{name: np.full_like(getattr(kept.learned, name), wrong)})
+        after, _ = memory.restore(PLANT, PROTECTIONS, replace(kept, learned=spoilt), None)
+        assert after.estimation.resistances.factor == pytest.approx(1.0)
+        assert np.isfinite(after.estimation.resistances.sigma).all()
+
+
+def test_leaks_that_are_not_known_any_more_can_be_acknowledged():
+    drive = rack.running(PLANT)
+    leak_ma = np.zeros(SHAPE)
+    leak_ma[0, 0, 1] = 80.0
+    both = {"CEL-017", "CEL-022"}
+    assert both <= rack.codes(drive.tick(leak_ma=leak_ma, **rack.closed(PLANT)))
+    at = drive.memory.estimation
+    drive.memory = replace(drive.memory, estimation=replace(at, ledger=ledger.start(PLANT)))
+    assert both <= rack.codes(drive.tick(**rack.closed(PLANT))), "nobody has looked at them"
+    ask = tuple(Reset(code, Role.SERVICE, "module exchanged") for code in both)
+    assert not both & rack.codes(drive.tick(requests=ask, **rack.closed(PLANT)))
+
+
 # leaks
 
 

@@ -264,6 +264,23 @@ def test_a_burst_with_smoke_and_a_module_that_dies_after_its_warning_are_runaway
     assert "TMP-016" in rising(drive, 3, lambda _: sensors(9.0), cell_age_s=dead)
 
 
+def test_a_plug_of_sensors_that_makes_contact_again_opens_nothing():
+    """After a silence both sensors of a module show 15 K more at once, or 13.5 K within two seconds."""
+
+    def plug(degc, silent=False):
+        given = sensors(degc) + sensors(degc, (0, 0, 1)) - 25.0
+        return np.where(given == 25.0, given, np.nan) if silent else given
+
+    drive = driven()
+    seen = rising(drive, 20, lambda _: plug(-15.0))
+    seen |= rising(drive, 3, lambda _: plug(-15.0, silent=True))
+    seen |= rising(drive, 90, lambda _: plug(0.0))
+    assert not seen & OPENING
+    seen = rising(driven(), 90, lambda s: plug(4.5 * np.clip(np.floor(s - 20.0) + 1.0, 0.0, 3.0)))
+    assert "TMP-014" in seen
+    assert not seen & OPENING
+
+
 def test_switched_off_nothing_is_claimed_and_a_latch_of_before_can_go():
     off = replace(PLANT, estimation=replace(PLANT.estimation, predictor=False))
     known = Looks(off).warm(200, 3.0)

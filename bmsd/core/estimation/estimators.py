@@ -97,7 +97,7 @@ def relearned(
         return memory
     charge = soc.with_bias(memory.soc, saved.bias_c, saved.bias_sigma_c, saved.hysteresis)
     nothing = memory.capacity
-    usable = np.isfinite(saved.capacity_product) & (saved.capacity_weight > 0.0)
+    usable = np.isfinite(saved.capacity_product + saved.capacity_weight) & (saved.capacity_weight > 0.0)
     sizes = replace(
         nothing,
         weight=np.where(usable, saved.capacity_weight, nothing.weight),
@@ -106,7 +106,7 @@ def relearned(
     slope = resistance.Slope(
         saved.resistance_square, saved.resistance_product, saved.resistance_seen, saved.resistance_events
     )
-    learned_ohms = replace(memory.resistance, long=slope)
+    learned_ohms = replace(memory.resistance, long=resistance.restored(memory.resistance.long, slope))
     ohms = _resistances(plant, charge, learned_ohms)
     moved = ledger.restored(plant, saved.ledger, days, off_s)
     return replace(memory, soc=charge, capacity=sizes, resistance=learned_ohms, resistances=ohms, ledger=moved)

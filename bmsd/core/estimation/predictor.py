@@ -252,7 +252,7 @@ def _sensors(
 ) -> PredictorMemory:
     """The memory with what the sensors show now."""
     known = np.isfinite(degc)
-    jump = _jump(was, degc, dt_s)
+    jump, step_k = _jump(was, degc, dt_s + was.unseen_s), _jump(was, degc, dt_s)
     modelled = np.where(np.isnan(was.modelled_degc), degc, was.modelled_degc + jump)
     base = np.where(known, degc, modelled)
     whole = _mean(base)
@@ -264,7 +264,7 @@ def _sensors(
     most = FOLLOW_K_PER_S * (dt_s + was.unseen_s) + doubt * dt_s
     most = np.where(was.known_s < SETTLE_S, np.inf, most)
     follows = np.where(known, np.minimum(excess * -np.expm1(-dt_s / FOLLOW_S), most), 0.0)
-    explained_k = was.explained_k + (explained + doubt) * dt_s + jump
+    explained_k = was.explained_k + (explained + doubt) * dt_s + step_k
     looks = _looked(was.unexplained, degc - explained_k, dt_s)
     beside = _around(plant, around, whole, np.where(known, follows, np.nan), dt_s)
     burst = _rise(looks[-BURST_LOOKS:], 1) if dt_s <= LONGEST_BURST_LOOK_S else np.full_like(degc, np.nan)
@@ -285,10 +285,13 @@ def _sensors(
     )
 
 
-def _jump(was: PredictorMemory, degc: Floats, dt_s: float) -> Floats:
-    """Steps of the sensors themselves, K; 0 where there is none."""
+def _jump(was: PredictorMemory, degc: Floats, over_s: Floats | float) -> Floats:
+    """Steps of the sensors themselves if they took so long, K; 0 where there is none.
+
+    Over a silence a cell may well have warmed that far, so the model stays; but it is no rate: nobody saw it rise.
+    """
     moved = degc - was.seen_degc
-    jumps: Bools = np.abs(moved) > JUMP_K_PER_S * np.maximum(dt_s + was.unseen_s, 1.0)
+    jumps: Bools = np.abs(moved) > JUMP_K_PER_S * np.maximum(over_s, 1.0)
     return np.where(jumps, moved, 0.0)
 
 

@@ -83,7 +83,7 @@ def start(shape: tuple[int, int, int]) -> ResistanceMemory:
 
 def forgotten(was: ResistanceMemory, modules: Bools) -> ResistanceMemory:
     """The memory with the factors of these modules (strings, modules) as at the start."""
-    return replace(was, short=_unlearned(was.short, modules), long=_unlearned(was.long, modules))
+    return replace(was, looks=(), short=_unlearned(was.short, modules), long=_unlearned(was.long, modules))
 
 
 def _unlearned(was: Slope, modules: Bools) -> Slope:
@@ -91,6 +91,17 @@ def _unlearned(was: Slope, modules: Bools) -> Slope:
     gone, square = modules[:, :, None], was.square[:, None, None]
     scattered = square * (1.0 + PRIOR_SIGMA**2 * EVENTS / LONG_LOOKS)
     return replace(was, product=np.where(gone, square, was.product), seen=np.where(gone, scattered, was.seen))
+
+
+def restored(was: Slope, kept: Slope) -> Slope:
+    """What was kept; of strings for which that is no number, as it was."""
+    cells = np.isfinite(kept.product + kept.seen).all(axis=(1, 2))
+    usable = cells & np.isfinite(kept.square + kept.events) & (kept.square >= 0.0)
+    wide = usable[:, None, None]
+    return Slope(
+        np.where(usable, kept.square, was.square), np.where(wide, kept.product, was.product),
+        np.where(wide, kept.seen, was.seen), np.where(usable, kept.events, was.events),
+    )  # fmt: skip
 
 
 def step(was: ResistanceMemory, look: Look, soc: Floats, capacity_ah: float, dt_s: float) -> ResistanceMemory:

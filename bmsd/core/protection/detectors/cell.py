@@ -76,7 +76,8 @@ def _leak(evidence: Evidence, setting: str, *known: Floats) -> Reading:
     leak_ma, sigma_ma = (values.reshape(-1) for values in known)
     with np.errstate(invalid="ignore"):
         certain = leak_ma - 2.0 * sigma_ma > evidence.plant.thresholds[setting]
-    return Reading(leak_ma, gate=certain)
+    # what is not known (any more: another module, a restart) is no leak, so that a latch of before can be acknowledged
+    return Reading(np.nan_to_num(leak_ma), gate=certain)
 
 
 @dataclass(frozen=True, slots=True)

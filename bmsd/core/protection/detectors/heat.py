@@ -18,8 +18,9 @@ WARM_K = 1.5
 APART_K, ALIKE_K = 8.0, 7.0
 SAG_V, FALL_V = 0.020, 0.100
 STRONG_K_PER_MIN, BURST_K_PER_S = 5.0, 1.0
-STRONG_S = 12.0
-"""A step that all sensors of a board show at once looks like STRONG_K_PER_MIN for 7 s."""
+STRONG_S = 20.0
+"""A step that all sensors of a board show at once, a plug that makes contact again, looks like STRONG_K_PER_MIN for
+less than a part of the window of rates."""
 LOST_AFTER_S = 120.0
 """A module that falls silent within this time after it was too warm is a sign."""
 
