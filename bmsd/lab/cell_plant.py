@@ -76,7 +76,8 @@ def plant(specification: Specification, capacity_ah: float, estimation: Estimati
         limits=LimitSettings(open_, open_, warm, warm, 2.0, 2.0, 0.015, 1.0, 0.0),
         charge=ChargeSettings(envelope.max_v, envelope.max_v, envelope.min_v, 0.001, 0.0, 0.01),
         balance=BalanceSettings(False, envelope.max_v, 0.01, 1.0, 5.0),
-        estimation=estimation or EstimationSettings(0.01, 0.997, 0.003, 0.001),
+        # nothing of the predictor is asked here
+        estimation=estimation or EstimationSettings(0.01, 0.997, 0.003, 0.001, predictor=False),
         inverter=InverterSettings("pylontech_lv", {}, 1.0, 10.0, False, 60.0),
         thresholds={},
     )

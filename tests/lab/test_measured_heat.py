@@ -12,7 +12,7 @@ from bmsd.config import cell_file
 from bmsd.core.estimation import estimators, predictor
 from bmsd.core.estimation.soc import lost_v, stored
 from bmsd.lab.cell_plant import plant
-from bmsd.model.plant import Plant
+from bmsd.model.plant import EstimationSettings, Plant
 from tests import rack
 from tests.reference_data import reference
 
@@ -45,7 +45,8 @@ def met(name: str, surface: str, room: str, capacity_ah: float, soc: float) -> M
     seconds = np.arange(0.0, t_s[-1], 1.0)
     amps, volts, degc, room_degc = (np.interp(seconds, t_s, data[key]) for key in ("i", "v", surface, room))
     spec = cell_file.load(CELL)
-    cell: Plant = replace(plant(spec, capacity_ah), thresholds=rack.THRESHOLDS)
+    cell: Plant = plant(spec, capacity_ah, EstimationSettings(0.01, 0.997, 0.003, 0.001))
+    cell = replace(cell, thresholds=rack.THRESHOLDS)
     memory = estimators.of(cell, stored(cell, np.full((1, 1, 1), soc), np.full((1, 1, 1), 0.02)))
     calm, moved_as, found = rack.snapshot(cell, 100.0), 0.0, []
     for k in range(len(seconds)):

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bmsd.core.estimation.electrical import Tables, at, place
+from bmsd.core.estimation.hypotheses import AHEAD_DOUBT
 from bmsd.core.estimation.polarisation import Polarisation
 from bmsd.model.cell import CellModel
 from bmsd.model.snapshot import Floats, Ints
@@ -123,6 +124,7 @@ def ahead(
     towards = np.sign(direction * (limit_v - cell_v))
     worst = np.maximum(factor + towards * sigmas * factor_sigma, LEAST_FACTOR)
     still_v = cell_v - worst * (current_a[:, None] * r0 + lost_v[:, None])
+    ahead_by = cells.ahead + direction * sigmas * AHEAD_DOUBT * np.abs(cells.ahead)
     keep = np.exp(-t_s / model.diffusion_tau_s)[None, :, None]
     per_a = (t_s / 3600.0)[None, :, None] / capacity[:, None, :]
     surface_per_a = per_a + tables.ahead_per_c[:, None, None] * (1.0 - keep) / capacity[:, None, :]
@@ -135,9 +137,9 @@ def ahead(
         direction=direction,
         base_v=still_v[:, None, :] + at_most * left_v[:, :, None] + direction * sigmas * sigma_v,
         edge=edge,
-        surface=edge[:, None, :] + cells.ahead[:, None, None] * keep,
+        surface=edge[:, None, :] + ahead_by[:, None, None] * keep,
         r0_ohm=r0,
-        now_v=at(tables.mid_v, place(edge + cells.ahead[:, None])),
+        now_v=at(tables.mid_v, place(edge + ahead_by[:, None])),
         ohm=at_most * (r0[:, None, :] + rc_ohm[:, :, None]),
         at_most=at_most,
         per_a=per_a,
