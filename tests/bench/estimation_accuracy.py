@@ -163,7 +163,7 @@ def report(every: int, processes: int) -> Iterator[str]:
     if every > 1:
         yield from (
             "",
-            f"This page was made of means over {every} s (`--every {every}`), which takes a few minutes.",
+            f"This page was made of means over {every} s (`--every {every}`), which takes a quarter of an hour.",
         )
     every_set = [replace(of, series=data.thinned(of.series, every)) if every > 1 else of for of in sets()]
     jobs = [(of, case) for of in every_set for case in of.cases]

@@ -379,7 +379,7 @@ def test_the_demo_tells_its_story_in_lines_and_cleans_up(whole_demo: Program) ->
     assert max(len(line) for line in lines if str(whole_demo.folder) not in line) <= 80
     story = [
         "Real control and gateway, simulated", "string 1 precharge", "string 1 closed", "charge limit 0.0 A: waiting",
-        "rising slowly", "the rack is charging", "balancing:", "voltage of the highest cell", "the rack is stopping",
+        "balancing:", "rising slowly", "the rack is charging", "voltage of the highest cell", "the rack is stopping",
         "string 1 open: bmsd is stopping", "Stopped in order.",
     ]  # fmt: skip
     places = [next((number for number, line in enumerate(lines) if words in line), -1) for words in story]
