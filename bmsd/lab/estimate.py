@@ -16,14 +16,13 @@ from bmsd.core.estimation.power import HORIZONS_S
 from bmsd.errors import BmsdError, ConfigError
 from bmsd.lab.cell_plant import plant as plant_of
 from bmsd.lab.observe import calm
-from bmsd.lab.series import Series, read
+from bmsd.lab.series import LARGEST_AH, Series, read
 from bmsd.lab.table import check_place, refuse
 from bmsd.model.cell import Floats
 from bmsd.model.plant import Plant
 from bmsd.model.snapshot import Snapshot
 
 COLUMNS = ("t_s", "soc", "soc_sigma", "r10_ohm", "bias_a", "sop10_charge_a", "sop10_discharge_a")
-LARGEST_AH = 5000.0
 SOC0_SIGMA = 0.10
 """Of a start that comes without one."""
 TEN_SECONDS = HORIZONS_S.index(10.0)
@@ -103,10 +102,7 @@ def _begin(rack: Plant, start: Start) -> soc.SocMemory:
 
 def _moved_as(series: Series) -> Floats:
     """Charge counter in As. What flowed in a gap is not known: the counter stands still over it."""
-    step_s = np.diff(series.t_s)
-    step_as = 0.5 * (series.current_a[1:] + series.current_a[:-1]) * step_s
-    lost = np.isin(series.t_s[:-1], [gap.t_s for gap in series.gaps])
-    return np.concatenate([[0.0], np.cumsum(np.where(lost, 0.0, step_as))])
+    return np.concatenate([[0.0], np.cumsum(series.counted_as)])
 
 
 def _in_gap(rack: Plant, series: Series, length_s: float) -> Floats:

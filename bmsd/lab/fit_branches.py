@@ -39,8 +39,7 @@ def degc_of(series: Series) -> float:
 
 def moved_ah(series: Series) -> Floats:
     """Charge since the first row, Ah."""
-    step_ah = 0.5 * (series.current_a[1:] + series.current_a[:-1]) * np.diff(series.t_s) / 3600.0
-    return np.concatenate([[0.0], np.cumsum(step_ah)])
+    return np.concatenate([[0.0], np.cumsum(series.step_as / 3600.0)])
 
 
 def branches(series: Sequence[Series]) -> list[Branches]:

@@ -12,16 +12,14 @@ import numpy as np
 from bmsd.config.cell_file import Envelope, dump, parse
 from bmsd.errors import ConfigError
 from bmsd.lab import series as measured
-from bmsd.lab.fit import Fit, fit
+from bmsd.lab.fit import SLOW_C, Fit, fit
 from bmsd.lab.fit_branches import Branches, degc_of, moved_ah
 from bmsd.lab.fit_surface import surface
-from bmsd.lab.series import Series
+from bmsd.lab.series import LARGEST_AH, Series
 from bmsd.lab.table import LAB_EXTRA, check_place, refuse
 from bmsd.model.cell import SOC_GRID, CellModel
 
 MOST_PLOTTED = 5000
-LARGEST_AH = 5000.0
-SLOW_C = 0.1
 POOR_V = 0.03
 """A model that misses by more is not one of this cell."""
 

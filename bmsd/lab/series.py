@@ -38,6 +38,8 @@ MOST_REJECTED_SHARE = 0.5
 GAP_PERIODS = 20.0
 LEAST_GAP_S = 30.0
 SHOWN_LINES = 5
+LARGEST_AH = 5000.0
+"""Of a cell."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,16 @@ class Series:
     gaps: tuple[Gap, ...]
     no_temperature: Rejected | None = None
     """Rows that were taken without a temperature."""
+
+    @property
+    def step_as(self) -> Floats:
+        """Charge from row to row (rows - 1,), As, by the trapezoidal rule."""
+        return np.asarray(0.5 * (self.current_a[1:] + self.current_a[:-1]) * np.diff(self.t_s))
+
+    @property
+    def counted_as(self) -> Floats:
+        """The same; 0 over a gap: what flowed there is not known."""
+        return np.where(np.isin(self.t_s[:-1], [gap.t_s for gap in self.gaps]), 0.0, self.step_as)
 
     def report(self) -> Iterator[str]:
         """Yield what was taken and what was not, a line each."""
@@ -144,8 +156,7 @@ def read(path: Path | str, capacity_ah: float | None = None) -> Series:
 
 def refuse_of_another_size(series: Series, capacity_ah: float) -> None:
     """ConfigError: what this series moves cannot have moved in a cell of this capacity, or against its voltage."""
-    still = ~np.isin(series.t_s[:-1], [gap.t_s for gap in series.gaps])
-    step_ah = 0.5 * (series.current_a[1:] + series.current_a[:-1]) * np.diff(series.t_s) / 3600.0 * still
+    step_ah = series.counted_as / 3600.0
     moved_ah = np.concatenate([[0.0], np.cumsum(step_ah)])
     flows = step_ah[step_ah != 0.0]
     turns = np.flatnonzero(np.diff(np.sign(flows))) + 1

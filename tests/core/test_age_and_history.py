@@ -193,14 +193,3 @@ def test_cells_without_news_have_no_trend_and_harm_no_other():
     values = [np.array([1.0 + 0.001 * k, np.nan, 1.0, 1.0 + 0.002 * k]).reshape(SHAPE) for k in range(13)]
     found = history.trend(marked(days, values)).per_year[0, 0]
     np.testing.assert_array_equal(np.isfinite(found), [True, False, False, True])
-
-
-@pytest.mark.parametrize("count", [1, 2, 5, 8])
-def test_the_median_is_that_of_the_known_values(count):
-    values = np.random.default_rng(count).standard_normal((8, 3))
-    values[count:, 1] = np.nan
-    values[:, 2] = np.nan
-    found = history.median(values)
-    assert found[0] == np.median(values[:, 0])
-    assert found[1] == np.median(values[:count, 1])
-    assert np.isnan(found[2])

@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bmsd.codec import record
 from bmsd.core import memory
 from bmsd.core.estimation import anchors, electrical, estimators, ledger
 from bmsd.core.estimation.anchors import Anchor
 from bmsd.core.estimation.ledger import LedgerMemory
 from bmsd.core.protection.protect import Protections
 from bmsd.core.starts import Began
+from bmsd.model.durable import Durable
+from bmsd.model.history import History
 from bmsd.model.host import ClockQuality
 from bmsd.model.request import Reset, Role
 from tests import rack
@@ -393,6 +396,40 @@ def test_a_saved_ledger_that_does_not_fit_is_left_out(change):
     kept = replace(ledger.saved(knowing({(0, 1): 14.0})), **change)
     assert not ledger.restored(PLANT, kept, 1.0, None).balancing.known.any()
     assert not ledger.restored(PLANT, None, 1.0, None).balancing.known.any()
+
+
+def test_looks_go_through_the_files_and_leaks_are_known_after_a_restart():
+    drive = rack.Drive(PLANT)
+    drive.run(1.0)
+    leaky = daily({(0, 2): 50.0}, 8)
+    drive.memory = replace(drive.memory, estimation=replace(drive.memory.estimation, ledger=leaky))
+    saved = record.decode(record.encode(memory.durable(PROTECTIONS, drive.memory, 1000.0)), Durable)
+    history = record.decode(record.encode(memory.history(drive.memory)), History)
+    back, notes = memory.restore(PLANT, PROTECTIONS, saved, 1000.0, history=history)
+    assert notes == []
+    np.testing.assert_allclose(back.estimation.ledger.leaks.ma, leaky.leaks.ma, rtol=1e-5)
+    without, _ = memory.restore(PLANT, PROTECTIONS, saved, 1000.0)
+    assert np.isnan(without.estimation.ledger.leaks.ma).all()
+    np.testing.assert_allclose(without.estimation.ledger.excess_ah, back.estimation.ledger.excess_ah)
+
+
+@pytest.mark.parametrize("of", ["another rack", "a clock that began anew"])
+def test_looks_that_are_not_of_this_ledger_are_left_out(of):
+    looks, at = ledger.looks(daily({(0, 2): 50.0}, 8)), knowing({})
+    if of == "another rack":
+        looks = replace(looks, week_ah=looks.week_ah[:, :, :1])
+        at = daily({(0, 2): 50.0}, 8)
+    assert ledger.looked_back(PLANT, at, looks) is at
+
+
+def test_the_history_is_written_when_a_look_is_taken_and_not_before():
+    drive = rack.Drive(PLANT)
+    drive.run(20.0)
+    before = drive.memory.estimation
+    drive.run(20.0)
+    assert all(new is old for new, old in zip(drive.memory.estimation.marks, before.marks, strict=True))
+    looked = replace(before, ledger=visited(before.ledger, reading(0.0)))
+    assert any(new is not old for new, old in zip(looked.marks, before.marks, strict=True))
 
 
 # where voltage tells

@@ -197,6 +197,16 @@ def test_a_cell_beyond_the_table_does_not_make_the_others_look_emptier():
     np.testing.assert_allclose(beyond.estimate.cell_soc, within.estimate.cell_soc, atol=0.003)
 
 
+def test_a_cell_that_falls_silent_beside_one_beyond_the_table_is_not_known_and_changes_no_other():
+    cells = np.array([[[3.418, 3.418, np.nan, 3.8]]])
+    counter = Counter(np.nan_to_num(cells, nan=3.418), known=0.97)
+    before = counter.see(0.0, 10.0, current_a=0.0).cell_soc[0, 0]
+    for _ in range(60):
+        after = counter.see(0.0, 10.0, cell_v=cells, current_a=0.0).cell_soc[0, 0]
+    np.testing.assert_allclose(after, before, atol=0.01)
+    assert np.isfinite(after).all(), "what was known of it stays, with its sigma"
+
+
 def test_a_stored_soc_is_merged_with_the_voltage_by_how_sure_each_is():
     drive = rack.Drive(PLANT)
     drive.run(1.0, cell_v=3.308)

@@ -263,7 +263,8 @@ def _estimate(
     plant: Plant, memory: EstimationMemory, state: ChargeState, in_circuit: Bools, utc_s: float | None
 ) -> Estimate:
     counts = in_circuit if in_circuit.any() else np.ones(len(in_circuit), dtype=bool)
-    share, sigma = memory.capacity.share[counts], memory.capacity.sigma[counts]
+    sizes_sigma = memory.capacity.sigma
+    share, sigma = memory.capacity.share[counts], sizes_sigma[counts]
     worst = np.unravel_index(int(share.argmin()), share.shape)
     residuals = memory.predictor.residuals
     known = state.soc is not None
@@ -290,7 +291,7 @@ def _estimate(
         power_charge_cell=memory.charge.cell,
         power_discharge_cell=memory.discharge.cell,
         soh_sigma=float(sigma[worst]) if known else None,
-        cell_capacity_sigma_ah=memory.capacity.sigma * plant.cell.capacity_ah,
+        cell_capacity_sigma_ah=sizes_sigma * plant.cell.capacity_ah,
         string_left_ah=state.string_left_ah,
         string_room_ah=state.string_room_ah,
         time_to_empty_s=_time_s(plant, state.string_left_ah[counts], -memory.mean_a[counts]),

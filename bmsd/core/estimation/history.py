@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bmsd.core.estimation.known import median
 from bmsd.core.estimation.wear import YEAR_DAYS
 from bmsd.model.history import History, Singles, Wear
 from bmsd.model.snapshot import Bools, Floats
@@ -101,29 +102,23 @@ def trend(history: History) -> Trend:
     known = np.isfinite(values)
     times = np.where(known, years.reshape(-1, 1, 1, 1), np.nan)
     earlier, later = np.triu_indices(len(years), 1)
-    slope = median((values[later] - values[earlier]) / (years[later] - years[earlier]).reshape(-1, 1, 1, 1))
+    slope = _median((values[later] - values[earlier]) / (years[later] - years[earlier]).reshape(-1, 1, 1, 1))
     count = known.sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         level = values - slope * times
         left = np.maximum(count - 2, 1)
-        square = np.where(known, np.square(level - median(level)), 0.0).sum(axis=0)
+        square = np.where(known, np.square(level - _median(level)), 0.0).sum(axis=0)
         scatter = np.sqrt(square / left) * (1.0 + STUDENT / left)
-        width = np.where(known, np.square(times - median(times)), 0.0).sum(axis=0)
+        width = np.where(known, np.square(times - _median(times)), 0.0).sum(axis=0)
         span = np.fmax.reduce(times, axis=0, initial=-np.inf) - np.fmin.reduce(times, axis=0, initial=np.inf)
         sigma = np.hypot(SEN_SIGMA * scatter / np.sqrt(width), DRIFT_PER_YEAR)
     enough = (count >= LEAST_MARKS) & (span * YEAR_DAYS >= LEAST_DAYS)
     return Trend(*(np.where(enough, values, np.nan).astype(np.float32) for values in (slope, sigma)))
 
 
-def median(values: Floats) -> Floats:
-    """Median of the known values along the first axis; NaN where there is none."""
-    if not len(values):
-        return np.full(values.shape[1:], np.nan)
-    ordered = np.sort(values, axis=0)  # NaN come last
-    count = np.isfinite(values).sum(axis=0)
-    low, high = (np.maximum(count - 1, 0)) // 2, np.minimum(count // 2, len(values) - 1)
-    both = [np.take_along_axis(ordered, place[None], axis=0)[0] for place in (low, high)]
-    return np.asarray(0.5 * (both[0] + both[1]))
+def _median(values: Floats) -> Floats:
+    """Of the known marks."""
+    return median(np.moveaxis(values, 0, -1))
 
 
 def latest(marks: Singles) -> Singles:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from bmsd.core.estimation.known import median
 from bmsd.model.snapshot import Bools, Floats
 
 DAY_S, HOUR_S = 86400.0, 3600.0
@@ -122,8 +123,4 @@ def _leak_ma(window: Window, capacity_ah: float) -> tuple[Floats, Floats]:
 
 def middle(values: Floats) -> Floats:
     """Median of the known values of each string, as (strings, 1, 1); NaN: none is known."""
-    flat = np.sort(values.reshape(values.shape[0], -1), axis=1)  # unknown ones come last
-    count = np.isfinite(flat).sum(axis=1)
-    rows = np.arange(len(flat))
-    low, high = flat[rows, np.maximum(count - 1, 0) // 2], flat[rows, count // 2]
-    return np.asarray(0.5 * (low + high))[:, None, None]
+    return median(values.reshape(len(values), -1))[:, None, None]

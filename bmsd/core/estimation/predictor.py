@@ -25,6 +25,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bmsd.core.estimation.electrical import at, place
+from bmsd.core.estimation.known import lower_median, mean
 from bmsd.core.estimation.soc import SocMemory, lost_v, surface_ahead
 from bmsd.model.cell import KELVIN, SOC_GRID
 from bmsd.model.plant import Plant
@@ -165,7 +166,7 @@ def _cells(
     lost = lost_v(tables, common, snapshot.units.current_a, polarised)[:, None, None]
     still = (polarised.h * at(tables.half_v, place(common)))[:, None, None]
     residual = snapshot.modules.cell_v - (at(tables.mid_v, where) + still + ohms.factor * lost)
-    apart = residual - _median(residual.reshape(len(residual), -1))[:, None, None]
+    apart = residual - lower_median(residual.reshape(len(residual), -1))[:, None, None]
     now = Usual(apart, np.broadcast_to(lost, apart.shape), at(tables.slope_v, where))
     known, new = np.isfinite(apart) & ~snapshot.modules.balancing, np.isnan(was.apart_v)
     apart_v, lost_then_v, slope_v = (
@@ -183,14 +184,6 @@ def _cells(
         np.where(known, slope_v + part * (now.slope_v - slope_v), was.slope_v),
     )
     return np.asarray(residual), sag, usual
-
-
-def _median(values: Floats) -> Floats:
-    """Lower median of what is known along the last axis; NaN where nothing is."""
-    ordered = np.sort(values, axis=-1)
-    middle = np.maximum(np.isfinite(values).sum(axis=-1) - 1, 0) // 2
-    found: Floats = np.take_along_axis(ordered, middle[..., None], axis=-1)[..., 0]
-    return found
 
 
 # heat
@@ -230,8 +223,7 @@ def _of_sensors(plant: Plant, cells: Floats) -> Floats:
     """Mean over the cells that each sensor sits among."""
     count, sensors = cells.shape[2], plant.layout.sensors
     if sensors == 0 or count % sensors == 0:
-        mean: Floats = cells.reshape(*cells.shape[:2], sensors, -1).mean(axis=3)
-        return mean
+        return np.asarray(cells.reshape(*cells.shape[:2], sensors, -1).mean(axis=3))
     first = np.arange(sensors) * count // sensors
     width = np.maximum(np.diff(np.append(first, count)), 1)
     total: Floats = np.add.reduceat(cells, first, axis=2) / width
@@ -255,7 +247,7 @@ def _sensors(
     jump, step_k = _jump(was, degc, dt_s + was.unseen_s), _jump(was, degc, dt_s)
     modelled = np.where(np.isnan(was.modelled_degc), degc, was.modelled_degc + jump)
     base = np.where(known, degc, modelled)
-    whole = _mean(base)
+    whole = mean(base)
     around = np.where(np.isnan(was.around_degc), whole, was.around_degc)
     cooling = (around[:, :, None] - base) / plant.estimation.cooling_s + (whole[:, :, None] - base) / EXCHANGE_S
     explained = heat + np.nan_to_num(cooling)
@@ -295,19 +287,9 @@ def _jump(was: PredictorMemory, degc: Floats, over_s: Floats | float) -> Floats:
     return np.where(jumps, moved, 0.0)
 
 
-def _mean(values: Floats) -> Floats:
-    """Mean of the known along the last axis; NaN where none is."""
-    known = np.isfinite(values)
-    if known.all():
-        mean: Floats = values.mean(axis=-1)
-        return mean
-    count = known.sum(axis=-1)
-    return np.where(count > 0, np.where(known, values, 0.0).sum(axis=-1) / np.maximum(count, 1), np.nan)
-
-
 def _around(plant: Plant, around: Floats, whole: Floats, follows: Floats, dt_s: float) -> Floats:
     """The temperature around each module, towards what half of its sensors have to follow."""
-    needed = np.nan_to_num(_median(follows)) * plant.estimation.cooling_s / AROUND_S
+    needed = np.nan_to_num(lower_median(follows)) * plant.estimation.cooling_s / AROUND_S
     most = AROUND_K_PER_S * dt_s
     moved: Floats = np.clip(around + np.clip(needed, -most, most), whole - COLDER_K, whole + WARMER_K)
     return np.where(np.isnan(moved), around, moved)

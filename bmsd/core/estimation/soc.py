@@ -21,6 +21,7 @@ from bmsd.core.estimation.counting import Counter
 from bmsd.core.estimation.deltas import Deltas
 from bmsd.core.estimation.electrical import Tables, at, place
 from bmsd.core.estimation.hypotheses import Belief, Hypotheses, Spread
+from bmsd.core.estimation.known import mean
 from bmsd.core.estimation.polarisation import REST_C, Polarisation
 from bmsd.model.plant import Plant
 from bmsd.model.snapshot import Bools, Floats, Snapshot
@@ -272,7 +273,7 @@ def step(plant: Plant, was: SocMemory, snapshot: Snapshot, dt_s: float, in_circu
     polarised = polarisation.step(model, was.polarisation, amps, dt_s)
     net = counted / capacity_as
     cell_v = _within_table(was, polarised, snapshot)
-    mean_v = _mean_v(cell_v)
+    mean_v = mean(cell_v.reshape(len(amps), -1))
     memory = replace(
         was,
         counter=counter,
@@ -315,17 +316,6 @@ def _newly_seen(was: SocMemory, cell_v: Floats) -> bool:
 def _no_readings(strings: int, pairs: int) -> Readings:
     zero = np.zeros(strings)
     return Readings(zero, zero, zero, zero, np.zeros((strings, pairs)))
-
-
-def _mean_v(cell_v: Floats) -> Floats:
-    """Mean of the known cells of each string; NaN where none is known."""
-    flat = cell_v.reshape(cell_v.shape[0], -1)
-    mean: Floats = flat.mean(axis=1)
-    if not np.isnan(mean).any():
-        return mean
-    known = np.isfinite(flat)
-    counts = known.sum(axis=1)
-    return np.where(counts > 0, np.where(known, flat, 0.0).sum(axis=1) / np.maximum(counts, 1), np.nan)
 
 
 def _added(was: Readings, mean_v: Floats, amps: Floats, rc_a: Floats) -> Readings:
@@ -398,11 +388,8 @@ def _weighed(
 
 def _tables(plant: Plant, was: SocMemory, snapshot: Snapshot) -> Tables:
     """The model at the mean temperature of each string; one that is not known stays as it was."""
-    flat = snapshot.modules.temperature_degc.reshape(len(was.begun), -1)
-    known = np.isfinite(flat)
-    counts = known.sum(axis=1)
-    mean = np.where(known, flat, 0.0).sum(axis=1) / np.maximum(counts, 1)
-    degc = np.where(counts > 0, mean, was.tables.degc)
+    seen_degc = mean(snapshot.modules.temperature_degc.reshape(len(was.begun), -1))
+    degc = np.where(np.isnan(seen_degc), was.tables.degc, seen_degc)
     if np.abs(degc - was.tables.degc).max() <= TABLE_DEGC:
         return was.tables
     return electrical.tables(plant.cell.model, degc)

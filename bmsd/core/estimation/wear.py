@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from bmsd.core.estimation.known import mean
 from bmsd.model.cell import KELVIN
 from bmsd.model.history import Wear
 from bmsd.model.host import ClockQuality
@@ -63,7 +64,7 @@ def moved(was: WearMemory, current_a: Floats, capacity_ah: float, dt_s: float) -
 
 def step(was: WearMemory, snapshot: Snapshot, activation_k: float) -> WearMemory:
     """Add up what came since the last step, find out the time of a power-off, and remember when this is."""
-    degc = _mean(snapshot.modules.temperature_degc)
+    degc = mean(snapshot.modules.temperature_degc.reshape(len(was.passed), -1))
     days, wear = was.since_s / DAY_S, was.wear
     pace = warm_pace(np.where(np.isnan(degc), 25.0, degc), activation_k)
     wear = replace(
@@ -105,12 +106,3 @@ def _off_days(wear: Wear, utc_s: float | None, exact: bool) -> float | None:
     longest = LONGEST_OFF_DAYS if exact and wear.exact else LONGEST_GUESS_DAYS
     # clocks of two runs differ by seconds
     return max(days, 0.0) if -0.01 <= days <= longest else None
-
-
-def _mean(degc: Floats) -> Floats:
-    """Mean of the known temperatures of each string (strings,); NaN where none is."""
-    flat = degc.reshape(len(degc), -1)
-    known = np.isfinite(flat)
-    count = known.sum(axis=1)
-    total = np.where(known, flat, 0.0).sum(axis=1)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)

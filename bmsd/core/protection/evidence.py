@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 from bmsd.core.contactors.table import StringState
 from bmsd.core.estimation.leaks import Leaks
 from bmsd.core.estimation.predictor import Residuals
-from bmsd.core.starts import NO_STARTS, Starts
+from bmsd.core.starts import Starts
 from bmsd.model.plant import Plant
 from bmsd.model.snapshot import Bools, Floats, Ints, Snapshot
 from bmsd.model.snapshot import Reading as Kind
@@ -43,12 +42,12 @@ class Evidence:
     in_circuit: Bools
     contactors: tuple[StringState, ...]
     residuals: Residuals
-    commissioned: Ints | None = None
-    starts: Starts = NO_STARTS
-    taken_over: bool = False
-    set_point_lost: bool = False
-    soh: float = math.nan
-    leaks: Leaks | None = None
+    commissioned: Ints | None
+    starts: Starts
+    taken_over: bool
+    set_point_lost: bool
+    soh: float
+    leaks: Leaks
 
     @property
     def rack_current_a(self) -> float:

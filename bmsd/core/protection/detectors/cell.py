@@ -59,25 +59,20 @@ def sense_wire_open(evidence: Evidence) -> Reading:
 @detector
 def self_discharge(evidence: Evidence) -> Reading:
     """What each cell drains itself by, mA; counts where it is that much by two standard deviations."""
-    leaks = evidence.leaks
-    return _leak(evidence, "self_discharge_ma", *(() if leaks is None else (leaks.ma, leaks.sigma_ma)))
+    return _leak(evidence, "self_discharge_ma", evidence.leaks.ma, evidence.leaks.sigma_ma)
 
 
 @detector
 def soft_short(evidence: Evidence) -> Reading:
     """The same over the last week, beyond what may wait."""
-    leaks = evidence.leaks
-    return _leak(evidence, "soft_short_ma", *(() if leaks is None else (leaks.week_ma, leaks.week_sigma_ma)))
+    return _leak(evidence, "soft_short_ma", evidence.leaks.week_ma, evidence.leaks.week_sigma_ma)
 
 
-def _leak(evidence: Evidence, setting: str, *known: Floats) -> Reading:
-    if not known:
-        return Reading(np.full(evidence.plant.layout.cell_shape, np.nan).reshape(-1))
-    leak_ma, sigma_ma = (values.reshape(-1) for values in known)
+def _leak(evidence: Evidence, setting: str, leak_ma: Floats, sigma_ma: Floats) -> Reading:
     with np.errstate(invalid="ignore"):
         certain = leak_ma - 2.0 * sigma_ma > evidence.plant.thresholds[setting]
     # what is not known (any more: another module, a restart) is no leak, so that a latch of before can be acknowledged
-    return Reading(np.nan_to_num(leak_ma), gate=certain)
+    return Reading(np.nan_to_num(leak_ma).reshape(-1), gate=certain.reshape(-1))
 
 
 @dataclass(frozen=True, slots=True)

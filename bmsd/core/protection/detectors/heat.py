@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from bmsd.core.estimation.known import lower_median
 from bmsd.core.protection.evidence import Evidence, Reading, detector, remembering, worse
 from bmsd.model.snapshot import INPUTS, Bools, Floats, Input
 
@@ -50,7 +51,7 @@ def fast_heating(evidence: Evidence) -> Reading:
     burst = residuals.burst_k_per_s >= BURST_K_PER_S
     others = _warm_beside(evidence) | (_sags(evidence, SAG_V) | _gas(evidence))[:, :, None]
     at_once = (burst & others).any(axis=2)
-    strong = (residuals.heating_k_per_min > STRONG_K_PER_MIN).sum(axis=2) >= 2
+    strong = _strong(evidence)
     known = np.isfinite(residuals.heating_k_per_min).any(axis=2) | np.isfinite(residuals.burst_k_per_s).any(axis=2)
     value = _or_off(evidence, np.where(known, (at_once | strong).astype(np.float64), np.nan))
     return Reading(value.reshape(-1), delay_s=np.where(at_once, 3.0, STRONG_S).reshape(-1))
@@ -60,8 +61,7 @@ def fast_heating(evidence: Evidence) -> Reading:
 def runaway_signs(evidence: Evidence, was: Floats | None) -> tuple[Reading, Any]:
     """How many of four signs each module shows: fast heat, a fall of a cell, gas, silence after a warning."""
     residuals = evidence.residuals
-    fast = (residuals.burst_k_per_s >= BURST_K_PER_S).any(axis=2)
-    fast |= (residuals.heating_k_per_min > STRONG_K_PER_MIN).sum(axis=2) >= 2
+    fast = (residuals.burst_k_per_s >= BURST_K_PER_S).any(axis=2) | _strong(evidence)
     since_s = np.full(fast.shape, np.inf) if was is None else was + evidence.dt_s
     since_s = np.where((residuals.sensor_k >= WARM_K).any(axis=2), 0.0, since_s)
     silent = ~(evidence.snapshot.modules.cell_age_s <= evidence.plant.timing.hold_s)
@@ -96,10 +96,8 @@ def _above_others(evidence: Evidence) -> Floats:
         return np.asarray(group - low[:, :, None]).reshape(degc.shape)
     size = group.shape[2]
     others = np.where(np.eye(size, dtype=bool), np.nan, group[:, :, None, :])
-    ordered = np.sort(others, axis=3)
-    count = np.isfinite(others).sum(axis=3)
-    median = np.take_along_axis(ordered, np.maximum(count - 1, 0)[..., None] // 2, axis=3)[..., 0]
-    return np.where(count > 0, group - median, group - group).reshape(degc.shape)
+    apart = group - lower_median(others)
+    return np.where(np.isnan(apart), group - group, apart).reshape(degc.shape)
 
 
 def _or_off(evidence: Evidence, value: Floats) -> Floats:
@@ -111,6 +109,11 @@ def _warm_beside(evidence: Evidence) -> Bools:
     """Of each sensor: whether another one of its module is warmer than anything explains."""
     warm = evidence.residuals.sensor_k >= WARM_K
     return np.asarray(warm.sum(axis=2, keepdims=True) - warm > 0)
+
+
+def _strong(evidence: Evidence) -> Bools:
+    """(strings, modules): whether two sensors heat very fast."""
+    return np.asarray((evidence.residuals.heating_k_per_min > STRONG_K_PER_MIN).sum(axis=2) >= 2)
 
 
 def _sags(evidence: Evidence, volts: float) -> Bools:
