@@ -218,7 +218,10 @@ def _known(plant: Plant, saved: Durable, utc_s: float | None, began: Began) -> E
         unsaved = plant.string_max_a * unsaved_s / 3600.0 / plant.cell.capacity_ah
     drift = plant.estimation.self_discharge_sigma_per_day * days
     sigma = np.minimum(saved.soc_sigma + drift + unsaved, soc.LARGEST_SIGMA)
-    known = estimators.of(plant, soc.stored(plant, saved.soc, sigma))
+    apart = None if saved.learned is None else saved.learned.apart_variance
+    if apart is not None and apart.shape != sigma.shape:
+        apart = None
+    known = estimators.of(plant, soc.stored(plant, saved.soc, sigma, apart))
     return estimators.relearned(plant, known, saved.learned, days, _off_s(saved, began))
 
 

@@ -40,6 +40,7 @@ class Learned:
     Of strings (strings,): offset of the current sensor in C with sigma, and hysteresis (-1..1). Of cells (strings,
     modules, cells): capacity over the nominal one as sums of weight and of weight times capacity, and resistance over
     that of the model as sums of predicted squared (strings,), predicted times seen, seen squared, events (strings,).
+    `apart_variance`: the part of a cell's uncertain SoC that is of its difference to the string.
     """
 
     bias_c: Floats
@@ -52,6 +53,7 @@ class Learned:
     resistance_seen: Floats
     resistance_events: Floats
     ledger: Ledger | None = None
+    apart_variance: Singles | None = None
 
 
 @dataclass(frozen=True, slots=True)

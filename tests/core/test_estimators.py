@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from bmsd.core import memory
 from bmsd.core.estimation import capacity, electrical, estimators, power, resistance
 from bmsd.core.estimation.power import HORIZONS_S
+from bmsd.model.cell import SOC_GRID
 from tests import rack
 
 PLANT = rack.plant(cells=4, sensors=1)
@@ -138,7 +140,7 @@ def test_power_falls_with_the_time_it_must_last_and_with_doubt():
     assert unsure.power_discharge_a[0, 3] < sure.power_discharge_a[0, 3]
 
 
-def of_cells(cells: Cells, amps: float, direction: int, limit_v: float, **change) -> np.ndarray:
+def of_cells(cells: Cells, amps: float, direction: int, limit_v: float, ahead: float = 0.0, **change) -> np.ndarray:
     """Power of cells whose resistance is known to 4 %, by horizon."""
     known = {
         "cell_v": cells.volts(amps), "soc": cells.soc, "sigma": np.full(4, 0.01), "factor": cells.factors,
@@ -146,7 +148,7 @@ def of_cells(cells: Cells, amps: float, direction: int, limit_v: float, **change
     } | change  # fmt: skip
     polarised = replace(estimators.start(PLANT).soc.polarisation, rc_a=cells.rc_a[None, :], h=np.array([cells.h]))
     each = {name: np.asarray(values).reshape(1, 1, 4) for name, values in known.items()}
-    given = power.Cells(**each, ahead=np.zeros(1))
+    given = power.Cells(**each, ahead=np.array([ahead]))
     return power.power(MODEL, TABLES, polarised, np.array([amps]), given, limit_v, direction, 1e6).amps[0]
 
 
@@ -167,10 +169,31 @@ def test_a_wider_limit_never_allows_less_and_nothing_is_allowed_beyond_it(soc, d
     assert (allowed[beyond] == 0.0).all()
 
 
+def test_without_a_current_the_surface_comes_back_to_the_mean_and_the_voltage_with_it():
+    ahead, soc = 0.04, 0.94
+    volts = float(np.interp(soc + ahead, SOC_GRID, TABLES.mid_v[0]))
+    one = np.ones((1, 1, 4))
+    known = power.Cells(volts * one, soc * one, 0.0 * one, one, 0.0 * one, 280.0 * one, np.array([ahead]))
+    polarised = estimators.start(PLANT).soc.polarisation
+    of = power.ahead(MODEL, TABLES, polarised, np.zeros(1), known, 3.65, 1, sigmas=0.0)
+    found = power.end_v(of, np.zeros((1, len(HORIZONS_S), 4)))[0, :, 0]
+    left = soc + ahead * np.exp(-np.array(HORIZONS_S) / MODEL.diffusion_tau_s)
+    np.testing.assert_allclose(found, np.interp(left, SOC_GRID, TABLES.mid_v[0]), atol=1e-4)
+
+
+@pytest.mark.parametrize(("direction", "soc"), [(1, 0.93), (-1, 0.08)])
+def test_a_surface_that_may_be_elsewhere_than_thought_gives_no_power_away(direction, soc):
+    """After a load the other way the surface is said to be far from the knee: nobody knows that to better than 40 %."""
+    cells = Cells(soc, [1.0] * 4)
+    limit_v = 3.65 if direction > 0 else 2.5
+    at_mean, behind = (of_cells(cells, 0.0, direction, limit_v, ahead=-direction * a)[2] for a in (0.0, 0.03))
+    assert 0.0 < behind <= 1.05 * at_mean
+
+
 @pytest.mark.parametrize("name", ["cell_v", "soc", "sigma", "factor", "factor_sigma", "capacity_ah"])
 def test_power_of_what_is_not_known_is_not_known(name):
     cells = Cells(0.5, [1.0] * 4)
-    change = {name: np.array([1.0, np.nan, 1.0, 1.0])}
+    change: dict[str, Any] = {name: np.array([1.0, np.nan, 1.0, 1.0])}
     assert np.isnan(of_cells(cells, 0.0, -1, 2.5, **change)).all()
 
 

@@ -82,7 +82,7 @@ def learned(memory: EstimationMemory) -> Learned:
     return Learned(
         belief.bias_c, belief.bias_sigma_c, memory.soc.polarisation.h, memory.capacity.weight, memory.capacity.product,
         slope.square, slope.product, slope.seen, slope.events,
-        ledger.saved(memory.ledger),
+        ledger.saved(memory.ledger), memory.soc.deltas.variance.astype(np.float32),
     )  # fmt: skip
 
 

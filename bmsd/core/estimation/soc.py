@@ -23,6 +23,7 @@ from bmsd.core.estimation.electrical import Tables, at, place
 from bmsd.core.estimation.hypotheses import Belief, Hypotheses, Spread
 from bmsd.core.estimation.known import mean
 from bmsd.core.estimation.polarisation import REST_C, Polarisation
+from bmsd.model.history import Singles
 from bmsd.model.plant import Plant
 from bmsd.model.snapshot import Bools, Floats, Snapshot
 
@@ -160,25 +161,31 @@ def start(plant: Plant) -> SocMemory:
     return stored(plant, unknown, unknown)
 
 
-def stored(plant: Plant, soc: Floats, sigma: Floats) -> SocMemory:
-    """A memory that knows what was saved of each cell (strings, modules, cells; NaN: unknown)."""
+def stored(plant: Plant, soc: Floats, sigma: Floats, variance: Floats | Singles | None = None) -> SocMemory:
+    """A memory that knows what was saved of each cell (strings, modules, cells; NaN: unknown).
+
+    `variance`: the part of it that is of the cell's difference to its string. Where nobody knows it (None), the surest
+    cell is taken to differ by just what was saved.
+    """
     strings, model = plant.layout.strings, plant.cell.model
     known = np.isfinite(soc) & np.isfinite(sigma)
     begun: Bools = np.logical_or.reduce(known, axis=(1, 2))
     counts = np.maximum(known.sum(axis=(1, 2)), 1)
     common = np.where(begun, np.where(known, soc, 0.0).sum(axis=(1, 2)) / counts, np.nan)
-    surest = np.where(begun, np.where(known, sigma, np.inf).min(axis=(1, 2)), np.nan)
+    apart_variance = np.zeros_like(sigma) if variance is None else np.fmin(np.nan_to_num(variance), np.square(sigma))
+    of_string = np.sqrt(np.square(sigma) - apart_variance)
+    surest = np.where(begun, np.where(known, of_string, np.inf).min(axis=(1, 2)), np.nan)
     loss = 1.0 - plant.estimation.charge_efficiency
     guesses = hypotheses.start(common, surest, STORED_TAIL, spread(plant), loss)
     apart = np.where(known, soc - common[:, None, None], np.nan)
-    variance = np.where(known, np.maximum(np.square(sigma) - np.square(surest)[:, None, None], 0.0), np.nan)
+    left = np.where(known, np.maximum(np.square(sigma) - np.square(surest)[:, None, None], 0.0), np.nan)
     zero, no = np.zeros(strings), np.zeros(strings, dtype=bool)
     return SocMemory(
         counter=counting.start(strings),
         polarisation=polarisation.start(model, strings),
         hypotheses=guesses,
         belief=hypotheses.belief(guesses),
-        deltas=Deltas(apart, variance),
+        deltas=Deltas(apart, left),
         tables=electrical.tables(model, np.full(strings, 25.0)),
         mismatch=np.ones(strings),
         readings=_no_readings(strings, len(model.rc_tau_s)),
