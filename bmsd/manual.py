@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from bmsd.errors import ConfigError
-from bmsd.model.catalogue import CATALOGUE, Latch, Row
+from bmsd.model.catalogue import CATALOGUE
+from bmsd.model.row import Latch, Row
 from bmsd.systemd.page import journal_markdown
 
 _CLEARS = {

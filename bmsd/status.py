@@ -12,11 +12,11 @@ from rich.text import Text
 
 from bmsd.control.status_line import first
 from bmsd.model.bound import Bound
-from bmsd.model.catalogue import Level
 from bmsd.model.fault import Fault, place
 from bmsd.model.points import values
 from bmsd.model.published import Published
 from bmsd.model.request import Lease
+from bmsd.model.row import Level
 from bmsd.model.snapshot import Controller
 
 MOST_BOUNDS = 2

@@ -14,7 +14,7 @@ from bmsd.core.estimation.estimators import EstimationMemory
 from bmsd.core.estimation.leaks import Leaks
 from bmsd.core.protection.protect import Protections
 from bmsd.core.tick import Outcome, tick
-from bmsd.model.catalogue import CATALOGUE, Row
+from bmsd.model.catalogue import CATALOGUE
 from bmsd.model.cell import CellSpec
 from bmsd.model.host import ClockQuality
 from bmsd.model.layout import Layout
@@ -30,6 +30,7 @@ from bmsd.model.plant import (
     Timing,
 )
 from bmsd.model.request import Request, Reset, Role
+from bmsd.model.row import Row
 from bmsd.model.snapshot import (
     CHEMISTRIES,
     INPUTS,

@@ -15,10 +15,11 @@ from bmsd.control.journal import Journal
 from bmsd.core.contactors import State
 from bmsd.core.tick import Outcome
 from bmsd.link.server import LinkServer
-from bmsd.model.catalogue import CATALOGUE, Level
+from bmsd.model.catalogue import CATALOGUE
 from bmsd.model.changes import changes
 from bmsd.model.published import PROTOCOL, Hello, Published, StringStatus
 from bmsd.model.request import Request
+from bmsd.model.row import Level
 
 if TYPE_CHECKING:
     from bmsd.control.composition import Checked

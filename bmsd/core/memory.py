@@ -14,11 +14,11 @@ from bmsd.core.estimation.estimators import EstimationMemory
 from bmsd.core.limits import LimitMemory
 from bmsd.core.protection.protect import ProtectionMemory, Protections
 from bmsd.core.starts import HOUR_S, NO_STARTS, Began, Starts, starts
-from bmsd.model.catalogue import Scope
 from bmsd.model.durable import Durable, LatchRecord
 from bmsd.model.history import History
 from bmsd.model.plant import Plant
 from bmsd.model.request import Lease, Reset
+from bmsd.model.row import Scope
 from bmsd.model.snapshot import Floats, Ints
 
 LAG_SLOTS = 16

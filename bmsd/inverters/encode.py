@@ -14,9 +14,9 @@ from bmsd.errors import ConfigError
 from bmsd.inverters.port import PACE_S
 from bmsd.inverters.profile import OptionValue, Profile, load_profile
 from bmsd.inverters.trace import write_line
-from bmsd.model.catalogue import Alarm
 from bmsd.model.command import Command
 from bmsd.model.frame import Frame
+from bmsd.model.row import Alarm
 
 ALARM_NAMES = tuple(alarm.value for alarm in Alarm)
 NUMBERS = (

@@ -22,10 +22,10 @@ from dataclasses import replace
 
 from bmsd.errors import ConfigError
 from bmsd.inverters.profile import Limits, Profile
-from bmsd.model.catalogue import Alarm
 from bmsd.model.command import Command
 from bmsd.model.frame import Frame
 from bmsd.model.plant import InverterSettings
+from bmsd.model.row import Alarm
 
 PACE_S = 0.020
 """Between frames of a set: listeners with two receive buffers lose frames of a burst."""

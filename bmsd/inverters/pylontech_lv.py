@@ -27,9 +27,9 @@ from bmsd.inverters.profile import (
     milli,
 )
 from bmsd.inverters.signals import Value
-from bmsd.model.catalogue import Alarm
 from bmsd.model.command import Command
 from bmsd.model.frame import Frame
+from bmsd.model.row import Alarm
 
 KEEP_ALIVE = 0x305
 LIMITS = 0x351

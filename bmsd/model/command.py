@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from bmsd.model.catalogue import Alarm
+from bmsd.model.row import Alarm
 from bmsd.model.snapshot import Bools
 
 

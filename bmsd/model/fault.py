@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bmsd.model.catalogue import CATALOGUE, Level, Scope
+from bmsd.model.catalogue import CATALOGUE
+from bmsd.model.row import Level, Scope
 from bmsd.model.snapshot import BUSES
 
 _SCOPE = {row.code: row.scope for row in CATALOGUE}

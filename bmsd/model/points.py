@@ -14,12 +14,13 @@ from functools import cache
 import numpy as np
 
 from bmsd.model import point_readers as readers
-from bmsd.model.catalogue import CATALOGUE, Level, Row
+from bmsd.model.catalogue import CATALOGUE
 from bmsd.model.host import ClockQuality
 from bmsd.model.layout import MAX_CELLS, MAX_MODULES, MAX_SENSORS, MAX_STRINGS
 from bmsd.model.point import Block, Column, Point, Read, Type, Value
 from bmsd.model.point_readers import Array
 from bmsd.model.published import Published
+from bmsd.model.row import Level, Row
 from bmsd.model.snapshot import BUSES, INPUTS, OPEN_REASONS, TRIP_CODES, Controller, Floats
 
 MAP_REGISTERS = 5000

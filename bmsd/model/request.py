@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from bmsd.model.catalogue import Latch, Row
+from bmsd.model.row import Latch, Row
 
 LEASE_S = (1.0, 3600.0)
 """Shortest and longest lease."""

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from bmsd.codec import packed
 from bmsd.codec import record as by_name
 from bmsd.errors import FrameError
-from bmsd.model.catalogue import Alarm, Level
 from bmsd.model.fault import Fault
 from bmsd.model.published import Published
 from bmsd.model.request import Connect, Lease, Power, Release, Reserve, Reset, Role, Shutdown
+from bmsd.model.row import Alarm, Level
 from bmsd.model.snapshot import Bools, Floats, Ints
 from tests.core.test_tick_properties import plain
 from tests.gateway.control_end import record

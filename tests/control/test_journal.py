@@ -9,13 +9,13 @@ import pytest
 from bmsd.control.audit import BURST, EVERY_S, Audit
 from bmsd.control.journal import Journal
 from bmsd.link.wire import Answer, Answered, Asked
-from bmsd.model.catalogue import Level
 from bmsd.model.changes import changes
 from bmsd.model.event import Event
 from bmsd.model.fault import Fault
 from bmsd.model.host import ClockQuality
 from bmsd.model.published import Published, StringStatus
 from bmsd.model.request import Lease, Role
+from bmsd.model.row import Level
 from bmsd.story import events
 from tests.gateway.control_end import record
 

@@ -12,11 +12,12 @@ import pytest
 from bmsd.core.protection.evidence import DETECTORS, Evidence, Reading, detector
 from bmsd.core.starts import Starts
 from bmsd.core.tick import Outcome
-from bmsd.model.catalogue import CATALOGUE, Latch, Level, Row, Scope, row
+from bmsd.model.catalogue import CATALOGUE, row
 from bmsd.model.host import ClockQuality, Computer, PreviousEnd, Saving
 from bmsd.model.layout import Layout
 from bmsd.model.plant import Plant
 from bmsd.model.request import Power, Release, Reset, Role
+from bmsd.model.row import Latch, Level, Row, Scope
 from bmsd.model.snapshot import CHEMISTRIES, INPUTS, Controller, Input
 from bmsd.model.snapshot import Reading as Kind
 from tests import rack

@@ -12,8 +12,8 @@ import pytest
 from bmsd.core import contactors
 from bmsd.core.contactors import TRANSITIONS, Event, Failure, Orders, State, StringState
 from bmsd.core.contactors.table import move
-from bmsd.model.catalogue import Alarm
 from bmsd.model.request import Connect, Reset, Role, Shutdown
+from bmsd.model.row import Alarm
 from bmsd.model.snapshot import INPUTS, Feedback
 from tests import rack
 

@@ -12,7 +12,7 @@ from bmsd.core.contactors import State
 from bmsd.core.contactors.circuit import UNIT_OPENS_S
 from bmsd.core.contactors.connecting import Bus, allowed_v, too_far
 from bmsd.core.tick import Outcome
-from bmsd.model.catalogue import Alarm
+from bmsd.model.row import Alarm
 from bmsd.model.snapshot import Feedback
 from tests import rack
 

@@ -14,8 +14,9 @@ from bmsd.core import memory as memories
 from bmsd.core.contactors import State
 from bmsd.core.memory import Memory
 from bmsd.core.tick import Outcome, tick
-from bmsd.model.catalogue import CATALOGUE, Latch, Level
+from bmsd.model.catalogue import CATALOGUE
 from bmsd.model.request import Connect, Power, Release, Request, Reserve, Reset, Role
+from bmsd.model.row import Latch, Level
 from bmsd.model.snapshot import Snapshot
 from tests import rack
 

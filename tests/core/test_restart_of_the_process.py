@@ -14,9 +14,10 @@ from bmsd.core.contactors.sequence import OPENED_BY_POWER_ON
 from bmsd.core.memory import Memory
 from bmsd.core.protection.protect import Protections
 from bmsd.core.tick import Outcome, tick
-from bmsd.model.catalogue import CATALOGUE, Latch
+from bmsd.model.catalogue import CATALOGUE
 from bmsd.model.durable import LatchRecord
 from bmsd.model.request import Connect, Reset, Role
+from bmsd.model.row import Latch
 from tests import rack
 
 HEARTBEAT_LOST = 1

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from bmsd.core import memory
 from bmsd.core.protection.evidence import Reading
 from bmsd.core.protection.step import FaultState, Rows, step
-from bmsd.model.catalogue import Latch, Level, Row, Scope
 from bmsd.model.request import Connect, Reset, Role
+from bmsd.model.row import Latch, Level, Row, Scope
 from tests import rack
 
 NAN = float("nan")

@@ -16,8 +16,8 @@ from bmsd.core import memory as memories
 from bmsd.core.contactors import State
 from bmsd.core.contactors.connecting import allowed_v
 from bmsd.core.tick import Outcome
-from bmsd.model.catalogue import Level
 from bmsd.model.request import Connect, Request, Reset, Role
+from bmsd.model.row import Level
 from bmsd.model.snapshot import OPEN_REASONS, Feedback
 from tests import rack
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from bmsd.core import memory
 from bmsd.core.tick import Outcome
-from bmsd.model.catalogue import Alarm
 from bmsd.model.request import Connect, Reset, Role, Shutdown
+from bmsd.model.row import Alarm
 from bmsd.model.snapshot import Input, Modules, Snapshot, Units
 from tests import rack
 

@@ -18,11 +18,12 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 from bmsd.gateway.web.metrics import FAMILIES, LOOP, MOST_AT_ONCE, NAMES, OWN, UNITS, Family, Own, of_point, point_name
 from bmsd.gateway.web.metrics_page import PAGE, renewed
 from bmsd.model.bound import Bound
-from bmsd.model.catalogue import CATALOGUE, Level
+from bmsd.model.catalogue import CATALOGUE
 from bmsd.model.fault import Fault
 from bmsd.model.point import Point, Type
 from bmsd.model.points import POINTS, values
 from bmsd.model.published import PROTOCOL, Hello, Published
+from bmsd.model.row import Level
 from bmsd.model.snapshot import Feedback
 from tests.gateway.control_end import ControlEnd, record, wait_for
 from tests.gateway.web_end import WebEnd

@@ -15,10 +15,11 @@ from bmsd.codec.plain import as_object
 from bmsd.gateway.feed import STALE_S
 from bmsd.gateway.web import shapes
 from bmsd.model.bound import Bound
-from bmsd.model.catalogue import CATALOGUE, Level
+from bmsd.model.catalogue import CATALOGUE
 from bmsd.model.fault import Fault
 from bmsd.model.points import POINTS, values
 from bmsd.model.published import Published
+from bmsd.model.row import Level
 from bmsd.model.snapshot import Feedback, Reading
 from tests.gateway.control_end import ControlEnd, event, record, wait_for
 from tests.gateway.web_end import WebEnd

@@ -16,7 +16,7 @@ from bmsd.errors import ConfigError
 from bmsd.inverters.encode import ALARM_NAMES, KEYS, encode_object
 from bmsd.inverters.profile import load_profile, options_from_text
 from bmsd.inverters.trace import Decoder, decode_lines
-from bmsd.model.catalogue import Alarm
+from bmsd.model.row import Alarm
 
 GOLDEN = list(csv.DictReader(Path(__file__).with_name("pylontech_lv_golden.csv").open()))
 FULL: dict[str, Any] = {

@@ -16,9 +16,9 @@ from inverter_builders import a_command, settings
 from bmsd.errors import ConfigError
 from bmsd.inverters.port import InverterPort
 from bmsd.inverters.profile import Limits, load_profile
-from bmsd.model.catalogue import Alarm
 from bmsd.model.command import Command
 from bmsd.model.frame import Frame
+from bmsd.model.row import Alarm
 
 SET = [0x351, 0x355, 0x356, 0x359, 0x35C, 0x35E]
 KEEP_ALIVE = Frame(0x305, bytes(8), False)

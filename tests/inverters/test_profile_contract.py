@@ -19,9 +19,9 @@ import bmsd.inverters
 from bmsd.inverters.encode import KEYS
 from bmsd.inverters.profile import Limits, Profile, load_profile, profile_class, profile_names
 from bmsd.inverters.signals import dbc_path
-from bmsd.model.catalogue import Alarm
 from bmsd.model.command import Command
 from bmsd.model.frame import Frame
+from bmsd.model.row import Alarm
 
 HALF_MILLI = 0.000501
 """Measured values become whole mV and mA, half to even, before they are rounded."""

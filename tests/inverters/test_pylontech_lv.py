@@ -14,8 +14,8 @@ from inverter_builders import a_command
 from bmsd.errors import ConfigError, FrameError
 from bmsd.inverters.profile import Limits, load_profile
 from bmsd.inverters.pylontech_lv import BITS, PylontechLv
-from bmsd.model.catalogue import Alarm
 from bmsd.model.frame import Frame
+from bmsd.model.row import Alarm
 
 GOLDEN = list(csv.DictReader(Path(__file__).with_name("pylontech_lv_golden.csv").open()))
 

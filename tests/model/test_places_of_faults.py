@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bmsd.model.catalogue import Level
 from bmsd.model.fault import Fault, place
+from bmsd.model.row import Level
 
 
 @pytest.mark.parametrize(

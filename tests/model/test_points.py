@@ -17,10 +17,11 @@ from bmsd.core.contactors import State
 from bmsd.errors import ConfigError
 from bmsd.manual import renew
 from bmsd.model import points
-from bmsd.model.catalogue import CATALOGUE, Level
+from bmsd.model.catalogue import CATALOGUE
 from bmsd.model.fault import Fault
 from bmsd.model.layout import MAX_CELLS, MAX_MODULES, MAX_SENSORS, MAX_STRINGS
 from bmsd.model.points import MODULES, SINGLE, STRINGS, arrays, listed, values
+from bmsd.model.row import Level
 from bmsd.model.snapshot import Feedback, Reading
 from bmsd.register_map import as_csv, moved
 from tests.gateway.control_end import record

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from bmsd.core.contactors.connecting import allowed_v
-from bmsd.model.catalogue import Alarm
 from bmsd.model.request import Connect, Reset, Role
+from bmsd.model.row import Alarm
 from bmsd.sim.contactor_unit import OpenReason
 from bmsd.sim.mishap import Mishap
 from tests import rack

@@ -12,10 +12,11 @@ from bmsd.core.protection import detectors  # noqa: F401  (registers the detecto
 from bmsd.core.protection.evidence import DETECTORS, Evidence
 from bmsd.core.protection.step import FaultState, Rows, step
 from bmsd.model.bound import Bound
-from bmsd.model.catalogue import CATALOGUE, Alarm, Level, Row, Scope
+from bmsd.model.catalogue import CATALOGUE
 from bmsd.model.fault import Fault
 from bmsd.model.plant import Plant
 from bmsd.model.request import Reset
+from bmsd.model.row import Alarm, Level, Row, Scope
 from bmsd.model.snapshot import Bools, Ints
 
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from bmsd.core.protection.evidence import Reading
-from bmsd.model.catalogue import Latch, Row
 from bmsd.model.request import Reset, may_reset
+from bmsd.model.row import Latch, Row
 from bmsd.model.snapshot import Bools, Floats, Ints
 
 HOUR_S = 3600.0

@@ -17,10 +17,11 @@ from bmsd.gateway.web.metrics import Metrics
 from bmsd.gateway.web.problem import NoGoodRecord, answer_with_problems
 from bmsd.gateway.web.recent import MOST_KEPT, Recent
 from bmsd.gateway.web.stream import StreamQuery, Streams
-from bmsd.model.catalogue import CATALOGUE, Row, row
+from bmsd.model.catalogue import CATALOGUE, row
 from bmsd.model.fault import Fault
 from bmsd.model.points import POINTS
 from bmsd.model.published import Hello, Published
+from bmsd.model.row import Row
 
 VERSION = version("bmsd")
 DESCRIPTION = """\
