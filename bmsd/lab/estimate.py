@@ -41,9 +41,9 @@ class Start:
 def estimates(specification: Specification, capacity_ah: float, series: Series, start: Start = Start()) -> Floats:
     """Return one row of COLUMNS for every row of the series; NaN: not known."""
     rack = plant_of(specification, capacity_ah)
-    memory = estimators.of(rack, _begin(rack, start))
+    memory = estimators.of(rack, begin(rack, start))
     rows = np.empty((len(series.t_s), len(COLUMNS)))
-    for k, (snapshot, dt_s, unknown) in enumerate(_snapshots(rack, series)):
+    for k, (snapshot, dt_s, unknown) in enumerate(snapshots(rack, series)):
         if unknown is not None:
             memory = estimators.interrupted(rack, memory, unknown)
         memory, known = estimators.step(rack, memory, snapshot, dt_s, ALL)
@@ -59,23 +59,7 @@ def estimates(specification: Specification, capacity_ah: float, series: Series, 
     return rows
 
 
-def charge_states(specification: Specification, capacity_ah: float, series: Series, start: Start = Start()) -> Floats:
-    """Return SoC, its sigma, the current bias in A and the relative capacity for every row, without the power."""
-    rack = plant_of(specification, capacity_ah)
-    memory = _begin(rack, start)
-    rows = np.empty((len(series.t_s), 4))
-    for k, (snapshot, dt_s, unknown) in enumerate(_snapshots(rack, series)):
-        if unknown is not None:
-            memory = soc.interrupted(rack, memory, unknown)
-        memory = soc.step(rack, memory, snapshot, dt_s, ALL)
-        belief = memory.belief
-        rows[k] = (
-            memory.soc[0, 0, 0], memory.sigma[0, 0, 0], belief.bias_c[0] * rack.cell.capacity_ah, belief.size[0]
-        )  # fmt: skip
-    return rows
-
-
-def _snapshots(rack: Plant, series: Series) -> Iterator[tuple[Snapshot, float, Floats | None]]:
+def snapshots(rack: Plant, series: Series) -> Iterator[tuple[Snapshot, float, Floats | None]]:
     """Yield a snapshot of every row, the time since the one before, and, after a gap, what may have flowed in it."""
     blank, moved_as = calm(rack, np.zeros(rack.layout.cell_shape)), _moved_as(series)
     gaps = {gap.t_s for gap in series.gaps}
@@ -86,7 +70,8 @@ def _snapshots(rack: Plant, series: Series) -> Iterator[tuple[Snapshot, float, F
         yield _snapshot(blank, series, k, float(series.t_s[k] - series.t_s[0]), float(moved_as[k])), dt_s, unknown
 
 
-def _begin(rack: Plant, start: Start) -> soc.SocMemory:
+def begin(rack: Plant, start: Start) -> soc.SocMemory:
+    """What is known of the charge before the first row."""
     shape = rack.layout.cell_shape
     charge = soc.start(rack)
     if start.soc is not None:

@@ -21,11 +21,12 @@ from time import perf_counter
 import numpy as np
 
 from bmsd.config.cell_file import Envelope, Specification
-from bmsd.lab.estimate import Start, charge_states
+from bmsd.lab.estimate import Start
 from bmsd.lab.fit import fit
 from bmsd.lab.series import Series
 from tests.bench import life_accuracy, power_accuracy
 from tests.lab import measured_series as data
+from tests.lab.charge_states import charge_states
 
 ENVELOPE = Envelope(min_v=2.0, max_v=3.65)
 LFP_DEGC = (5, 15, 25, 35, 45)

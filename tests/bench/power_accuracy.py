@@ -84,9 +84,9 @@ def run(cell: Specification, series: Series, capacity_ah: float) -> tuple[Pulses
     """Run the series through the estimators; return its pulses and r10 of every row."""
     rack = plant_of(cell, capacity_ah)
     assert series.soc is not None
-    memory = estimators.of(rack, lab._begin(rack, lab.Start(float(np.clip(series.soc[0], 0.0, 1.0)), 0.02)))
+    memory = estimators.of(rack, lab.begin(rack, lab.Start(float(np.clip(series.soc[0], 0.0, 1.0)), 0.02)))
     pulses, rows, r10 = found(series, capacity_ah), [], np.empty(len(series.t_s))
-    for k, (snapshot, dt_s, unknown) in enumerate(lab._snapshots(rack, series)):
+    for k, (snapshot, dt_s, unknown) in enumerate(lab.snapshots(rack, series)):
         if unknown is not None:
             memory = estimators.interrupted(rack, memory, unknown)
         memory, known = estimators.step(rack, memory, snapshot, dt_s, lab.ALL)

@@ -10,13 +10,19 @@ import pytest
 
 from bmsd.core import memory
 from bmsd.core.estimation import soc
+from bmsd.core.estimation.charge_state import ChargeState, charge_state
 from bmsd.core.protection.protect import Protections
-from bmsd.model.snapshot import Floats
+from bmsd.model.snapshot import Floats, Snapshot
 from tests import rack
 
 PLANT = rack.plant(cells=4, sensors=1)
 CAPACITY_AS = 280.0 * 3600.0
 ALL = np.array([True])
+
+
+def estimated(was: soc.SocMemory, snap: Snapshot, dt_s: float) -> tuple[soc.SocMemory, ChargeState]:
+    found = soc.step(PLANT, was, snap, dt_s, ALL)
+    return found, charge_state(PLANT, found, ALL, 1.0)
 
 
 class Counter:
@@ -32,7 +38,7 @@ class Counter:
     def see(self, charge_as: float, dt_s: float = 1.0, **values: Any):
         self.now_s += dt_s
         snap = rack.snapshot(PLANT, self.now_s, charge_as=charge_as, **{"cell_v": self.cell_v, **values})
-        self.memory, self.estimate = soc.estimate(PLANT, self.memory, snap, dt_s, ALL)
+        self.memory, self.estimate = estimated(self.memory, snap, dt_s)
         return self.estimate
 
 
@@ -50,7 +56,7 @@ def test_the_first_sight_gives_soc_from_the_rest_voltage_with_its_uncertainty():
 
 def test_a_load_at_the_start_is_taken_from_the_voltage():
     snap = rack.snapshot(PLANT, 100.0, cell_v=3.183 - 0.03, current_a=-100.0)
-    _, estimate = soc.estimate(PLANT, soc.start(PLANT), snap, 0.0, ALL)
+    _, estimate = estimated(soc.start(PLANT), snap, 0.0)
     assert estimate.soc is not None
     assert estimate.soc_sigma is not None
     rest = Counter(3.183).estimate
@@ -125,7 +131,7 @@ def test_the_string_follows_its_weakest_cell():
     cells = np.full(PLANT.layout.cell_shape, 0.2)
     cells[0, 0, 1] = 0.1
     snap = rack.snapshot(PLANT, 100.0, cell_v=np.nan)
-    _, estimate = soc.estimate(PLANT, rack.knowing(PLANT, cells).soc, snap, 0.0, ALL)
+    _, estimate = estimated(rack.knowing(PLANT, cells).soc, snap, 0.0)
     assert estimate.soc == pytest.approx(0.1 / (0.1 + 0.8), abs=0.01)
 
 
@@ -153,7 +159,7 @@ def test_on_the_plateau_a_few_millivolts_between_cells_say_nothing():
 def test_a_cell_that_was_never_seen_makes_the_soc_unknown():
     cells = np.full(PLANT.layout.cell_shape, 3.245)
     cells[0, 0, 1] = np.nan
-    _, estimate = soc.estimate(PLANT, soc.start(PLANT), rack.snapshot(PLANT, 100.0, cell_v=cells), 0.0, ALL)
+    _, estimate = estimated(soc.start(PLANT), rack.snapshot(PLANT, 100.0, cell_v=cells), 0.0)
     assert (estimate.soc, estimate.soc_sigma) == (None, None)
 
 

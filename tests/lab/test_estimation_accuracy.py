@@ -10,10 +10,11 @@ import pytest
 
 from bmsd.config.cell_file import Envelope, Specification
 from bmsd.lab.cell_plant import sheet
-from bmsd.lab.estimate import Start, charge_states
+from bmsd.lab.estimate import Start
 from bmsd.lab.fit import fit
 from bmsd.lab.series import Series
 from tests.lab import measured_series as data
+from tests.lab.charge_states import charge_states
 
 ENVELOPE = Envelope(min_v=2.0, max_v=3.65)
 

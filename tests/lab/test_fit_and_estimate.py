@@ -15,11 +15,12 @@ from bmsd.cli import app
 from bmsd.config import cell_file
 from bmsd.config.cell_file import Envelope, Specification
 from bmsd.lab import estimate as lab
-from bmsd.lab.estimate import COLUMNS, Start, charge_states
+from bmsd.lab.estimate import COLUMNS, Start
 from bmsd.lab.fit import fit
 from bmsd.lab.fit_cell import fit_cell
 from bmsd.lab.series import Gap, Series
 from tests.lab import measured_series as data
+from tests.lab.charge_states import charge_states
 
 CELL = Path(__file__).parents[2] / "deploy" / "cells" / "a123-2ah.toml"
 ENVELOPE = Envelope(min_v=2.0, max_v=3.65)

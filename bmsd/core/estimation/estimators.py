@@ -8,6 +8,7 @@ import numpy as np
 
 from bmsd.core.estimation import anchors, capacity, ledger, months, power, predictor, resistance, soc
 from bmsd.core.estimation.capacity import CapacityMemory
+from bmsd.core.estimation.charge_state import ChargeState, charge_state
 from bmsd.core.estimation.electrical import at, place
 from bmsd.core.estimation.history import Seen
 from bmsd.core.estimation.ledger import LedgerMemory
@@ -15,7 +16,7 @@ from bmsd.core.estimation.months import MonthsMemory
 from bmsd.core.estimation.power import Power
 from bmsd.core.estimation.predictor import PredictorMemory
 from bmsd.core.estimation.resistance import LOOK_S, Look, ResistanceMemory
-from bmsd.core.estimation.soc import ChargeState, SocMemory
+from bmsd.core.estimation.soc import SocMemory
 from bmsd.model.durable import Learned
 from bmsd.model.estimate import Estimate
 from bmsd.model.history import History, Wear
@@ -156,8 +157,9 @@ def interrupted(plant: Plant, was: EstimationMemory, unknown: Floats) -> Estimat
 def step(
     plant: Plant, was: EstimationMemory, snapshot: Snapshot, dt_s: float, in_circuit: Bools
 ) -> tuple[EstimationMemory, Estimate]:
-    """Return the new memory and what is known now; `in_circuit` (strings,) as in soc.estimate."""
-    charge_memory, state = soc.estimate(plant, was.soc, snapshot, dt_s, in_circuit, was.capacity.share)
+    """Return the new memory and what is known now; `in_circuit` (strings,): those that may carry current."""
+    charge_memory = soc.step(plant, was.soc, snapshot, dt_s, in_circuit)
+    state = charge_state(plant, charge_memory, in_circuit, was.capacity.share)
     mean_a = _mean_a(was.mean_a, snapshot.units.current_a, dt_s)
     moved = ledger.counted(plant, was.ledger, snapshot, dt_s)
     was = replace(was, capacity=_capacity(plant, was, snapshot, charge_memory, state), mean_a=mean_a)

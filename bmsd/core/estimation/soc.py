@@ -34,8 +34,6 @@ LARGEST_SIGMA = 0.5
 UNKNOWN_SIGMA = 0.3
 """Of cells that nobody has seen before: anything between empty and full."""
 FLOOR = 0.015
-BIAS_FLOOR_C = 0.0005
-"""An offset is never told better than this: a table that is wrong at a knee, and the charge lost in charging."""
 MODEL_FACTOR = 1.3
 """A cell is met worse than the one that the model was fitted to."""
 MISMATCH_TAU_S = 7200.0
@@ -131,23 +129,6 @@ class SocMemory:
         """Standard deviation of each cell's."""
         total = np.square(self.string_sigma)[:, None, None] + self.deltas.variance
         return np.minimum(np.sqrt(total), LARGEST_SIGMA)
-
-
-@dataclass(frozen=True, slots=True)
-class ChargeState:
-    """What is known of the charge; the fields are those of model.estimate.Estimate."""
-
-    cell_soc: Floats
-    cell_soc_sigma: Floats
-    cell_capacity_ah: Floats
-    string_soc: Floats
-    string_soc_sigma: Floats
-    soc: float | None
-    soc_sigma: float | None
-    current_bias_a: Floats
-    current_bias_sigma_a: Floats
-    string_left_ah: Floats
-    string_room_ah: Floats
 
 
 def spread(plant: Plant) -> Spread:
@@ -252,23 +233,6 @@ def bled(was: SocMemory, share: Floats) -> SocMemory:
     mean = share.mean(axis=(1, 2))
     apart = replace(was.deltas, soc=was.deltas.soc - (share - mean[:, None, None]))
     return replace(was, deltas=apart, net_c=was.net_c - mean)
-
-
-def estimate(
-    plant: Plant,
-    was: SocMemory,
-    snapshot: Snapshot,
-    dt_s: float,
-    in_circuit: Bools,
-    capacity_share: Floats | float = 1.0,
-) -> tuple[SocMemory, ChargeState]:
-    """Count the charge of this tick; return the new memory and what is known now.
-
-    `capacity_share`: capacity of each cell over the nominal one. The rack's SoC is that of the strings
-    (strings,) that are in circuit, without one that of all.
-    """
-    memory = step(plant, was, snapshot, dt_s, in_circuit)
-    return memory, _weakest_cell(plant, memory, capacity_share, in_circuit)
 
 
 def step(plant: Plant, was: SocMemory, snapshot: Snapshot, dt_s: float, in_circuit: Bools) -> SocMemory:
@@ -481,31 +445,3 @@ def _moments(plant: Plant, was: SocMemory, still_v: Floats, amps: Floats, mean_v
         bottom_used=bottom_used,
     )
     return now, moments
-
-
-def _weakest_cell(plant: Plant, memory: SocMemory, capacity_share: Floats | float, in_circuit: Bools) -> ChargeState:
-    """String and rack values follow the weakest cell: what the first empty cell leaves, what the first full takes."""
-    strings, nominal_ah = plant.layout.strings, plant.cell.capacity_ah
-    soc, sigma = memory.soc, memory.sigma
-    capacity_ah = np.full(soc.shape, nominal_ah * capacity_share)
-    left = (soc * capacity_ah).reshape(strings, -1).min(axis=1)
-    room = ((1.0 - soc) * capacity_ah).reshape(strings, -1).min(axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        string_soc = np.where(left + room > 0.0, left / (left + room), np.nan)
-    string_sigma = sigma.reshape(strings, -1).max(axis=1)
-    counts = in_circuit if in_circuit.any() else np.ones(strings, dtype=bool)
-    known = bool(np.isfinite(string_soc[counts]).all())
-    belief = memory.belief
-    return ChargeState(
-        cell_soc=soc,
-        cell_soc_sigma=sigma,
-        cell_capacity_ah=capacity_ah,
-        string_soc=string_soc,
-        string_soc_sigma=string_sigma,
-        soc=float(string_soc[counts].mean()) if known else None,
-        soc_sigma=float(string_sigma[counts].max()) if known else None,
-        current_bias_a=np.where(memory.begun, belief.bias_c * nominal_ah, np.nan),
-        current_bias_sigma_a=np.where(memory.begun, np.hypot(belief.bias_sigma_c, BIAS_FLOOR_C) * nominal_ah, np.nan),
-        string_left_ah=left,
-        string_room_ah=room,
-    )
