@@ -13,7 +13,7 @@ import pytest
 
 from tests.vcan.slave_bus import ADDRESS_MASK, PROTOCOL, UNIT, identifier, signals
 from tests.vcan.stall import METER
-from tests.vcan.whole_rack import GUEST_S, Stage, Talker, WholeRack, allows, forbids, room_s
+from tests.vcan.whole_rack import CLOSES_S, GUEST_S, Stage, Talker, WholeRack, allows, forbids, room_s
 from tests.vcan.wire import cangen, link_lost, nobody_acknowledges
 
 pytestmark = pytest.mark.vcan
@@ -199,7 +199,7 @@ def test_a_second_board_with_an_address_of_ours_takes_away_what_is_known(whole: 
         if whole.dropped("field", "protocol_duplicate") - duplicates >= 3:
             break
     assert whole.dropped("field", "protocol_duplicate") - duplicates >= 3
-    whole.inverter.wait_for(allows, within_s=15.0)
+    whole.inverter.wait_for(allows, within_s=CLOSES_S)
 
 
 def echo(seconds: float) -> None:

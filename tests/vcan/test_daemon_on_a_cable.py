@@ -20,7 +20,7 @@ from bmsd.model.snapshot import Controller, Snapshot
 from tests.vcan.cable import Cable
 from tests.vcan.processes import until
 from tests.vcan.slave_bus import UNIT, identifier
-from tests.vcan.whole_rack import SET, WholeRack, allows, forbids, quick, room_s, told_of
+from tests.vcan.whole_rack import CLOSES_S, SET, WholeRack, allows, forbids, quick, room_s, told_of
 from tests.vcan.wire import Candump, cansend, nobody_acknowledges
 
 pytestmark = pytest.mark.vcan
@@ -59,7 +59,7 @@ def cabled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cabled]:
 @pytest.fixture
 def well(cabled: Cabled) -> Iterator[Cabled]:
     """Limits allow current before the story: the rack is well again after the one before."""
-    cabled.whole.inverter.wait_for(allows, within_s=40.0)
+    cabled.whole.inverter.wait_for(allows, within_s=CLOSES_S)
     yield cabled
     assert cabled.whole.daemon.alive
     assert cabled.whole.state().vetoes == ()
@@ -178,7 +178,10 @@ def test_a_recorded_trace_gives_a_daemon_that_only_listens_the_same_snapshots(ca
                     heard.append(client.newest(5.0).snapshot)
             client.close()
             assert daemon.alive
-            assert len(wire.frames) == len(trace.read_text().splitlines()), "nothing but the trace was on the bus"
+            played = len(trace.read_text().splitlines())
+            until(lambda: wire.count >= played, 5.0, "the trace was on the bus")
+            assert wire.silent_for(0.3)
+            assert wire.count == played, "and nothing else"
     finally:
         subprocess.run(["ip", "link", "del", "vcan2"], check=True)
     whole_ones = [snapshot for snapshot in heard if np.isfinite(snapshot.modules.cell_v).all()]
@@ -208,7 +211,7 @@ def test_frames_that_are_dropped_spoilt_doubled_and_late(well: Cabled) -> None:
             "neither what is missing nor what is spoilt is known"
         )
         assert {(limit.ccl_a, limit.dcl_a) for _, limit in whole.told(since_s=zero.at_s)} == {(0.0, 0.0)}
-    whole.inverter.wait_for(allows, within_s=25.0)
+    whole.inverter.wait_for(allows, within_s=CLOSES_S)
 
     told, late = (
         whole.inverter.count,
@@ -242,4 +245,4 @@ def test_interfaces_that_are_removed_and_come_back(well: Cabled) -> None:
     told = whole.inverter.count
     well.inverter.plug_in()
     assert forbids(whole.inverter.wait_for(0x351, within_s=8.0, after=told)), "nothing from before"
-    whole.inverter.wait_for(allows, within_s=25.0)
+    whole.inverter.wait_for(allows, within_s=CLOSES_S)

@@ -10,7 +10,7 @@ import pytest
 from tests.vcan.processes import Running, until
 from tests.vcan.slave_bus import UNIT, identifier, signals
 from tests.vcan.stall import METER
-from tests.vcan.whole_rack import WholeRack, allows, forbids, room_s, running
+from tests.vcan.whole_rack import CLOSES_S, WholeRack, allows, forbids, room_s, running
 from tests.vcan.wire import Seen
 
 pytestmark = pytest.mark.vcan
@@ -46,7 +46,7 @@ def test_a_board_that_falls_silent(whole: WholeRack) -> None:
     assert any("module 2 of string 1" in sentence for sentence in whole.state().missing)
 
     whole.befall()
-    whole.inverter.wait_for(allows, within_s=15.0)
+    whole.inverter.wait_for(allows, within_s=CLOSES_S)
     whole.wait_for_current(lambda amps: amps > 20.0, within_s=15.0)
 
 
@@ -86,7 +86,7 @@ def test_a_latched_trip_survives_a_kill_and_ends_with_a_reset(whole: WholeRack) 
         whole.state_when(lambda now: {fault.code for fault in now.faults} <= still, 3.0, "the latch is released")
         assert "ask to connect" in whole.state().strings[0].reason, "an interrupted process closes nothing by itself"
         ask(whole, "connect")
-        whole.inverter.wait_for(allows, within_s=20.0, after=asked)
+        whole.inverter.wait_for(allows, within_s=CLOSES_S, after=asked)
         rising = limits_after(whole, asked)
         assert all(forbids(frame) for frame in rising[: [allows(frame) for frame in rising].index(True)])
 

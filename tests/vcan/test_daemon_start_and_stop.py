@@ -14,7 +14,19 @@ import pytest
 from tests.vcan.processes import Running
 from tests.vcan.slave_bus import UNIT, identifier, name_of, signals
 from tests.vcan.stall import METER
-from tests.vcan.whole_rack import KEEP_ALIVE, SET, Talker, WholeRack, allows, limits, order, quick, rehearsal, room_s
+from tests.vcan.whole_rack import (
+    CLOSES_S,
+    KEEP_ALIVE,
+    SET,
+    Talker,
+    WholeRack,
+    allows,
+    limits,
+    order,
+    quick,
+    rehearsal,
+    room_s,
+)  # fmt: skip
 from tests.vcan.wire import Candump, Seen, cansend, gaps_s
 
 pytestmark = pytest.mark.vcan
@@ -77,7 +89,7 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Day:
             scene = WholeRack(rack, field, inverter, daemon, boards, mishaps)
             time.sleep(1.5)
             scene.befall()
-            scene.wait_for_current(lambda amps: amps > 20.0, within_s=40.0)
+            scene.wait_for_current(lambda amps: amps > 20.0, within_s=CLOSES_S)
             status = rack.status()
             assert status is not None
             stop_s = time.time()
@@ -238,7 +250,7 @@ def test_a_board_that_is_dead_from_the_start(half_a_rack: tuple[WholeRack, Mark]
     assert all(limit.ccl_a == 0.0 for _, limit in scene.told())
 
     scene.befall()
-    scene.inverter.wait_for(allows, within_s=20.0)
+    scene.inverter.wait_for(allows, within_s=CLOSES_S)
     assert scene.state().missing == ()
 
 

@@ -47,6 +47,9 @@ QUICK: Mapping[str, Any] = {
 # says of the daemon gets this much more here, for processes that had to wait for their turn.
 GUEST_S = 0.3
 
+CLOSES_S = 60.0
+"""In which strings close: when a reading comes late during an attempt, the next one follows 30 s later."""
+
 
 def room_s(since_s: float, until_s: float) -> float:
     """Return what a bound of the daemon gets more here for an answer that took from then to then, wall clock.
@@ -268,7 +271,7 @@ def running(
 ) -> Iterator[WholeRack]:
     """Everything runs, the string is on the bus, current is allowed both ways and at least `least_a` flows."""
     with started(folder, changes, rehearsed=rehearsed) as whole:
-        whole.inverter.wait_for(allows, within_s=40.0, after=0)
+        whole.inverter.wait_for(allows, within_s=CLOSES_S, after=0)
         if least_a > 0.0:
             whole.wait_for_current(lambda amps: abs(amps) >= least_a, within_s=30.0)
         yield whole
@@ -305,7 +308,7 @@ class Stage:
             assert whole.daemon.alive
             assert whole.boards is not None
             assert whole.boards.alive
-            whole.inverter.wait_for(allows, within_s=25.0)
+            whole.inverter.wait_for(allows, within_s=CLOSES_S)
             assert whole.state().vetoes == ()
             self._checked = True
         except (AssertionError, BmsdError) as trouble:
