@@ -89,12 +89,12 @@ class Ahead:
         """Voltage that these magnitudes take by the end, and its slope in V/A."""
         moved = amps * self.per_a
         there = place(self.edge[:, None, :] + self.direction * moved)
-        surface = place(self.surface + self.direction * amps * self.surface_per_a)
+        surface = self.surface + self.direction * amps * self.surface_per_a
         stay = np.exp(-self.gamma * moved)
         then_ohm = self.ohm + self.at_most * (at(self.tables.r0_ohm, there) - self.r0_ohm[:, None, :])
-        rest_v = self.direction * (at(self.tables.mid_v, surface) - self.now_v[:, None, :])
-        used_v = rest_v + amps * then_ohm + self.swing_v * (1.0 - stay)
-        slope = at(self.tables.slope_v, surface) * self.surface_per_a + self.swing_v * self.gamma * stay * self.per_a
+        rest_v, steep = _rest(self.tables, surface, self.direction)
+        used_v = self.direction * (rest_v - self.now_v[:, None, :]) + amps * then_ohm + self.swing_v * (1.0 - stay)
+        slope = steep * self.surface_per_a + self.swing_v * self.gamma * stay * self.per_a
         return used_v, then_ohm + slope
 
 
@@ -139,13 +139,24 @@ def ahead(
         edge=edge,
         surface=edge[:, None, :] + ahead_by[:, None, None] * keep,
         r0_ohm=r0,
-        now_v=at(tables.mid_v, place(edge + ahead_by[:, None])),
+        now_v=_rest(tables, edge + ahead_by[:, None], direction)[0],
         ohm=at_most * (r0[:, None, :] + rc_ohm[:, :, None]),
         at_most=at_most,
         per_a=per_a,
         surface_per_a=surface_per_a,
         swing_v=half_v[:, None, :] * (1.0 - direction * polarised.h)[:, None, None],
     )
+
+
+def _rest(tables: Tables, soc: Floats, direction: int) -> tuple[Floats, Floats]:
+    """Rest voltage at this SoC and its slope; beyond the end of the table that is ahead it goes on by the slope there.
+
+    How full a cell is may be unknown: that the table ends does not bind, what is left to the limit does.
+    """
+    where, end = place(soc), 1.0 if direction > 0 else 0.0
+    steep = at(tables.slope_v, where)
+    beyond = direction * np.maximum(direction * (soc - end), 0.0)
+    return at(tables.mid_v, where) + beyond * steep, steep
 
 
 def end_v(of: Ahead, amps: Floats) -> Floats:
@@ -164,8 +175,8 @@ def power(
 def least(of: Ahead, limit_v: float, most_a: float) -> Power:
     """Return the current at which the first cell ends at `limit_v`, and that cell."""
     room_v = of.direction * (limit_v - of.base_v)
-    room_soc, room_surface = (np.maximum(1.0 - z if of.direction > 0 else z, 0.0) for z in (of.edge, of.surface))
-    most = np.minimum(np.minimum(room_soc[:, None, :] / of.per_a, room_surface / of.surface_per_a), most_a)
+    room_soc = 1.0 - of.edge if of.direction > 0 else of.edge
+    most = np.minimum(room_soc[:, None, :] / of.per_a, most_a)
     amps = np.minimum(np.maximum(room_v / of.ohm, 0.0), most)
     low, high = np.zeros_like(amps), most
     for _ in range(NEWTON_STEPS):
