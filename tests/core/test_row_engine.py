@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -319,6 +319,18 @@ def test_a_latched_row_never_vanishes_without_a_reset_on_the_good_side(steps, la
             assert ask or (reclose and asked_before)
         if not engine.state.latched[0, 0]:
             asked_before = False
+
+
+@given(STEPS, st.sampled_from(list(Latch)), st.booleans(), st.booleans())
+def test_a_subject_alone_goes_the_way_it_goes_beside_one_that_is_always_beyond(steps, latch, reclose, unknown):
+    entry = row(latch=latch, reclose_on_ack=reclose, unknown_trips=unknown, samples=2, delay_s=1.0, auto_per_hour=1)
+    alone, beside = Engine(entry), Engine(entry, 2)
+    for value, dt_s, new, ask in steps:
+        for engine, values in ((alone, [value]), (beside, [value, 11.0])):
+            engine.see(values, dt_s, new=new, ask=SERVICE if ask else None)
+        for field in fields(FaultState):
+            mine, theirs = (getattr(engine.state, field.name)[:, :1] for engine in (alone, beside))
+            np.testing.assert_array_equal(mine, theirs, field.name)
 
 
 def test_latches_and_unknown_soc_survive_a_restart():

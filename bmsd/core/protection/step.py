@@ -12,7 +12,7 @@ when it passes again, the acknowledgement is used up.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -121,9 +121,13 @@ def step(
     Arrays are (rows, subjects): a debounce belongs to a cell, not to the maximum over cells. An unknown
     reading holds the state: it neither raises nor clears, unless the row itself guards against not knowing.
     """
-    value, gate, new, delay_s = _stack(rows, readings, was)
+    value, gate = _values(readings, was.value.shape)
     known = ~np.isnan(value)
-    beyond, good_side = _sides(rows, value, gate)
+    beyond = _beyond(rows, value, known, gate)
+    if not (beyond.any() or was.beyond.any() or was.raised.any()):
+        return _calm(was, value, dt_s)
+    new, delay_s = _pace(rows, readings, was.value.shape)
+    good_side = _good(rows, value, known)
     hold = ~known & ~rows.unknown_trips
     samples, bad_s = _counted(was, beyond, hold, new, dt_s)
     due = beyond & (samples >= rows.samples) & (bad_s >= delay_s - 1e-9)
@@ -158,15 +162,26 @@ def step(
     )
 
 
-def _sides(rows: Rows, value: Floats, gate: Bools) -> tuple[Bools, Bools]:
-    """Which values are beyond, and which are on the good side; an unknown one is beyond where the row says so."""
-    signed, known = value * rows.sign, ~np.isnan(value)
+def _calm(was: FaultState, value: Floats, dt_s: float) -> FaultState:
+    """What follows while nothing is beyond or raised, as nearly always: only the hours run on."""
+    raises, hour_s = _raises(was, np.zeros_like(was.raised), dt_s)
+    return replace(FaultState.start(*value.shape), raises=raises, hour_s=hour_s, value=value)
+
+
+def _beyond(rows: Rows, value: Floats, known: Bools, gate: Bools) -> Bools:
+    """Which values are beyond; an unknown one is where the row says so."""
     with np.errstate(invalid="ignore"):
-        past = signed > rows.trip
-        good_side = signed < rows.clear
-    # a row whose clear equals its trip (an age, a flag) is good when it is not beyond
-    good_side |= known & (rows.clear == rows.trip) & ~past
-    return (past & gate) | (~known & rows.unknown_trips), good_side
+        past = value * rows.sign > rows.trip
+    return (past & gate) | (~known & rows.unknown_trips)
+
+
+def _good(rows: Rows, value: Floats, known: Bools) -> Bools:
+    """Which values are on the good side."""
+    signed = value * rows.sign
+    with np.errstate(invalid="ignore"):
+        # a row whose clear equals its trip (an age, a flag) is good when it is not past
+        good: Bools = (signed < rows.clear) | (known & (rows.clear == rows.trip) & (signed <= rows.trip))
+    return good
 
 
 def _counted(was: FaultState, beyond: Bools, hold: Bools, new: Bools, dt_s: float) -> tuple[Ints, Floats]:
@@ -184,22 +199,25 @@ def _raises(was: FaultState, starts: Bools, dt_s: float) -> tuple[Ints, Floats]:
     return raises, np.where(fresh_hour | (starts & (raises == 1)), 0.0, hour_s)
 
 
-def _stack(rows: Rows, readings: Sequence[Reading], was: FaultState) -> tuple[Floats, Bools, Bools, Floats]:
-    """Readings of all rows as arrays (rows, subjects): value, gate, new, delay."""
-    shape = was.value.shape
-    value = np.empty(shape)
-    gate = np.ones(shape, dtype=bool)
-    new = np.ones(shape, dtype=bool)
-    delay_s = np.broadcast_to(rows.delay_s, shape).copy()
+def _values(readings: Sequence[Reading], shape: tuple[int, ...]) -> tuple[Floats, Bools]:
+    """Value and gate of all rows, (rows, subjects)."""
+    value, gate = np.empty(shape), np.ones(shape, dtype=bool)
     for index, reading in enumerate(readings):
         value[index] = reading.value
         if reading.gate is not None:
             gate[index] = reading.gate
+    return value, gate
+
+
+def _pace(rows: Rows, readings: Sequence[Reading], shape: tuple[int, ...]) -> tuple[Bools, Floats]:
+    """Which values are new, and the delay of each, (rows, subjects)."""
+    new, delay_s = np.ones(shape, dtype=bool), np.broadcast_to(rows.delay_s, shape).copy()
+    for index, reading in enumerate(readings):
         if reading.new is not None:
             new[index] = reading.new
         if reading.delay_s is not None:
             delay_s[index] = reading.delay_s
-    return value, gate, new, delay_s
+    return new, delay_s
 
 
 def _asked(rows: Rows, resets: Sequence[Reset]) -> Bools:
