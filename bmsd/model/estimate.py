@@ -15,8 +15,8 @@ class Estimate:
 
     `string_soc` follows the weakest cell (shape (strings,)); `soc` is the rack's, None when unknown.
     `current_bias_a` (strings,): reading minus truth of the current sensor, positive towards charge.
-    `cell_r1_ohm`, `cell_r10_ohm`: resistance over 1 s and 10 s at the temperature and SoC of now;
-    `cell_resistance_factor`: over that of the cell model, so at whatever temperature, with its sigma.
+    `cell_r1_ohm`, `cell_r10_ohm`: dv/di of a step of the current over 1 s and 10 s at the temperature and SoC of now;
+    `cell_resistance_factor`: what of it is lost over what the model loses, so at whatever temperature, with its sigma.
     `power_charge_a`, `power_discharge_a` (strings, horizons of 2, 10, 30, 3600 s): magnitudes that a string can carry
     for so long, NaN: unknown, and which of its cells, counted through the string from 0, ends it.
     `soh`: capacity of the weakest cell over the nominal one. `string_left_ah`, `string_room_ah`: until the first cell

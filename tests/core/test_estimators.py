@@ -60,6 +60,19 @@ def pulses(count: int) -> list[float]:
     return [100.0 if (k // 20) % 2 else -100.0 for k in range(count)]
 
 
+@pytest.mark.parametrize("soc", [0.03, 0.5, 0.975])
+def test_resistance_over_10_s_is_what_a_pulse_out_of_a_rest_measures(soc):
+    cells = Cells(soc, [1.0, 1.0, 1.0, 1.0])
+    _, estimate = driven(cells, [0.0] * 5)
+    rest_v, amps = cells.volts(0.0)[0], 30.0
+    for _ in range(10):
+        cells.step(amps, 1.0)
+    hysteresis_v = cells.h * float(np.interp(cells.soc[0], SOC_GRID, TABLES.half_v[0]))
+    measured = (cells.volts(amps)[0] - hysteresis_v - rest_v) / amps
+    assert estimate.cell_r10_ohm[0, 0, 0] == pytest.approx(measured, rel=0.03)
+
+
+
 def test_the_resistance_of_every_cell_is_found_from_steps_of_the_current():
     factors = [1.0, 1.0, 1.3, 0.9]
     _, estimate = driven(Cells(0.6, factors), pulses(600))

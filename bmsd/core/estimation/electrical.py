@@ -62,6 +62,11 @@ def arrhenius(model: CellModel, degc: Floats) -> Floats:
     return np.exp(model.activation_k * (1.0 / (degc + KELVIN) - 1.0 / (known + KELVIN)))
 
 
+def moved_per_c(model: CellModel, of: Tables, t_s: Floats) -> Floats:
+    """SoC by which the particles' surface moves in these times (times,) at 1C: (strings, times)."""
+    return t_s / 3600.0 + of.ahead_per_c[:, None] * (1.0 - np.exp(-t_s / model.diffusion_tau_s))
+
+
 def _between(at: Floats, values: Floats, degc: Floats) -> Floats:
     """Values (temperatures, ...) at these temperatures, linear between, level outside: (strings, ...)."""
     if len(at) == 1:

@@ -9,7 +9,7 @@ import numpy as np
 from bmsd.core.estimation import anchors, capacity, ledger, months, power, predictor, resistance, soc
 from bmsd.core.estimation.capacity import CapacityMemory
 from bmsd.core.estimation.charge_state import ChargeState, charge_state
-from bmsd.core.estimation.electrical import at, place
+from bmsd.core.estimation.electrical import at, moved_per_c, place
 from bmsd.core.estimation.history import Seen
 from bmsd.core.estimation.ledger import LedgerMemory
 from bmsd.core.estimation.months import MonthsMemory
@@ -31,7 +31,8 @@ REST_C = 0.005
 
 @dataclass(frozen=True, slots=True)
 class Resistances:
-    """Per cell: over 1 s and 10 s in ohm at temperature and SoC of now, and the factor over the model's with sigma."""
+    """Per cell: dv/di over 1 s and 10 s in ohm at temperature and SoC of now, the rest voltage's share with it, and the
+    factor of what is lost over the model's, with sigma."""
 
     r1_ohm: Floats
     r10_ohm: Floats
@@ -249,16 +250,13 @@ def _looked(
 
 def _resistances(plant: Plant, charge: SocMemory, learned: ResistanceMemory) -> Resistances:
     """At the SoC of now; at half charge where that is not known."""
-    where = place(_or_half(charge.string_soc))
-    taus = plant.cell.model.rc_tau_s
-    ohms = [
-        at(charge.tables.r0_ohm, where) + (charge.tables.rc_ohm * (1.0 - np.exp(-seconds / taus))).sum(axis=1)
-        for seconds in (1.0, 10.0)
-    ]
-    short, long = learned.short.factor(), learned.long.factor()
-    return Resistances(
-        ohms[0][:, None, None] * short, ohms[1][:, None, None] * long, long, learned.long.sigma(resistance.LONG_LOOKS)
-    )
+    model, tables = plant.cell.model, charge.tables
+    where, t_s = place(_or_half(charge.string_soc)), np.array([1.0, 10.0])
+    lost = at(tables.r0_ohm, where)[:, None] + tables.rc_ohm @ (1.0 - np.exp(-t_s / model.rc_tau_s[:, None]))
+    moved = at(tables.slope_v, where)[:, None] * moved_per_c(model, tables, t_s) / plant.cell.capacity_ah
+    factors = learned.short.factor(), learned.long.factor()
+    short, long = (lost[:, [k], None] * factor + moved[:, [k], None] for k, factor in enumerate(factors))
+    return Resistances(short, long, factors[1], learned.long.sigma(resistance.LONG_LOOKS))
 
 
 def _estimate(

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bmsd.core.estimation.electrical import Tables, at, place
+from bmsd.core.estimation.electrical import Tables, at, moved_per_c, place
 from bmsd.core.estimation.hypotheses import AHEAD_DOUBT
 from bmsd.core.estimation.polarisation import Polarisation
 from bmsd.model.cell import CellModel
@@ -127,7 +127,7 @@ def ahead(
     ahead_by = cells.ahead + direction * sigmas * AHEAD_DOUBT * np.abs(cells.ahead)
     keep = np.exp(-t_s / model.diffusion_tau_s)[None, :, None]
     per_a = (t_s / 3600.0)[None, :, None] / capacity[:, None, :]
-    surface_per_a = per_a + tables.ahead_per_c[:, None, None] * (1.0 - keep) / capacity[:, None, :]
+    surface_per_a = moved_per_c(model, tables, t_s)[:, :, None] / capacity[:, None, :]
     drift = 1.0 - np.exp(-2.0 * t_s / model.error_tau_s)
     sigma_v = np.sqrt(SIGMA_V**2 + drift[None, :, None] * np.square(at(tables.error_v, where))[:, None, :])
     at_most = worst[:, None, :]
