@@ -72,7 +72,6 @@ def test_resistance_over_10_s_is_what_a_pulse_out_of_a_rest_measures(soc):
     assert estimate.cell_r10_ohm[0, 0, 0] == pytest.approx(measured, rel=0.03)
 
 
-
 def test_the_resistance_of_every_cell_is_found_from_steps_of_the_current():
     factors = [1.0, 1.0, 1.3, 0.9]
     _, estimate = driven(Cells(0.6, factors), pulses(600))
