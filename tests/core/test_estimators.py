@@ -202,6 +202,22 @@ def test_a_surface_that_may_be_elsewhere_than_thought_gives_no_power_away(direct
     assert 0.0 < behind <= 1.05 * at_mean
 
 
+@pytest.mark.parametrize("direction", [1, -1])
+@pytest.mark.parametrize("soc", [0.04, 0.08, 0.5])
+def test_whatever_of_what_is_believed_is_true_the_power_keeps_the_limit(direction, soc):
+    """Near empty the resistance falls steeply: an emptier cell than thought is the worse one for charging, too."""
+    steep = replace(TABLES, r0_ohm=TABLES.r0_ohm * (1.0 + 4.0 * np.exp(-SOC_GRID / 0.03)))
+    polarised, one = estimators.start(PLANT).soc.polarisation, np.ones((1, 1, 4))
+    limit_v = 3.65 if direction > 0 else 2.5
+    known = power.Cells(3.2 * one, soc * one, 0.01 * one, one, 0.04 * one, 280.0 * one, np.zeros(1))
+    allowed = power.power(MODEL, steep, polarised, np.zeros(1), known, limit_v, direction, 1e6).amps
+    for true in np.linspace(soc - 0.02, soc + 0.02, 9):
+        exactly = replace(known, soc=true * one, sigma=0.0 * one)
+        of = power.ahead(MODEL, steep, polarised, np.zeros(1), exactly, limit_v, direction, sigmas=0.0)
+        end_v = power.end_v(of, allowed[:, :, None] * np.ones(4))
+        assert (direction * (limit_v - end_v[:, :3]) >= 0.0).all(), "the hour is a reserve for planning"
+
+
 @pytest.mark.parametrize("name", ["cell_v", "soc", "sigma", "factor", "factor_sigma", "capacity_ah"])
 def test_power_of_what_is_not_known_is_not_known(name):
     cells = Cells(0.5, [1.0] * 4)

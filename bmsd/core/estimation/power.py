@@ -10,8 +10,9 @@ take now, with what they will take, and with the rest voltage that the moved cha
 solved for the current at which the first cell meets its limit by a few Newton steps between what surely is within it
 and what is not, as the rest voltage bends at the knees. Starting from the measured voltage, most of what is wrong with
 the model cancels. What is not known is taken at its unfavourable edge: the factor f for the change from the load of now
-and the error of the model as far as it may have moved by then, the state of charge (99 %, one-sided).
-(After G. Plett, "High-performance battery-pack power estimation using a dynamic cell model", 2004.)
+and the error of the model as far as it may have moved by then, the state of charge (99 %, one-sided; of R0 at both of
+its edges the higher one). (After G. Plett, "High-performance battery-pack power estimation using a dynamic cell
+model", 2004.)
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ class Ahead:
     """A string's cells from now on in one direction; (strings, horizons, cells) unless said otherwise.
 
     `base_v`: voltage at the end without any current. `edge` (strings, cells): SoC to reckon with; `surface`: that of
-    the particles' surface at the end without any current. `r0_ohm`, `now_v` (strings, cells): of now. `ohm`: what a
+    the particles' surface at the end without any current. `r0_ohm`, `now_v` (strings, cells): there, now. `ohm`: what a
     current meets, `at_most` its factor over the model's. `per_a`, `surface_per_a`: SoC moved by one ampere. `swing_v`:
     what hysteresis has left to give.
     """
@@ -114,9 +115,10 @@ def ahead(
     )
     t_s = np.array(HORIZONS_S)
     decay = np.exp(-t_s[:, None] / model.rc_tau_s)  # (horizons, pairs)
-    edge = np.clip(soc + direction * sigmas * sigma, EDGE_SOC, 1.0 - EDGE_SOC)
+    edge, other = (np.clip(soc + way * sigmas * sigma, EDGE_SOC, 1.0 - EDGE_SOC) for way in (direction, -direction))
     where = place(edge)
-    r0 = at(tables.r0_ohm, where)
+    edge_ohm = at(tables.r0_ohm, where)
+    r0 = np.maximum(edge_ohm, at(tables.r0_ohm, place(other)))  # near empty it falls steeply
     half_v = at(tables.half_v, where)
     left_v = (tables.rc_ohm[:, None, :] * decay * polarised.rc_a[:, None, :]).sum(axis=2)  # (strings, horizons)
     lost_v = (tables.rc_ohm * polarised.rc_a).sum(axis=1)
@@ -138,7 +140,7 @@ def ahead(
         base_v=still_v[:, None, :] + at_most * left_v[:, :, None] + direction * sigmas * sigma_v,
         edge=edge,
         surface=edge[:, None, :] + ahead_by[:, None, None] * keep,
-        r0_ohm=r0,
+        r0_ohm=edge_ohm,
         now_v=_rest(tables, edge + ahead_by[:, None], direction)[0],
         ohm=at_most * (r0[:, None, :] + rc_ohm[:, :, None]),
         at_most=at_most,
