@@ -14,9 +14,11 @@ from pydantic import ValidationError
 from bmsd.config import cell_file
 from bmsd.config.complaints import complaints
 from bmsd.config.load import checked, load, plant, read, tables
+from bmsd.config.named_cell import NamedCell
 from bmsd.errors import ConfigError
 from bmsd.lab import cell_twin, wanted
 from bmsd.lab.scenario_file import Cell, Profile, ScenarioFile
+from bmsd.model.cell import CellModel
 from bmsd.model.layout import MAX_MODULES
 from bmsd.model.plant import Plant
 from bmsd.sim.ageing import AgeingParameters
@@ -126,15 +128,16 @@ def _fitted(file: ScenarioFile, folder: Path) -> cell_file.Specification | None:
 def _plant(file: ScenarioFile, folder: Path, fitted: cell_file.Specification | None) -> Plant:
     """A configuration knows its own cells, whatever the scenario makes them."""
     if not file.rack.config:
-        return _knowing(plant(checked(_configuration(file, fitted))), fitted)
+        rack = plant(checked(_configuration(file, fitted)))
+        return rack if fitted is None else _knowing(rack, cell_twin.as_known(fitted, rack.cell.capacity_ah))
     path = folder / file.rack.config
-    settings = load(path)
-    named = settings.cell.specification
-    return _knowing(plant(settings), cell_file.load(path.parent / named) if named else None)
+    named = NamedCell(path.parent)
+    rack = plant(load(path, further=[named.fit]))
+    return _knowing(rack, named.model)
 
 
-def _knowing(rack: Plant, fitted: cell_file.Specification | None) -> Plant:
-    return rack if fitted is None else replace(rack, cell=replace(rack.cell, fitted=fitted.model))
+def _knowing(rack: Plant, model: CellModel | None) -> Plant:
+    return replace(rack, cell=replace(rack.cell, fitted=model))
 
 
 def _capacity_ah(file: ScenarioFile, fitted: cell_file.Specification | None) -> float:
