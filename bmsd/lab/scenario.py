@@ -34,6 +34,8 @@ from bmsd.sim.sensors import SensorParameters
 from bmsd.sim.twin import StringParameters, TwinSettings
 
 LONGEST_STEP_S = 30.0
+USUAL_PRECHARGE_OHM, USUAL_PRECHARGE_S = 20.0, 0.96
+"""Of a string that stands what 20 ohm let through; others have more, and as much less capacitance."""
 _SHAPE = ("strings", "modules_per_string", "cells_per_module", "sensors_per_module", "capacity_ah",
           "charge_max_c", "discharge_max_c")  # fmt: skip
 
@@ -154,6 +156,7 @@ def _configuration(file: ScenarioFile, fitted: cell_file.Specification | None) -
     highest_a = capacity_ah * max(rack.charge_max_c, rack.discharge_max_c)
     series = rack.modules_per_string * rack.cells_per_module
     bus = file.bus
+    usual_ohm = min(max(USUAL_PRECHARGE_OHM, 3.65 * series / highest_a), 1000.0)
     return {
         "rack": {"name": "scenario"},
         "layout": {
@@ -179,8 +182,8 @@ def _configuration(file: ScenarioFile, fitted: cell_file.Specification | None) -
             "contactor_a": max(1.25 * highest_a, 1.0),
             "contactor_break_a": max(4.0 * highest_a, 1.0),
             "cable_ohm": min(bus.cable_ohm + bus.contactor_ohm, 0.1),
-            "precharge_ohm": max(bus.precharge_ohm or 20.0, 1.0),
-            "bus_capacitance_f": bus.capacitance_f or 0.048,
+            "precharge_ohm": max(bus.precharge_ohm or usual_ohm, 1.0),
+            "bus_capacitance_f": bus.capacitance_f or USUAL_PRECHARGE_S / usual_ohm,
         },
         "fieldbus": {"interface": "unix", "channel": "/nowhere/field"},
         "inverter": {

@@ -206,7 +206,9 @@ class Inverter(Section):
     """The inverter obeys the limits, late."""
 
     lag_s: float = number("Time constant with which it obeys.", "s", 0.0, 60.0, 1.0)
-    standby_w: float = number("Power from the DC bus once booted.", "W", 0.0, 10000.0, 50.0)
+    standby_w: float = number(
+        "Power from the DC bus once booted: 1 A of 16 cells, more than a small rack can give.", "W", 0.0, 10000.0, 50.0
+    )
     boot_s: float = number("Time to boot.", "s", 0.0, 600.0, 6.0)
 
 

@@ -66,6 +66,14 @@ def test_a_cell_of_a_file_has_another_size_for_rack_and_core_alike(tmp_path: Pat
     assert cell.r0_ohm == pytest.approx(known.r0_ohm[0, GRID // 2])
 
 
+@pytest.mark.parametrize(("modules", "capacity_ah"), [(1, 280.0), (1, 2.0), (13, 20.0)])
+def test_no_precharge_of_a_usual_rack_trips_its_units(modules: int, capacity_ah: float) -> None:
+    found = scenario(SHORTEST + f"[rack]\nmodules_per_string = {modules}\ncapacity_ah = {capacity_ah}\n")
+    bus = found.twin.bus
+    assert 3.65 * 16 * modules / bus.precharge_ohm < found.twin.over_current_a
+    assert bus.precharge_ohm * bus.capacitance_f == pytest.approx(0.96)
+
+
 def test_a_configuration_with_a_cell_file_of_another_size_is_refused(tmp_path: Path) -> None:
     text = (DEPLOY / "rack-16s-lfp.toml").read_text()
     cell = DEPLOY / "cells" / "a123-2ah.toml"
