@@ -31,6 +31,8 @@ from bmsd.model.cell import SOC_GRID, Ageing, CellModel, Floats
 
 WRITTEN_SOC = SOC_GRID[::2]
 LARGEST_FILE = 1 << 20
+MOST_PAIRS = 6
+"""RC pairs of a cell."""
 
 
 class CellTable(Section):
@@ -75,7 +77,9 @@ class Resistance(Section):
 class Dynamics(Section):
     """What the answers to current have in common at all temperatures."""
 
-    rc_tau_s: list[float] = setting("Time constants of the RC pairs, rising.", unit="s", min_length=1, max_length=6)
+    rc_tau_s: list[float] = setting(
+        "Time constants of the RC pairs, rising.", unit="s", min_length=1, max_length=MOST_PAIRS
+    )
     gamma: float = number("Hysteresis per unit of SoC moved.", "", 0.0, 1000.0)
     activation_k: float = number("Resistance over temperature, exp(B / T).", "K", 0.0, 10000.0)
     error_tau_s: float = number("Correlation time of the model's error.", "s", 10.0, 7200.0, 600.0)
@@ -108,8 +112,8 @@ class Surface(Section):
     """
 
     r0_ohm: list[float] = setting("Ohmic resistance at r0_soc.", unit="ohm")
-    rc_ohm: list[float] = setting("Resistances of the RC pairs.", unit="ohm", max_length=4)
-    rc_tau_s: list[float] = setting("Their time constants.", unit="s", max_length=4)
+    rc_ohm: list[float] = setting("Resistances of the RC pairs.", unit="ohm", max_length=MOST_PAIRS)
+    rc_tau_s: list[float] = setting("Their time constants.", unit="s", max_length=MOST_PAIRS)
     soc_per_c: list[float] = setting(
         "How far the surface is ahead after long enough at 1C.", unit="share", max_length=5
     )

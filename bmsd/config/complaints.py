@@ -55,7 +55,8 @@ def complaint(error: ErrorDetails, data: Mapping[str, Any], whole: type[BaseMode
         return f"{dotted(where)}: {shown(given)}; expected a number, a text, true or false"
     if kind in ("model_type", "dict_type") or known is None:
         header = dotted(where, items=False)
-        header = f"[[{header}]]" if isinstance(where[-1], int) else f"[{header}]"
+        many = isinstance(where[-1], int) or kind == "list_type"
+        header = f"[[{header}]]" if many else f"[{header}]"
         return f"{dotted(where)}: {shown(given)}; expected a section, written as {header}"
     expected = known.expected_entry if isinstance(where[-1], int) else known.expected
     return f"{dotted(where)}: {shown(given)}; expected {expected}{_slip(given, known)}"

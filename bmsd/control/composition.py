@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from bmsd.config import cell_file
 from bmsd.config.changed import Change, with_changes
 from bmsd.config.known import Known, UnknownSettingError
 from bmsd.config.load import Profiles, board_map, load, load_gateway, plant
 from bmsd.config.load import checked as checked_tables
 from bmsd.config.mapping import mapped_of
+from bmsd.config.named_cell import NamedCell
 from bmsd.config.schema import Settings
 from bmsd.config.schema_mapped import Mapped
 from bmsd.control.state_file import not_writable
@@ -22,13 +22,10 @@ from bmsd.fieldbus.drivers.mapped.plan import Plan, plan
 from bmsd.fieldbus.drivers.mapped.suits import Reach
 from bmsd.inverters.profile import Profile, load_profile, profile_class, profile_names
 from bmsd.model.board_map import Quantity
-from bmsd.model.cell import CellModel
 from bmsd.model.layout import Layout
 from bmsd.model.plant import Plant
 
 T = TypeVar("T")
-
-MOST_CAPACITY_RATIO = 1.25
 
 
 @dataclass(frozen=True)
@@ -69,6 +66,8 @@ class Checked:
         yield f"{self.path}: valid"
         yield f"rack {self.plant.name}: {shape}, {volts[0]:.1f} to {volts[1]:.1f} V"
         yield f"at most {charge_a:g} A charge, {discharge_a:g} A discharge"
+        if cell.fitted is not None:
+            yield f"cell by {self.settings.cell.specification}: {cell.fitted.name}, {cell.fitted.capacity_ah:.4g} Ah"
         yield f"boards on {bus.interface} {bus.channel}, inverter on {inverter.interface} {inverter.channel}"
         yield f"inverter profile {self.profile.name}: {self.profile.title}"
         if self.plan is not None:
@@ -91,7 +90,7 @@ class Checked:
 
 def checked(path: Path) -> Checked:
     """Return the checked configuration. ConfigError lists every complaint."""
-    boards, cell = _Boards(path.parent), _Cell(path.parent)
+    boards, cell = _Boards(path.parent), NamedCell(path.parent)
     settings = load(path, _profiles(), [boards.fit, cell.fit])
     inverter, rack = settings.inverter, plant(settings)
     rack = replace(rack, cell=replace(rack.cell, fitted=cell.model))
@@ -152,33 +151,6 @@ class _Boards:
             self.plan = plan(board_map(mapped, self._folder), layout, _reach(get))
         except ConfigError as error:
             yield from error.complaints
-
-
-class _Cell:
-    """The cell's specification, where one is named: it must be of the cell that the data sheet describes."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.model: CellModel | None = None
-
-    def fit(self, get: Known) -> Iterator[str]:
-        """The file must be a cell of this chemistry and about this capacity."""
-        name = get("cell.specification")
-        if not name:
-            return
-        try:
-            self.model = cell_file.load(self._folder / name).model
-        except ConfigError as error:
-            yield from (f"cell.specification: {line}" for line in error.complaints)
-            return
-        if self.model.chemistry != get("cell.chemistry"):
-            yield f"cell.specification: of {self.model.chemistry}; expected {get('cell.chemistry')} (cell.chemistry)"
-        ratio = self.model.capacity_ah / get("cell.capacity_ah")
-        if not 1.0 / MOST_CAPACITY_RATIO <= ratio <= MOST_CAPACITY_RATIO:
-            yield (
-                f"cell.specification: of {self.model.capacity_ah:g} Ah; expected within 25 % of cell.capacity_ah "
-                f"({get('cell.capacity_ah'):g} Ah): resistances are those of its size"
-            )
 
 
 def _reach(get: Known) -> Reach:

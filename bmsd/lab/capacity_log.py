@@ -93,7 +93,8 @@ def _rows(path: Path) -> tuple[list[tuple[int, dict[str, str]]], bool]:
             table.fieldnames = names
             rows = [(table.line_num, row) for row in table]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError([f"{path}: cannot be read: {error}"]) from None
+        why = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError([f"{path}: cannot be read: {why}"]) from None
     if "capacity_ah" not in names or not {"days", "date"} & set(names):
         found = ", ".join(names)[:200] or "nothing"
         raise ConfigError([f"{path}: expected the columns capacity_ah and days or date, found {found}"])

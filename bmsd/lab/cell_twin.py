@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from bmsd.config.cell_file import WRITTEN_SOC, Specification, Surface
 from bmsd.core.estimation.electrical import tables
-from bmsd.model.cell import GRID, SOC_GRID
+from bmsd.model.cell import GRID, SOC_GRID, CellModel
 from bmsd.model.snapshot import Floats
 
 REFERENCE_DEGC = 25.0
@@ -45,6 +46,13 @@ def parameters(specification: Specification, capacity_ah: float) -> dict[str, An
         "entropy_soc": grid,
         "entropy_v_per_k": _list(model.entropy_v_per_k),
     }
+
+
+def as_known(specification: Specification, capacity_ah: float) -> CellModel:
+    """Return what a core takes such a cell of the twin for: resistances fall with size as the twin's do."""
+    model = specification.model
+    size = capacity_ah / model.capacity_ah
+    return replace(model, capacity_ah=capacity_ah, r0_ohm=model.r0_ohm / size, rc_ohm=model.rc_ohm / size)
 
 
 def sheet(specification: Specification, capacity_ah: float) -> dict[str, Any]:

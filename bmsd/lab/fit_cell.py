@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+from pydantic import ValidationError
 
 from bmsd.config.cell_file import Envelope, dump, parse
+from bmsd.config.complaints import complaints as complaints_of
 from bmsd.errors import ConfigError
 from bmsd.lab import series as measured
 from bmsd.lab.fit import SLOW_C, Fit, fit
@@ -20,6 +22,8 @@ from bmsd.lab.table import LAB_EXTRA, check_place, refuse
 from bmsd.model.cell import SOC_GRID, CellModel
 
 MOST_PLOTTED = 5000
+LEAST_SHARE = 0.8
+"""Of the capacity, that one of the slow series moves."""
 POOR_V = 0.03
 """A model that misses by more is not one of this cell."""
 
@@ -29,10 +33,10 @@ def fit_cell(
     volts: tuple[float, float] = (2.5, 3.65), *, plots: bool = True,
 ) -> Iterator[str]:  # fmt: skip
     """Fit, write the file and its report, and yield the report's lines. ConfigError: the series do not tell a cell."""
+    envelope = _envelope(*volts)
     slow, driven = _read(ocv, dynamic, output, capacity_ah)
     model, fits, groups = fit(slow, driven, output.stem, capacity_ah)
     diffusion, diffusion_v = surface(model, fits)
-    envelope = Envelope(min_v=volts[0], max_v=volts[1])
     heading = [
         f"Fitted by bmsd fit-cell on {datetime.now(UTC):%Y-%m-%d} from",
         f"ocv: {', '.join(one.name for one in slow)}",
@@ -44,6 +48,7 @@ def fit_cell(
     output.write_text(text, encoding="utf-8")
     lines = [line for one in (*slow, *driven) for line in one.report()]
     lines += [line for one in slow for line in _fast(one, model.capacity_ah)]
+    lines += list(_small(slow, model.capacity_ah))
     lines += list(_report(model, fits, groups))
     if diffusion is not None:
         lines.append(f"for simulation: diffusion instead of slow pairs meets them with {1e3 * diffusion_v:.1f} mV rms")
@@ -52,6 +57,16 @@ def fit_cell(
     output.with_suffix(".report.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     yield from lines
     yield f"written: {output}, {output.with_suffix('.report.txt')}"
+
+
+def _envelope(min_v: float, max_v: float) -> Envelope:
+    """The envelope that was asked for. ConfigError: no cell has such voltages."""
+    given = {"min_v": min_v, "max_v": max_v}
+    try:
+        return Envelope.model_validate(given)
+    except ValidationError as invalid:
+        lines = complaints_of(invalid, given, Envelope)
+    raise ConfigError([f"--{line.replace('_v:', '-v:', 1)}" for line in lines])
 
 
 def _read(
@@ -93,6 +108,16 @@ def _fast(series: Series, capacity_ah: float) -> Iterator[str]:
         yield (
             f"{series.name}: {rate:.2g}C is not slow, expected C/20 or less: what resistance and diffusion take "
             "counts as rest voltage and is missing from the resistances"
+        )
+
+
+def _small(slow: Sequence[Series], capacity_ah: float) -> Iterator[str]:
+    """A capacity that was told and that the slow series do not come near."""
+    most_ah = max(float(np.ptp(moved_ah(one))) for one in slow)
+    if most_ah < LEAST_SHARE * capacity_ah:
+        yield (
+            f"--capacity-ah: {capacity_ah:g} Ah; no slow series moves more than {most_ah:.3g} Ah, "
+            "expected the whole capacity: is it this cell?"
         )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from bmsd.core.estimation import life
-from bmsd.core.estimation.life import AHEAD_YEARS, LEAST_DAYS, LONGEST_YEARS
+from bmsd.core.estimation.life import AHEAD_YEARS, KNEE_DAYS, KNEE_MARKS, LEAST_DAYS, LONGEST_YEARS
 from bmsd.core.estimation.wear import DAY_S, YEAR_DAYS
 from bmsd.errors import BmsdError
 from bmsd.lab.capacity_log import Log
@@ -34,11 +34,20 @@ def answer(log: Log, nominal_ah: float, ageing: Ageing, end_of_life: float) -> I
         return
     found = life.life(history, ageing, end_of_life)
     low, median, high = (float(days[0, 0, 0]) for days in (found.low, found.median, found.high))
+    if high <= 0.0:
+        yield f"remaining life until {100.0 * end_of_life:g} %: none, the end has passed"
+        return
     yield f"remaining life until {100.0 * end_of_life:g} %: {_years(median)}"
     yield f"9 of 10 such cells last longer than {_years(low)}, 1 of 10 longer than {_years(high)}"
     if log.utc_s is not None:
         when, first, last = (_date(log.utc_s, days) for days in (median, low, high))
         yield f"it ends {when}, 8 of 10 between {first} and {last}"
+    late = int(np.count_nonzero(log.days >= log.days[-1] - KNEE_DAYS))
+    if late < KNEE_MARKS:
+        yield (
+            f"a knee would not be seen: {late} rows in the last {KNEE_DAYS:.0f} days, expected at least "
+            f"{KNEE_MARKS}; a cell that has begun to lose faster ends sooner than this"
+        )
 
 
 def forecast(history: History, ageing: Ageing) -> tuple[Floats, Floats, Floats]:

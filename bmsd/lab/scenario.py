@@ -14,9 +14,11 @@ from pydantic import ValidationError
 from bmsd.config import cell_file
 from bmsd.config.complaints import complaints
 from bmsd.config.load import checked, load, plant, read, tables
+from bmsd.config.named_cell import NamedCell
 from bmsd.errors import ConfigError
 from bmsd.lab import cell_twin, wanted
 from bmsd.lab.scenario_file import Cell, Profile, ScenarioFile
+from bmsd.model.cell import CellModel
 from bmsd.model.layout import MAX_MODULES
 from bmsd.model.plant import Plant
 from bmsd.sim.ageing import AgeingParameters
@@ -32,6 +34,8 @@ from bmsd.sim.sensors import SensorParameters
 from bmsd.sim.twin import StringParameters, TwinSettings
 
 LONGEST_STEP_S = 30.0
+USUAL_PRECHARGE_OHM, USUAL_PRECHARGE_S = 20.0, 0.96
+"""Of a string that stands what 20 ohm let through; others have more, and as much less capacitance."""
 _SHAPE = ("strings", "modules_per_string", "cells_per_module", "sensors_per_module", "capacity_ah",
           "charge_max_c", "discharge_max_c")  # fmt: skip
 
@@ -126,15 +130,16 @@ def _fitted(file: ScenarioFile, folder: Path) -> cell_file.Specification | None:
 def _plant(file: ScenarioFile, folder: Path, fitted: cell_file.Specification | None) -> Plant:
     """A configuration knows its own cells, whatever the scenario makes them."""
     if not file.rack.config:
-        return _knowing(plant(checked(_configuration(file, fitted))), fitted)
+        rack = plant(checked(_configuration(file, fitted)))
+        return rack if fitted is None else _knowing(rack, cell_twin.as_known(fitted, rack.cell.capacity_ah))
     path = folder / file.rack.config
-    settings = load(path)
-    named = settings.cell.specification
-    return _knowing(plant(settings), cell_file.load(path.parent / named) if named else None)
+    named = NamedCell(path.parent)
+    rack = plant(load(path, further=[named.fit]))
+    return _knowing(rack, named.model)
 
 
-def _knowing(rack: Plant, fitted: cell_file.Specification | None) -> Plant:
-    return rack if fitted is None else replace(rack, cell=replace(rack.cell, fitted=fitted.model))
+def _knowing(rack: Plant, model: CellModel | None) -> Plant:
+    return replace(rack, cell=replace(rack.cell, fitted=model))
 
 
 def _capacity_ah(file: ScenarioFile, fitted: cell_file.Specification | None) -> float:
@@ -151,6 +156,7 @@ def _configuration(file: ScenarioFile, fitted: cell_file.Specification | None) -
     highest_a = capacity_ah * max(rack.charge_max_c, rack.discharge_max_c)
     series = rack.modules_per_string * rack.cells_per_module
     bus = file.bus
+    usual_ohm = min(max(USUAL_PRECHARGE_OHM, 3.65 * series / highest_a), 1000.0)
     return {
         "rack": {"name": "scenario"},
         "layout": {
@@ -176,8 +182,8 @@ def _configuration(file: ScenarioFile, fitted: cell_file.Specification | None) -
             "contactor_a": max(1.25 * highest_a, 1.0),
             "contactor_break_a": max(4.0 * highest_a, 1.0),
             "cable_ohm": min(bus.cable_ohm + bus.contactor_ohm, 0.1),
-            "precharge_ohm": max(bus.precharge_ohm or 20.0, 1.0),
-            "bus_capacitance_f": bus.capacitance_f or 0.048,
+            "precharge_ohm": max(bus.precharge_ohm or usual_ohm, 1.0),
+            "bus_capacitance_f": bus.capacitance_f or USUAL_PRECHARGE_S / usual_ohm,
         },
         "fieldbus": {"interface": "unix", "channel": "/nowhere/field"},
         "inverter": {

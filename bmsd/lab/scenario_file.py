@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from bmsd.config.cell_file import MOST_PAIRS
 from bmsd.config.fields import Section, number, setting
 from bmsd.model.layout import MAX_CELLS, MAX_MODULES, MAX_SENSORS, MAX_STRINGS
 from bmsd.sim.mishap import OF_FRAMES, OF_PLANT, OF_READINGS
@@ -63,9 +64,9 @@ class Cell(Section):
     )
     r0_factor: list[float] | None = setting("Factor of `r0_ohm` over SoC.", None, min_length=2, max_length=1001)
     rc_ohm: list[float] | None = setting(
-        "Resistances of the relaxations.", None, unit="ohm", min_length=1, max_length=5
+        "Resistances of the relaxations.", None, unit="ohm", min_length=1, max_length=MOST_PAIRS
     )
-    rc_tau_s: list[float] | None = setting("Their time constants.", None, unit="s", min_length=1, max_length=5)
+    rc_tau_s: list[float] | None = setting("Their time constants.", None, unit="s", min_length=1, max_length=MOST_PAIRS)
     diffusion_soc_per_c: list[float] | None = setting(
         "How far the particles' surface is ahead of their mean at 1C.", None, unit="share", max_length=5
     )
@@ -205,7 +206,9 @@ class Inverter(Section):
     """The inverter obeys the limits, late."""
 
     lag_s: float = number("Time constant with which it obeys.", "s", 0.0, 60.0, 1.0)
-    standby_w: float = number("Power from the DC bus once booted.", "W", 0.0, 10000.0, 50.0)
+    standby_w: float = number(
+        "Power from the DC bus once booted: 1 A of 16 cells, more than a small rack can give.", "W", 0.0, 10000.0, 50.0
+    )
     boot_s: float = number("Time to boot.", "s", 0.0, 600.0, 6.0)
 
 
@@ -215,9 +218,9 @@ class MishapEntry(Section):
     kind: Literal[KINDS] = setting("What happens.")  # type: ignore[valid-type]
     start_s: float = number("Begin, since the start.", "s", 0.0, 1e10, 0.0)
     end_s: float | None = number("End, since the start; left out: it stays.", "s", 0.0, 1e10, None)
-    string: int = number("String.", "", 0, MAX_STRINGS, 0)
-    module: int = number("Module of the string.", "", 0, MAX_MODULES, 0)
-    cell: int = number("Cell or sensor of the module.", "", 0, MAX_CELLS, 0)
+    string: int = number("String; 0: all.", "", 0, MAX_STRINGS, 0)
+    module: int = number("Module of the string; 0: all.", "", 0, MAX_MODULES, 0)
+    cell: int = number("Cell or sensor of the module; 0: all.", "", 0, MAX_CELLS, 0)
     value: float = number("Size, see the kind.", "", -1e6, 1e6, 0.0)
     contact: Literal["minus", "precharge", "plus"] = setting("Which contactor.", "plus")
     node: Literal["module", "unit"] = setting("Of silent_board: the module's board or the string's unit.", "module")

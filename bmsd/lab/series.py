@@ -197,7 +197,8 @@ def _columns(path: Path) -> tuple[NDArray[np.int64], dict[str, Floats]]:
                     lines.append(rows.line_num)
                     values.append([_number(row, place, decimal_comma=delimiter != ",") for place in places])
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError([f"{path}: cannot be read: {error}"]) from None
+        why = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError([f"{path}: cannot be read: {why}"]) from None
     if len(values) < LEAST_ROWS:
         raise ConfigError([f"{path}: {len(values)} rows; expected at least {LEAST_ROWS}"])
     table = np.array(values, dtype=np.float64)

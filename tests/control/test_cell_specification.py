@@ -55,6 +55,7 @@ def test_a_fitted_cell_is_what_the_estimators_go_by(tmp_path: Path) -> None:
     )
     (tmp_path / "cells" / "large.toml").write_text(cell_file.dump(large, small.envelope))
     cell = checked(path).plant.cell
+    assert "cell by cells/large.toml: large, 280 Ah" in checked(path).summary()
     assert cell.model.name == "large"
     assert cell.model.ocv_degc.tolist() == [5.0, 15.0, 25.0, 35.0, 45.0]
     assert cell.max_v == 3.65, "the envelope stays that of the rack's data sheet"

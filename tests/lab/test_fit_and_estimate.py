@@ -174,6 +174,7 @@ def test_everything_wrong_with_the_series_of_a_fit_is_told_at_once(tmp_path: Pat
         assert why in said
     assert "current_a: never changes" in told(*begin, steady, *out)
     assert "moves 2.06 Ah in one go" in told(*begin, slow, *out, "--capacity-ah", "0.5")
+    assert "--max-v: 3650.0; expected a number 1.5..5 V" in told(*begin, slow, *out, "--max-v", "3650")
     assert sorted(tmp_path.iterdir()) == [slow, steady]
 
 
@@ -189,6 +190,13 @@ def test_a_poor_fit_and_a_slow_series_that_is_not_slow_are_called_so(tmp_path: P
     lines = list(fit_cell(files[:2], files[2:], tmp_path / "cell.toml", plots=False))
     assert any("drive.csv: a poor fit" in line for line in lines)
     assert [line[:30] for line in lines if "is not slow" in line] == ["down.csv: 0.74C is not slow, e"]
+
+
+def test_a_capacity_that_no_slow_series_comes_near_is_called_so(tmp_path: Path):
+    down, up = (written(tmp_path / f"{k}.csv", replace(one, soc=None)) for k, one in enumerate(data.plett_ocv(25)))
+    drive = written(tmp_path / "drive.csv", replace(data.plett_dynamic(25)[0], soc=None))
+    lines = list(fit_cell([down, up], [drive], tmp_path / "cell.toml", 100.0, plots=False))
+    assert any(line.startswith("--capacity-ah: 100 Ah; no slow series moves more than 2.06 Ah") for line in lines)
 
 
 def test_a_gap_makes_the_soc_less_certain():

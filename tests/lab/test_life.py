@@ -56,6 +56,20 @@ def test_a_log_of_dates_tells_a_date_and_another_end_comes_at_another_time(tmp_p
     assert "2026-01-15" < ends["0.9"] < ends["0.8"]
 
 
+@pytest.mark.parametrize(("apart_d", "years"), [(10, 0.2), (60, 2.1)])
+def test_a_log_that_is_too_rare_for_a_knee_says_so(tmp_path: Path, apart_d: int, years: float):
+    rows = [f"{d},{d},{100.0 - 0.0036 * d - 0.0536 * max(0, d - 600):.3f}" for d in range(0, 841, apart_d)]
+    ran = run(log(tmp_path, "days,cycles,capacity_ah", rows))
+    assert float(ran.output.split("until 80 %: ")[1].split()[0]) == pytest.approx(years, abs=0.2)
+    assert ("a knee would not be seen: 2 rows in the last 91 days" in ran.output) == (apart_d == 60)
+
+
+def test_an_end_that_has_passed_is_called_so(tmp_path: Path):
+    ran = run(log(tmp_path, "days,capacity_ah", [f"{d},{100.0 - 0.05 * d}" for d in range(0, 600, 20)]))
+    assert "until 80 %: none, the end has passed" in ran.output
+    assert "longer than" not in ran.output
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".png"])
 def test_the_forecast_goes_into_a_file(tmp_path: Path, suffix: str):
     if suffix == ".png":

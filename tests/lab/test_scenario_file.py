@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from bmsd.config import cell_file
+from bmsd.core.estimation.electrical import tables
 from bmsd.errors import ConfigError
 from bmsd.lab.scenario import Scenario, load_scenario, parse_scenario
+from bmsd.model.cell import GRID
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 SHORTEST = "duration_s = 10\n"
@@ -43,6 +48,38 @@ def test_strings_may_be_named_one_by_one() -> None:
     assert found.plant.layout.strings == 2
     assert [string.soc0 for string in found.twin.strings] == [0.2, None]
     assert found.twin.strings[1].series_resistance_ohm == 0.02
+
+
+@pytest.mark.parametrize("capacity_ah", [2.0614, 100.0])
+def test_a_cell_of_a_file_has_another_size_for_rack_and_core_alike(tmp_path: Path, capacity_ah: float) -> None:
+    """A larger cell of the same make has less resistance. `bmsd fit-cell` writes five pairs, a file may have six."""
+    of = cell_file.load(DEPLOY / "cells" / "a123-2ah.toml")
+    model = replace(of.model, rc_tau_s=np.geomspace(4.0, 3000.0, 6), rc_ohm=np.full((2, 6), 0.002))
+    (tmp_path / "cell.toml").write_text(cell_file.dump(model, of.envelope))
+    named = '[cell]\nspecification = "cell.toml"\n'
+    found = scenario(SHORTEST + f"[rack]\ncapacity_ah = {capacity_ah}\n" + named, tmp_path)
+    cell, model = found.twin.cell, found.plant.cell.model
+    assert cell.capacity_ah == model.capacity_ah == found.plant.cell.capacity_ah == capacity_ah
+    known = tables(model, np.array([25.0]))
+    assert len(cell.rc_ohm) == 6
+    assert cell.rc_ohm == pytest.approx(known.rc_ohm[0])
+    assert cell.r0_ohm == pytest.approx(known.r0_ohm[0, GRID // 2])
+
+
+@pytest.mark.parametrize(("modules", "capacity_ah"), [(1, 280.0), (1, 2.0), (13, 20.0)])
+def test_no_precharge_of_a_usual_rack_trips_its_units(modules: int, capacity_ah: float) -> None:
+    found = scenario(SHORTEST + f"[rack]\nmodules_per_string = {modules}\ncapacity_ah = {capacity_ah}\n")
+    bus = found.twin.bus
+    assert 3.65 * 16 * modules / bus.precharge_ohm < found.twin.over_current_a
+    assert bus.precharge_ohm * bus.capacitance_f == pytest.approx(0.96)
+
+
+def test_a_configuration_with_a_cell_file_of_another_size_is_refused(tmp_path: Path) -> None:
+    text = (DEPLOY / "rack-16s-lfp.toml").read_text()
+    cell = DEPLOY / "cells" / "a123-2ah.toml"
+    (tmp_path / "rack.toml").write_text(text.replace("[cell]\n", f'[cell]\nspecification = "{cell}"\n', 1))
+    (told,) = complaints(SHORTEST + '[rack]\nconfig = "rack.toml"\n', tmp_path)
+    assert told.startswith("rack: cell.specification: of 2.06")
 
 
 def test_a_long_tick_steps_in_between() -> None:
@@ -112,6 +149,7 @@ def test_a_missing_duration_is_told_with_what_else_is_wrong() -> None:
         ("[cell]\nocv_soc = [0.0, 1.0]\nocv_v = [3.3, 3.2]\n", "cell.ocv_v: does not rise from entry to entry"),
         ("[cell]\ngap_v = [0.01, 0.02]\n", "cell.gap_v: 2 entries; expected one for each entry of cell.gap_soc (none)"),
         ('[temperature]\nkind = "file"\n', 'temperature.kind: "file"; expected a profile that has temperatures'),
+        ('[mishap]\nkind = "emergency_stop"\n', "mishap: a table; expected a section, written as [[mishap]]"),
         ("[balancer]\nactive_stop_v = 0.1\n", "balancer.active_stop_v: 0.1 V; expected at most"),
         ('[rack]\nconfig = "nothing.toml"\n', "rack: "),
         (
