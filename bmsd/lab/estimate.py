@@ -14,6 +14,7 @@ from bmsd.config.cell_file import Specification, load
 from bmsd.core.estimation import estimators, hypotheses, soc
 from bmsd.core.estimation.power import HORIZONS_S
 from bmsd.errors import BmsdError, ConfigError
+from bmsd.lab.cell_plant import SAME_SIZE
 from bmsd.lab.cell_plant import plant as plant_of
 from bmsd.lab.observe import calm
 from bmsd.lab.series import LARGEST_AH, Series, read
@@ -147,8 +148,11 @@ def run_file(
     for line in taken.report():
         told(line)
     fitted_ah = specification.model.capacity_ah
-    if not 0.5 * fitted_ah <= capacity_ah <= 2.0 * fitted_ah:
-        told(f"--capacity-ah: {capacity_ah:g} Ah; {cell.name} is of a cell of {fitted_ah:g} Ah: is it this one?")
+    if not 1.0 / SAME_SIZE <= capacity_ah / fitted_ah <= SAME_SIZE:
+        told(
+            f"--capacity-ah: {capacity_ah:g} Ah; {cell.name} is of a cell of {fitted_ah:g} Ah: is it this one? "
+            "Of another size errors may be far beyond the sigma"
+        )
     rows = estimates(specification, capacity_ah, taken, start)
     write(output, rows)
     return list(summary(taken, rows))

@@ -141,6 +141,15 @@ def test_a_wrong_cell_file_ends_with_sentences_not_with_a_traceback(tmp_path: Pa
         assert why in ran.output
 
 
+@pytest.mark.parametrize(("capacity_ah", "asks"), [(2.1, False), (2.7, True), (1.5, True)])
+def test_the_cell_file_of_another_size_is_asked_about(tmp_path: Path, capacity_ah, asks):
+    log = tmp_path / "log.csv"
+    log.write_text("t_s,current_a,voltage_v,temperature_degc\n" + "".join(f"{t},0.1,3.3,25\n" for t in range(9)))
+    said: list[str] = []
+    lab.run_file(log, CELL, capacity_ah, tmp_path / "out.csv", Start(), said.append)
+    assert any("is it this one?" in line for line in said) == asks
+
+
 def told(*arguments: str | Path) -> str:
     """What a command that must refuse says; nothing is written."""
     ran = CliRunner().invoke(app, [str(one) for one in arguments])
