@@ -34,7 +34,7 @@ SIGMA_V = 0.002
 """Of the voltage at the end, where hardly any load is changed: noise, a tick of delay. The error of the model comes on
 top as far as it may have moved since the voltage of now."""
 LEAST_FACTOR = 0.05
-NEWTON_STEPS = 5
+NEWTON_STEPS = 10
 AIM_V = 0.0005
 """By so much the steps aim short of the limit, so that they end before it."""
 EDGE_SOC = 0.005
@@ -67,9 +67,9 @@ class Ahead:
     """A string's cells from now on in one direction; (strings, horizons, cells) unless said otherwise.
 
     `base_v`: voltage at the end without any current. `edge` (strings, cells): SoC to reckon with; `surface`: that of
-    the particles' surface at the end without any current. `r0_ohm`, `now_v` (strings, cells): there, now. `ohm`: what a
-    current meets, `at_most` its factor over the model's. `per_a`, `surface_per_a`: SoC moved by one ampere. `swing_v`:
-    what hysteresis has left to give.
+    the particles' surface at the end without any current, `rest_v` its rest voltage. `r0_ohm` (strings, cells): there.
+    `ohm`: what a current meets, `at_most` its factor over the model's. `per_a`, `surface_per_a`: SoC moved by one
+    ampere. `swing_v`: what hysteresis has left to give.
     """
 
     tables: Tables
@@ -78,8 +78,8 @@ class Ahead:
     base_v: Floats
     edge: Floats
     surface: Floats
+    rest_v: Floats
     r0_ohm: Floats
-    now_v: Floats
     ohm: Floats
     at_most: Floats
     per_a: Floats
@@ -94,7 +94,7 @@ class Ahead:
         stay = np.exp(-self.gamma * moved)
         then_ohm = self.ohm + self.at_most * (at(self.tables.r0_ohm, there) - self.r0_ohm[:, None, :])
         rest_v, steep = _rest(self.tables, surface, self.direction)
-        used_v = self.direction * (rest_v - self.now_v[:, None, :]) + amps * then_ohm + self.swing_v * (1.0 - stay)
+        used_v = self.direction * (rest_v - self.rest_v) + amps * then_ohm + self.swing_v * (1.0 - stay)
         slope = steep * self.surface_per_a + self.swing_v * self.gamma * stay * self.per_a
         return used_v, then_ohm + slope
 
@@ -126,8 +126,15 @@ def ahead(
     towards = np.sign(direction * (limit_v - cell_v))
     worst = np.maximum(factor + towards * sigmas * factor_sigma, LEAST_FACTOR)
     still_v = cell_v - worst * (current_a[:, None] * r0 + lost_v[:, None])
-    ahead_by = cells.ahead + direction * sigmas * AHEAD_DOUBT * np.abs(cells.ahead)
+    doubt = direction * sigmas * AHEAD_DOUBT * np.abs(cells.ahead)
     keep = np.exp(-t_s / model.diffusion_tau_s)[None, :, None]
+    aheads = cells.ahead + doubt, cells.ahead - doubt
+    thens = [edge[:, None, :] + by[:, None, None] * keep for by in aheads]
+    then_v, less_v = (_rest(tables, then, direction)[0] for then in thens)
+    now_v, less_now_v = (_rest(tables, edge + by[:, None], direction)[0][:, None, :] for by in aheads)
+    # what the surface comes back by is taken at its unfavourable edge, too: that may be where it is ahead by less
+    worse = np.maximum if direction > 0 else np.minimum
+    back_v = worse(then_v - now_v, less_v - less_now_v)
     per_a = (t_s / 3600.0)[None, :, None] / capacity[:, None, :]
     surface_per_a = moved_per_c(model, tables, t_s)[:, :, None] / capacity[:, None, :]
     drift = 1.0 - np.exp(-2.0 * t_s / model.error_tau_s)
@@ -137,11 +144,11 @@ def ahead(
         tables=tables,
         gamma=model.gamma,
         direction=direction,
-        base_v=still_v[:, None, :] + at_most * left_v[:, :, None] + direction * sigmas * sigma_v,
+        base_v=still_v[:, None, :] + at_most * left_v[:, :, None] + back_v + direction * sigmas * sigma_v,
         edge=edge,
-        surface=edge[:, None, :] + ahead_by[:, None, None] * keep,
+        surface=thens[0],
+        rest_v=then_v,
         r0_ohm=edge_ohm,
-        now_v=_rest(tables, edge + ahead_by[:, None], direction)[0],
         ohm=at_most * (r0[:, None, :] + rc_ohm[:, :, None]),
         at_most=at_most,
         per_a=per_a,
