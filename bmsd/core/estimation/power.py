@@ -118,13 +118,14 @@ def ahead(
     edge, other = (np.clip(soc + way * sigmas * sigma, EDGE_SOC, 1.0 - EDGE_SOC) for way in (direction, -direction))
     where = place(edge)
     edge_ohm = at(tables.r0_ohm, where)
-    r0 = np.maximum(edge_ohm, at(tables.r0_ohm, place(other)))  # near empty it falls steeply
     half_v = at(tables.half_v, where)
     left_v = (tables.rc_ohm[:, None, :] * decay * polarised.rc_a[:, None, :]).sum(axis=2)  # (strings, horizons)
     lost_v = (tables.rc_ohm * polarised.rc_a).sum(axis=1)
     rc_ohm = (tables.rc_ohm[:, None, :] * (1.0 - decay)).sum(axis=2)
     towards = np.sign(direction * (limit_v - cell_v))
     worst = np.maximum(factor + towards * sigmas * factor_sigma, LEAST_FACTOR)
+    other_ohm = at(tables.r0_ohm, place(other))  # near empty R0 falls steeply: the other edge may be the worse one
+    r0 = np.where(towards < 0.0, np.minimum(edge_ohm, other_ohm), np.maximum(edge_ohm, other_ohm))
     still_v = cell_v - worst * (current_a[:, None] * r0 + lost_v[:, None])
     doubt = direction * sigmas * AHEAD_DOUBT * np.abs(cells.ahead)
     keep = np.exp(-t_s / model.diffusion_tau_s)[None, :, None]
