@@ -11,7 +11,7 @@ solved for the current at which the first cell meets its limit by a few Newton s
 and what is not, as the rest voltage bends at the knees. Starting from the measured voltage, most of what is wrong with
 the model cancels. What is not known is taken at its unfavourable edge: the factor f for the change from the load of now
 and the error of the model as far as it may have moved by then, the state of charge (99 %, one-sided; of R0 at both of
-its edges the higher one). (After G. Plett, "High-performance battery-pack power estimation using a dynamic cell
+its edges the worse one). (After G. Plett, "High-performance battery-pack power estimation using a dynamic cell
 model", 2004.)
 """
 
